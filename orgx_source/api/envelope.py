@@ -1,0 +1,267 @@
+"""From a response body to a `Page`, or to an error that says why it is none.
+
+The only room that knows OrgX's envelopes. It reads text and touches no network, no dlt and no table.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from orgx_source.errors import ApiError, AuthError, EnvelopeError, RateLimitError, RouteClosedError, ServerError
+
+Row = dict[str, Any]
+
+EXCERPT_CHARACTERS = 200
+
+# orjson turns integers beyond 64 bits into floats without a word; the standard library keeps them.
+_LONG_INTEGER = re.compile(rb"[0-9]{19}")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_REPLACEMENT = "\ufffd"
+# Statuses after which a read may be sent again: OrgX's table, 500 and the proxies' 502-504 and 520-524.
+RETRYABLE_STATUSES = frozenset({429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of a list route.
+
+    Attributes:
+        rows: The rows as OrgX sent them, text made safe (`parse_json`).
+        total: Matching rows, when OrgX says so.
+        offset: Offset that OrgX echoes, when it does.
+        limit: Page size that OrgX echoes; it may be smaller than the one asked for.
+        has_more: Whether another page is likely, when OrgX says so.
+        next_cursor: Opaque cursor of the next page, when there is one.
+    """
+
+    rows: Sequence[Row]
+    total: int | None = None
+    offset: int | None = None
+    limit: int | None = None
+    has_more: bool | None = None
+    next_cursor: str | None = None
+
+
+def parse_json(body: bytes) -> Any:
+    r"""Parse a JSON body so that every value survives and every text can be stored.
+
+    Integers keep all their digits, ``NaN`` and ``Infinity`` come out as floats. ``\u0000`` and lone
+    surrogates, which warehouses refuse in text, become U+FFFD.
+
+    Raises:
+        ValueError: The body is not JSON, or is nested deeper than the interpreter can follow.
+    """
+    if b"\\u0000" not in body and not _LONG_INTEGER.search(body):
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            pass
+    try:
+        return _make_safe(json.loads(body))
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def _make_safe(value: Any) -> Any:
+    if isinstance(value, str):
+        if "\x00" in value or _SURROGATE.search(value):
+            return _SURROGATE.sub(_REPLACEMENT, value.replace("\x00", _REPLACEMENT))
+        return value
+    if isinstance(value, dict):
+        return {_make_safe(key): _make_safe(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_make_safe(item) for item in value]
+    return value
+
+
+def parse_page(body: bytes, *, keys: Sequence[str], path: str, content_type: str = "", status: int = 200) -> Page:
+    """Read the rows of a list answer from whichever envelope they came in.
+
+    Args:
+        body: The raw body.
+        keys: Names under which this route's rows may stand, first match wins, such as
+            ``("data", "decisions")``. They are looked for on the top level, then inside ``data``.
+        path: Path of the request, for the error.
+        content_type: Content type of the answer, for the error.
+        status: HTTP status of the answer, for the error.
+
+    Raises:
+        EnvelopeError: Not JSON, ``ok: false``, or no list under any of the keys.
+    """
+    document = parse_document(body, path=path, content_type=content_type, status=status)
+    scope, rows = _find_rows(document, keys)
+    if rows is None:
+        found = ", ".join(sorted(map(str, document))[:8]) or "nothing"
+        raise envelope_error(
+            f"no list under any of {', '.join(keys)} (the answer has: {found})", body, path, content_type, status
+        )
+    if not all(isinstance(row, dict) for row in rows):
+        raise envelope_error("the list holds something other than objects", body, path, content_type, status)
+    pagination = _mapping(document, "pagination") or _mapping(scope, "pagination")
+    meta = _mapping(document, "meta") or _mapping(scope, "meta")
+    return Page(
+        rows=rows,
+        total=_first_int(pagination.get("total"), document.get("total"), scope.get("total")),
+        offset=_first_int(pagination.get("offset")),
+        limit=_first_int(pagination.get("limit"), meta.get("limit")),
+        has_more=_first_bool(pagination.get("has_more"), pagination.get("hasMore"), meta.get("hasMore")),
+        next_cursor=_first_text(
+            pagination.get("next_cursor"), pagination.get("nextCursor"), meta.get("nextCursor"), meta.get("next_cursor")
+        ),
+    )
+
+
+def parse_document(body: bytes, *, path: str, content_type: str = "", status: int = 200) -> dict[str, Any]:
+    """Read a body that must be a JSON object without ``ok: false``.
+
+    Raises:
+        EnvelopeError: It is something else.
+    """
+    try:
+        document = parse_json(body)
+    except ValueError as error:
+        raise envelope_error(f"the body is not JSON ({_reason(error)})", body, path, content_type, status) from None
+    if not isinstance(document, dict):
+        raise envelope_error(f"expected a JSON object, got {type(document).__name__}", body, path, content_type, status)
+    if document.get("ok") is False:
+        problem = _Problem.of(document)
+        raise envelope_error(
+            f"OrgX says ok: false ({problem.text or 'without a reason'})",
+            body,
+            path,
+            content_type,
+            status,
+            problem.request_id,
+        )
+    return document
+
+
+def parse_workspace(body: bytes, *, path: str, content_type: str = "", status: int = 200) -> Row:
+    """Read bootstrap's answer: the row of the workspace that the key resolves to.
+
+    Shape: ``id``, ``name`` and whatever else OrgX puts into ``data.workspace``, with ``source_client``,
+    ``capabilities`` and ``setup`` from beside it.
+
+    Raises:
+        EnvelopeError: There is no workspace with an id in it.
+
+    Source: API overview, first call (bootstrap).
+    """
+    document = parse_document(body, path=path, content_type=content_type, status=status)
+    scope = _mapping(document, "data") or document
+    workspace = _mapping(scope, "workspace")
+    if not workspace.get("id"):
+        raise envelope_error("no workspace with an id", body, path, content_type, status)
+    beside = {key: value for key, value in scope.items() if key != "workspace"}
+    return {**beside, **workspace}
+
+
+def parse_error(status: int, body: bytes, *, path: str, content_type: str = "", bootstrap: bool = False) -> ApiError:
+    """Turn an answer with an error status into the class that says what to do about it.
+
+    Args:
+        status: HTTP status, 400 or above.
+        body: The raw body: OrgX's simple shape (``error`` is text), its structured one (``error`` is an
+            object), or a proxy's page.
+        path: Path of the request.
+        content_type: Content type of the answer.
+        bootstrap: Whether the path is one that every working key may read; a 401 there means the key is bad.
+    """
+    problem = _Problem.of_body(body)
+    said = f": {problem.text}" if problem.text else ""
+    details: Any = {"status": status, "path": path, "code": problem.code, "request_id": problem.request_id}
+    if status == 401 and bootstrap:
+        return AuthError(
+            f"401 from {path}: the key was refused. Check SOURCES__ORGX__API_KEY (or ORGX_API_KEY){said}", **details
+        )
+    if status in (401, 403, 404):
+        why = {401: "does not accept this key", 403: "is not permitted for this key", 404: "is not there"}[status]
+        return RouteClosedError(f"{status} from {path}: this route {why}{said}", **details)
+    if status == 429:
+        return RateLimitError(f"429 from {path}: the rate limit is used up{said}", **details)
+    if status in RETRYABLE_STATUSES:
+        return ServerError(f"{status} from {path}{said or ': ' + excerpt(body, content_type)}", **details)
+    return ApiError(f"{status} from {path}{said or ': ' + excerpt(body, content_type)}", **details)
+
+
+def envelope_error(
+    problem: str, body: bytes, path: str, content_type: str, status: int, request_id: str | None = None
+) -> EnvelopeError:
+    """Build the error for an answer that cannot be read, with what is needed to see why."""
+    return EnvelopeError(
+        f"{status} from {path}, but {problem}; {excerpt(body, content_type)}",
+        status=status,
+        path=path,
+        request_id=request_id or _Problem.of_body(body).request_id,
+    )
+
+
+def excerpt(body: bytes, content_type: str) -> str:
+    """Describe a body: content type and its first 200 characters on one line."""
+    text = " ".join(body[: EXCERPT_CHARACTERS * 4].decode("utf-8", "replace").split())[:EXCERPT_CHARACTERS]
+    return f"content type {content_type or 'missing'}, body starts: {text!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """What an error body says, in either of OrgX's two shapes."""
+
+    text: str = ""
+    code: str | None = None
+    request_id: str | None = None
+
+    @classmethod
+    def of_body(cls, body: bytes) -> _Problem:
+        try:
+            document = parse_json(body)
+        except ValueError:
+            return cls()
+        return cls.of(document) if isinstance(document, dict) else cls()
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> _Problem:
+        error = document.get("error")
+        inner: Mapping[str, Any] = error if isinstance(error, dict) else {}
+        words = [error if isinstance(error, str) else "", inner.get("message"), document.get("message")]
+        text = ", ".join(str(word) for word in words if word)[:EXCERPT_CHARACTERS]
+        return cls(
+            text=text,
+            code=_first_text(inner.get("code"), document.get("code")),
+            request_id=_first_text(inner.get("request_id"), document.get("request_id")),
+        )
+
+
+def _find_rows(document: Mapping[str, Any], keys: Sequence[str]) -> tuple[Mapping[str, Any], list[Row] | None]:
+    scopes = [document, _mapping(document, "data")]
+    for scope in scopes:
+        for key in keys:
+            if isinstance(scope.get(key), list):
+                return scope, scope[key]
+    return document, None
+
+
+def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = document.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _first_int(*values: Any) -> int | None:
+    return next((v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 0), None)
+
+
+def _first_bool(*values: Any) -> bool | None:
+    return next((v for v in values if isinstance(v, bool)), None)
+
+
+def _first_text(*values: Any) -> str | None:
+    return next((v for v in values if isinstance(v, str) and v), None)
+
+
+def _reason(error: ValueError) -> str:
+    return str(error).split(":")[0][:80]

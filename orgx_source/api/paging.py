@@ -1,0 +1,562 @@
+"""A whole listing, read through offset pages while the rows in it move.
+
+The promise: every row that existed throughout the read arrives, each id once in the newest version seen, and a
+row that never existed never does; or the verdict says ``uncertified`` and why. The room knows neither HTTP nor
+tables: a page is fetched by a callable, and three functions tell a row's id and times.
+
+How the promise is kept, per order of the list:
+
+* **Sorted and obeyed** (``created_at`` ascending, ``updated_at`` descending): a page is a contiguous slice, so it
+  holds every row whose sort key lies strictly between its first and its last. Slices that overlap in key space
+  leave no gap, whatever was inserted or deleted between the requests. Pages are asked for with some rows of
+  overlap; where the slices do not meet, earlier offsets are read until they do.
+* **updated_at descending**: an edit carries a row to the head, past the point that was reached. So the head is read
+  again until one single page reaches back behind the first request.
+* **Any other order**: nothing can be derived from the keys. Seams are compared id by id, and the list is read
+  twice: two passes without a sign of movement that bring the same ids have missed nothing.
+
+``total`` is the cross-check on all three, never the proof: an insert and a deletion cancel out in it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from itertools import pairwise
+from typing import Any, Literal
+
+from orgx_source.api.envelope import Page, Row
+from orgx_source.errors import DriftError
+
+Verdict = Literal["certified", "repaired", "uncertified"]
+FetchPage = Callable[[int, int], Page]
+"""``(offset, limit) -> Page``: one request. HTTP, MCP and a test's list all fit."""
+
+PAGE_SIZE = 100
+IN_FLIGHT = 8
+HEAD_ROUNDS = 6
+
+
+class Order(Enum):
+    """The order that was asked for; whether the rows obey it is checked on each page."""
+
+    CREATED = "created_at ascending"
+    UPDATED = "updated_at descending"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class RowKeys:
+    """How to read from a row what paging needs.
+
+    Attributes:
+        id: The row's id as text; None when it has none.
+        created: When the row was made; None when it does not say.
+        updated: When the row last changed; None when it does not say.
+    """
+
+    id: Callable[[Row], str | None]
+    created: Callable[[Row], datetime | None]
+    updated: Callable[[Row], datetime | None]
+
+
+@dataclass
+class ListingReport:
+    """What was seen while a listing was read.
+
+    Attributes:
+        verdict: ``certified`` (all evidence present), ``repaired`` (the list moved, every gap was closed),
+            ``uncertified`` (evidence is missing, see ``reasons``).
+        reasons: Sentences, each a piece of evidence that is missing.
+        pages: Requests that brought a page of this listing.
+        received: Rows in those pages, repeats included.
+        distinct: Different ids.
+        repeats: Rows that came again beyond the overlap that was asked for.
+        seams_repaired: Gaps between two pages that were closed by reading earlier offsets.
+        passes: How often the whole list was read.
+        nameless: Rows without an id; they are kept out.
+        totals: Smallest, largest and last ``total`` that OrgX reported; None when it reported none.
+        order_obeyed: Whether the rows came in the order that was asked for; None before the first page.
+        stopped_early: Whether reading ended at the watermark instead of the end of the list.
+        short_by: How many rows ``total`` promises beyond those that came.
+        page_size: Rows a full page really held.
+    """
+
+    verdict: Verdict = "uncertified"
+    reasons: list[str] = field(default_factory=list)
+    pages: int = 0
+    received: int = 0
+    distinct: int = 0
+    repeats: int = 0
+    seams_repaired: int = 0
+    passes: int = 1
+    nameless: int = 0
+    totals: tuple[int, int, int] | None = None
+    order_obeyed: bool | None = None
+    stopped_early: bool = False
+    short_by: int = 0
+    page_size: int = 0
+
+    def miss(self, reason: str) -> None:
+        """Note a piece of evidence that is missing."""
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+
+
+@dataclass(slots=True)
+class _Slice:
+    """One page as it came: where it was asked for, its ids, and its sort keys (None where a row has none)."""
+
+    offset: int
+    page: Page
+    ids: list[str | None]
+    keys: list[float | None]
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.ids)
+
+    @property
+    def first_key(self) -> float | None:
+        return next((key for key in self.keys if key is not None), None)
+
+    @property
+    def last_key(self) -> float | None:
+        return next((key for key in reversed(self.keys) if key is not None), None)
+
+    def is_sorted(self) -> bool:
+        keys = [key for key in self.keys if key is not None]
+        return all(a <= b for a, b in pairwise(keys))
+
+
+@dataclass(slots=True)
+class _Pass:
+    """What one walk from offset 0 has established.
+
+    Attributes:
+        ids: Ids that came.
+        covered_to: Every row that existed throughout and has a smaller sort key has come.
+        first_key: Sort key at the head when the walk began.
+        moved: Whether anything hinted that the list changed meanwhile.
+        unproven: Whether a gap cannot be excluded by the sort keys.
+        unnamed: Positions in the list of rows without an id.
+        requests: Pages asked for.
+        repeated_head: Pages in a row that brought the first page again.
+        empty_at: Smallest offset at which a page came back empty.
+    """
+
+    ids: set[str] = field(default_factory=set)
+    covered_to: float = float("-inf")
+    first_key: float | None = None
+    moved: bool = False
+    unproven: bool = False
+    unnamed: set[int] = field(default_factory=set)
+    requests: int = 0
+    repeated_head: int = 0
+    empty_at: int | None = None
+
+
+class Listing:
+    """Iterate to receive the rows; ``report`` is complete when the iteration is.
+
+    Yields lists of rows, each id once. Only rows that changed while the list was being read come a second time,
+    in the newer version, in the last list.
+    """
+
+    def __init__(
+        self,
+        fetch: FetchPage,
+        keys: RowKeys,
+        *,
+        order: Order = Order.UNKNOWN,
+        watermark: datetime | None = None,
+        page_size: int = PAGE_SIZE,
+        executor: Executor | None = None,
+        in_flight: int = IN_FLIGHT,
+    ) -> None:
+        """Prepare the read; no request is made before the first iteration.
+
+        Args:
+            fetch: Fetches one page.
+            keys: Reads id and times from a row.
+            order: The order that the requests ask for.
+            watermark: With ``Order.UPDATED``: everything older is known, stop there if the order is obeyed.
+            page_size: Rows to ask for; the server may give fewer.
+            executor: Where pages are fetched ahead; None fetches one after another.
+            in_flight: Pages asked for ahead of the one being checked.
+        """
+        self.report = ListingReport()
+        self._fetch = fetch
+        self._keys = keys
+        self._order = order
+        self._watermark = None if watermark is None or order is not Order.UPDATED else -watermark.timestamp()
+        self._page_size = page_size
+        self._executor = executor
+        self._in_flight = in_flight
+        self._size = page_size
+        self._stamps: dict[str, float | None] = {}
+        self._held: dict[str, Row] = {}
+        self._revised: dict[str, Row] = {}
+        self._total_doubtful = False
+        self._first_ids: list[str | None] = []
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        """Read the list.
+
+        Raises:
+            DriftError: The server ignores ``offset``, or the list moves too fast to be read.
+        """
+        current, previous = _Pass(), None
+        yield from self._read_whole(current, self._watermark)
+        if self._wants_second_pass(current):
+            previous, current = current, _Pass()
+            self.report.passes = 2
+            yield from self._read_whole(current, None)
+        self._judge(current, previous)
+        if self._revised:
+            yield list(self._revised.values())
+
+    def _read_whole(self, state: _Pass, stop_at: float | None) -> Iterator[list[Row]]:
+        yield from self._walk(state, stop_at)
+        if self._order is Order.UPDATED and state.requests > 1:
+            yield from self._reread_head(state)
+
+    # -- one walk ------------------------------------------------------------------------------------------------
+
+    def _walk(self, state: _Pass, stop_at: float | None) -> Iterator[list[Row]]:
+        """Read from offset 0 to the end, or until the sort keys pass ``stop_at``."""
+        last = self._read(0, state)
+        state.first_key = last.first_key
+        self._learn_page_size(last)
+        fresh, ended = self._accept(last, state, last)
+        yield fresh
+        ahead: deque[tuple[int, Future[Page] | None]] = deque()
+        try:
+            while not (ended or self._passed(last, stop_at)):
+                self._look_ahead(ahead, last, stop_at)
+                offset, future = ahead.popleft()
+                piece = self._slice(offset, future.result() if future else self._fetch(offset, self._page_size), state)
+                joined = self._join(piece, last, state)
+                if joined is not piece:
+                    # What was read ahead starts from offsets that no longer mean the same rows.
+                    self._forget(ahead)
+                fresh, ended = self._accept(joined, state, last)
+                yield fresh
+                last = joined
+                ended = self._goes_in_circles(last, state) or ended
+        finally:
+            self._forget(ahead)
+        if stop_at is not None and stop_at == self._watermark and not ended:
+            self.report.stopped_early = True
+
+    def _passed(self, piece: _Slice, stop_at: float | None) -> bool:
+        if stop_at is None or not self.report.order_obeyed:
+            return False
+        return piece.last_key is not None and piece.last_key > stop_at
+
+    def _read(self, offset: int, state: _Pass) -> _Slice:
+        return self._slice(offset, self._fetch(offset, self._page_size), state)
+
+    def _slice(self, offset: int, page: Page, state: _Pass) -> _Slice:
+        report = self.report
+        state.requests += 1
+        report.pages += 1
+        report.received += len(page.rows)
+        piece = _Slice(
+            offset, page, [self._keys.id(row) for row in page.rows], [self._sort_key(row) for row in page.rows]
+        )
+        if page.total is not None:
+            low, high, last = report.totals or (page.total,) * 3
+            state.moved = state.moved or last != page.total
+            report.totals = (min(low, page.total), max(high, page.total), page.total)
+            # Rows beyond the total: it counts something else than the list.
+            self._total_doubtful = self._total_doubtful or (len(page.rows) > 0 and page.total <= offset)
+        if self._order is not Order.UNKNOWN:
+            obeyed = piece.is_sorted()
+            report.order_obeyed = obeyed and report.order_obeyed is not False
+            state.unproven = state.unproven or not obeyed
+        return piece
+
+    def _sort_key(self, row: Row) -> float | None:
+        if self._order is Order.CREATED:
+            moment = self._keys.created(row)
+            return None if moment is None else moment.timestamp()
+        if self._order is Order.UPDATED:
+            moment = self._keys.updated(row)
+            return None if moment is None else -moment.timestamp()
+        return None
+
+    def _learn_page_size(self, piece: _Slice) -> None:
+        """Take the size of a full page from what came, not from what was asked for."""
+        received, echoed = len(piece.ids), piece.page.limit
+        size = min(self._page_size, echoed) if echoed else self._page_size
+        self._size = received if received and (received > size or not self._says_end(piece)) else size
+        self.report.page_size = self._size
+
+    @property
+    def _overlap(self) -> int:
+        """Rows that two neighbouring pages share: the last one is not enough, another may have the same time."""
+        return min(self._size - 1, max(2, self._size // 10)) if self._size > 1 else 0
+
+    def _look_ahead(self, ahead: deque[tuple[int, Future[Page] | None]], last: _Slice, stop_at: float | None) -> None:
+        """Ask for the next page, and for as many after it as are likely to be needed."""
+        step = max(1, self._size - self._overlap)
+        start = ahead[-1][0] + step if ahead else max(last.end - self._overlap, last.offset + 1)
+        total = last.page.total if not self._total_doubtful else None
+        wanted = 1
+        if self._executor is not None and stop_at is None:
+            if total is not None:
+                wanted = self._in_flight
+            elif last.page.has_more:
+                # The end is unknown: look ahead the further, the longer the list has proved to be.
+                wanted = min(self._in_flight, max(1, self.report.pages // 2))
+        while len(ahead) < wanted and (not ahead or total is None or start + self._overlap < total):
+            future = self._executor.submit(self._fetch, start, self._page_size) if self._executor else None
+            ahead.append((start, future))
+            start += step
+
+    @staticmethod
+    def _forget(ahead: deque[tuple[int, Future[Page] | None]]) -> None:
+        for _, future in ahead:
+            if future is not None:
+                future.cancel()
+        ahead.clear()
+
+    def _goes_in_circles(self, last: _Slice, state: _Pass) -> bool:
+        """Stop a read that cannot end: return True when all rows came nevertheless.
+
+        Raises:
+            DriftError: Pages repeat, or there are several times more than the list can have.
+        """
+        counted = self.report.totals[1] if self.report.totals else 0
+        if last.offset > 0 and len(last.ids) > 1 and last.ids == self._first_ids:
+            # Once can be chance: as many rows inserted at the head as the offset advanced.
+            state.repeated_head += 1
+            if state.repeated_head > 1 and 0 < counted <= len(state.ids):
+                return True
+            if state.repeated_head > 1:
+                of_total = f" of {counted}" if counted else ""
+                raise DriftError(
+                    f"offset {last.offset} brought the first page again: offset is ignored, so only "
+                    f"{len(state.ids)}{of_total} rows can be reached on this route"
+                )
+        else:
+            state.repeated_head = 0
+        step = max(1, self._size - self._overlap)
+        if state.requests > 4 * (max(counted, len(state.ids)) // step + 1) + 50:
+            raise DriftError(
+                f"gave up after {state.requests} pages for {len(state.ids)} rows: the list moves faster than it can "
+                "be read, or its pages repeat"
+            )
+        return False
+
+    # -- seams ---------------------------------------------------------------------------------------------------
+
+    def _join(self, piece: _Slice, last: _Slice, state: _Pass) -> _Slice:
+        """Return the page, or an earlier one that does meet what is known when this one does not."""
+        back = 0
+        while piece.offset > 0 and not self._meets(piece, last, state):
+            if not piece.ids:
+                state.empty_at = piece.offset
+            start = self._start_of_ties(piece, last) if back == 0 else 0
+            if start is None:
+                # No page can hold all the rows that share this one time: their order proves nothing.
+                state.unproven = True
+                return piece
+            back = max(1, 2 * back) if back else max(1, self._size - self._overlap)
+            if not start:
+                self.report.seams_repaired += 1
+                state.moved = True
+            piece = self._read(start or max(0, piece.offset - back), state)
+        return piece
+
+    def _meets(self, piece: _Slice, last: _Slice, state: _Pass) -> bool:
+        """Whether nothing can lie between what is known and this page."""
+        overlap = last.end - piece.offset
+        if overlap <= 0 or piece.ids[:overlap] != last.ids[-overlap:]:
+            state.moved = True
+        if self._overlap == 0:
+            # Pages of one row share nothing that could meet.
+            state.unproven = True
+            return True
+        if not piece.ids:
+            # The overlap itself should have come: the list became shorter, its rows moved up past us.
+            return False
+        if self._order is Order.UNKNOWN or not self.report.order_obeyed:
+            return piece.ids[0] in state.ids
+        if piece.keys[0] is None:
+            # Rows without a time stand together at one end, in an order that proves nothing.
+            state.unproven = True
+            return piece.ids[0] in state.ids
+        if last.first_key is not None and piece.keys[-1] is not None and piece.keys[-1] < last.first_key:
+            # A later page that lies wholly before the one in front of it: sorted the other way round, perhaps.
+            state.unproven = True
+        return piece.keys[0] < state.covered_to
+
+    def _start_of_ties(self, piece: _Slice, last: _Slice) -> int | None:
+        """Return where the rows begin that share the time at the seam; 0 when none do, None when they fill a page."""
+        tie = piece.keys[0] if piece.keys else None
+        if tie is None or last.last_key != tie or not self.report.order_obeyed:
+            return 0
+        first_of_tie = next(i for i, key in enumerate(last.keys) if key == tie)
+        start = last.offset + first_of_tie - 1
+        if start >= piece.offset:
+            return 0
+        return start if first_of_tie > 1 else None
+
+    # -- the head ------------------------------------------------------------------------------------------------
+
+    def _reread_head(self, state: _Pass) -> Iterator[list[Row]]:
+        """Read from offset 0 until a single page reaches back behind the moment the previous walk began."""
+        began = state.first_key
+        for _ in range(HEAD_ROUNDS):
+            if began is None or not self.report.order_obeyed:
+                break
+            probe = _Pass()
+            yield from self._walk(probe, began)
+            state.moved = state.moved or probe.moved or not probe.ids <= state.ids
+            state.ids |= probe.ids
+            if probe.requests == 1:
+                return
+            state.unproven = state.unproven or probe.unproven
+            state.moved = True
+            began = probe.first_key
+        state.unproven = True
+
+    # -- rows ----------------------------------------------------------------------------------------------------
+
+    def _accept(self, piece: _Slice, state: _Pass, last: _Slice) -> tuple[list[Row], bool]:
+        """Take a page's rows: return those whose id was not given before, and whether the list ends here."""
+        if not self._first_ids:
+            self._first_ids = piece.ids
+        copies: dict[str, Row] = {}
+        for position, (row, row_id) in enumerate(zip(piece.page.rows, piece.ids, strict=True)):
+            if row_id is None:
+                state.unnamed.add(piece.offset + position)
+            elif row_id not in copies or not self._is_older(row, copies[row_id]):
+                copies[row_id] = row
+        fresh = []
+        for row_id, row in copies.items():
+            stamp = self._stamp(row)
+            if row_id not in self._stamps:
+                fresh.append(row)
+            elif not self._is_news(row_id, row, stamp):
+                continue
+            else:
+                self._revised[row_id] = row
+            self._stamps[row_id] = stamp
+        unseen = len(copies.keys() - state.ids)
+        overlap = max(0, last.end - piece.offset) if last is not piece else 0
+        repeats = len(piece.ids) - unseen - piece.ids.count(None)
+        if repeats > overlap:
+            self.report.repeats += repeats - overlap
+            state.moved = True
+        state.ids.update(copies)
+        self._held = copies
+        if piece.last_key is not None:
+            state.covered_to = max(state.covered_to, piece.last_key)
+        self.report.distinct = len(self._stamps)
+        return fresh, self._ends(piece, state, unseen)
+
+    def _stamp(self, row: Row) -> float | None:
+        moment = self._keys.updated(row)
+        return None if moment is None else moment.timestamp()
+
+    def _is_older(self, row: Row, other: Row) -> bool:
+        mine, theirs = self._stamp(row), self._stamp(other)
+        return mine is not None and theirs is not None and mine < theirs
+
+    def _is_news(self, row_id: str, row: Row, stamp: float | None) -> bool:
+        """Whether this copy of a known row is a newer version; without times, the last one that came counts."""
+        known = self._stamps[row_id]
+        if stamp is not None and known is not None and stamp != known:
+            return stamp > known
+        held = self._revised.get(row_id) or self._held.get(row_id)
+        return (stamp != known) if held is None else held != row
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _ends(self, piece: _Slice, state: _Pass, unseen: int) -> bool:
+        if not piece.ids:
+            return True
+        if state.empty_at is not None and piece.end <= state.empty_at and len(piece.ids) < self._size:
+            return True
+        if unseen == 0 and piece.offset > 0 and len(piece.ids) < self._size:
+            return True
+        return self._says_end(piece)
+
+    def _says_end(self, piece: _Slice) -> bool:
+        """Whether the page itself says, without contradiction, that nothing follows."""
+        received, total, has_more = len(piece.ids), piece.page.total, piece.page.has_more
+        if received == 0:
+            return True
+        if total is None or self._total_doubtful:
+            return has_more is False
+        if piece.end < total or has_more:
+            return False
+        # A total equal to one full page may count that page only: has_more decides, or one more request.
+        return has_more is False or piece.end > total or received not in (piece.page.limit, self._page_size)
+
+    # -- the verdict ---------------------------------------------------------------------------------------------
+
+    def _wants_second_pass(self, state: _Pass) -> bool:
+        if self.report.stopped_early or self.report.pages == 1:
+            return False
+        return not self._is_proven(state) or self._missing(state) > 0
+
+    def _is_proven(self, state: _Pass) -> bool:
+        return self._order is not Order.UNKNOWN and self.report.order_obeyed is True and not state.unproven
+
+    def _missing(self, state: _Pass) -> int:
+        if self.report.totals is None or self._total_doubtful:
+            return 0
+        return max(0, self.report.totals[2] - len(state.ids) - len(state.unnamed))
+
+    def _judge(self, state: _Pass, previous: _Pass | None) -> None:
+        report = self.report
+        moved = state.moved or (previous is not None and previous.moved)
+        report.nameless = len(state.unnamed)
+        if not report.stopped_early:
+            self._judge_total(state)
+        if report.pages > 1 and not self._is_proven(state):
+            agree = previous is not None and previous.ids == state.ids and not moved
+            if not agree:
+                report.miss(f"{self._why_unproven()}, and the list moved while it was read")
+        if report.nameless:
+            report.miss(f"{report.nameless} rows came without an id")
+        if report.reasons:
+            report.verdict = "uncertified"
+        else:
+            report.verdict = "repaired" if moved else "certified"
+
+    def _why_unproven(self) -> str:
+        if self._order is Order.UNKNOWN:
+            return "the order of the list is unknown"
+        if not self.report.order_obeyed:
+            return f"rows do not come by {self._order.value} as asked"
+        return "many rows share one time or have none"
+
+    def _judge_total(self, state: _Pass) -> None:
+        report = self.report
+        if report.totals is None:
+            report.miss("OrgX gave no total to check against")
+            return
+        _, high, last = report.totals
+        report.short_by = self._missing(state)
+        if report.short_by:
+            report.miss(f"OrgX counts {last} rows, {len(state.ids)} came")
+        elif self._total_doubtful or (not state.moved and len(state.ids) > high):
+            report.miss(f"OrgX counts {high} rows, but {len(state.ids)} came: its total cannot be relied on")
+
+
+def read_all(fetch: FetchPage, keys: RowKeys, **options: Any) -> tuple[list[Row], ListingReport]:
+    """Read a listing into memory: the newest version of each row, and the report. For small lists and tests."""
+    listing = Listing(fetch, keys, **options)
+    rows: dict[str, Row] = {}
+    for batch in listing:
+        rows.update({str(keys.id(row)): row for row in batch})
+    return list(rows.values()), listing.report

@@ -1,0 +1,122 @@
+"""What can go wrong, grouped by what the caller can do about it.
+
+::
+
+    OrgxError                 anything this package raises on purpose
+    ├── ConfigError           a setting is missing or malformed            exit 3
+    ├── ConnectionFailedError OrgX was not reached (DNS, TLS, timeout)     exit 4  retryable
+    ├── RedirectError         OrgX pointed to another origin               exit 3
+    ├── BudgetError           --max-requests or --max-wait was used up     exit 4
+    ├── ApiError              OrgX answered with an error                  exit 1
+    │   ├── AuthError         the key itself was refused                   exit 3
+    │   ├── RouteClosedError  this path is closed to this key              exit 1
+    │   ├── RateLimitError    429 beyond the patience granted              exit 4  retryable
+    │   ├── ServerError       5xx after every attempt                      exit 1  retryable
+    │   └── EnvelopeError     200, but not in any shape we can read        exit 1  retryable
+    ├── DriftError            the list cannot be read to its end           exit 1
+    └── DestinationError      the warehouse cannot be read or written      exit 4
+"""
+
+from __future__ import annotations
+
+
+class OrgxError(Exception):
+    """Base of all errors raised on purpose; ``str(error)`` is a sentence with what to try.
+
+    Attributes:
+        exit_code: What ``orgx-sync`` leaves with when this error ends a run.
+        retryable: Whether the same request may succeed a moment later.
+    """
+
+    exit_code: int = 1
+    retryable: bool = False
+
+
+class ConfigError(OrgxError):
+    """A setting is missing, malformed or contradictory."""
+
+    exit_code = 3
+
+
+class ConnectionFailedError(OrgxError):
+    """No answer came: name lookup, connection, TLS or timeout."""
+
+    exit_code = 4
+    retryable = True
+
+
+class RedirectError(OrgxError):
+    """OrgX redirected to another origin, where the key must not travel."""
+
+    exit_code = 3
+
+
+class BudgetError(OrgxError):
+    """The requests or the waiting time granted to this run are used up."""
+
+    exit_code = 4
+
+
+class ApiError(OrgxError):
+    """OrgX answered, and the answer is an error.
+
+    Attributes:
+        status: HTTP status of the answer.
+        path: Path of the request, without host and query.
+        code: OrgX's machine-readable code when the body had one.
+        request_id: OrgX's id for the request, to quote to its support.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        path: str,
+        code: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message + (f" (OrgX request {request_id})" if request_id else ""))
+        self.status = status
+        self.path = path
+        self.code = code
+        self.request_id = request_id
+
+
+class AuthError(ApiError):
+    """The key was refused where every key is accepted: it is wrong, revoked or malformed."""
+
+    exit_code = 3
+
+
+class RouteClosedError(ApiError):
+    """401, 403 or 404 on one path while the key works elsewhere: another route may serve the table."""
+
+
+class RateLimitError(ApiError):
+    """OrgX asks to slow down, for longer than the run may wait."""
+
+    exit_code = 4
+    retryable = True
+
+
+class ServerError(ApiError):
+    """OrgX, or a proxy in front of it, failed."""
+
+    retryable = True
+
+
+class EnvelopeError(ApiError):
+    """The answer is not in any shape that OrgX is known to use; never read as an empty table."""
+
+    retryable = True
+
+
+class DriftError(OrgxError):
+    """The list moved or contradicted itself so much that its end cannot be reached."""
+
+
+class DestinationError(OrgxError):
+    """The warehouse cannot be opened, read or written."""
+
+    exit_code = 4
