@@ -107,7 +107,9 @@ def parse_page(body: bytes, *, keys: Sequence[str], path: str, content_type: str
     meta = _mapping(document, "meta") or _mapping(scope, "meta")
     return Page(
         rows=rows,
-        total=_first_int(pagination.get("total"), document.get("total"), scope.get("total")),
+        total=_first_int(
+            pagination.get("total"), document.get("total"), scope.get("total"), _mapping(scope, "summary").get("total")
+        ),
         offset=_first_int(pagination.get("offset")),
         limit=_first_int(pagination.get("limit"), meta.get("limit")),
         has_more=_first_bool(pagination.get("has_more"), pagination.get("hasMore"), meta.get("hasMore")),

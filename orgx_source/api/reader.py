@@ -1,0 +1,278 @@
+"""One table from one route, whatever way the route pages: lists of rows, and a report of how sure they are.
+
+Chooses no route and keeps no state; that is the source's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from datetime import UTC, datetime
+from itertools import islice
+
+from orgx_source.api.client import OrgxClient
+from orgx_source.api.envelope import Page, Row
+from orgx_source.api.paging import Listing, ListingReport, Order, RowKeys
+from orgx_source.api.routes import Route
+from orgx_source.errors import DriftError, RouteClosedError
+from orgx_source.tables import Table
+from orgx_source.times import parse_timestamp
+
+# No maximum is published; 100 is the largest that OrgX's own schema names.
+LIMIT_ASKED = 100
+FEED_LIMIT_ASKED = 1000
+IDS_AT_ONCE = 100
+CURSOR_PAGES_MOST = 100_000
+
+Parents = Callable[[], Iterable[tuple[str, str]]]
+"""Gives (entity type, id) of everything an artifact can be attached to."""
+
+
+def row_keys(table: Table) -> RowKeys:
+    """Return how to read id and times from this table's rows, over all keys of their families."""
+
+    def text(row: Row) -> str | None:
+        for key in table.columns[0].keys:
+            value = row.get(key)
+            if value is not None and value != "" and not isinstance(value, (dict, list, bool)):
+                return str(value)
+        return None
+
+    def moment(*keys: str) -> Callable[[Row], datetime | None]:
+        def read(row: Row) -> datetime | None:
+            return next((found for key in keys if (found := parse_timestamp(row.get(key)))), None)
+
+        return read
+
+    made = ("timestamp",) if table.append_only else ("created_at", "createdAt")
+    return RowKeys(id=text, created=moment(*made), updated=moment("updated_at", "updatedAt"))
+
+
+class RouteReader:
+    """Reads one table from one route.
+
+    Iterate over `rows` to receive lists of rows, each id once; ``report`` is complete when the iteration is.
+
+    Attributes:
+        report: What was seen, and the verdict.
+    """
+
+    def __init__(
+        self,
+        client: OrgxClient,
+        table: Table,
+        route: Route,
+        executor: Executor,
+        *,
+        workspace_id: str | None = None,
+        parents: Parents = tuple,
+    ) -> None:
+        """Prepare to read; no request is made.
+
+        Args:
+            client: The door to OrgX.
+            table: What to read.
+            route: Where to read it.
+            executor: Runs requests side by side; shared by all tables.
+            workspace_id: The workspace that the key resolves to, for routes that demand one.
+            parents: For routes that list artifacts per entity.
+        """
+        self.report = ListingReport()
+        self.route = route
+        self._client = client
+        self._keys = row_keys(table)
+        self._executor = executor
+        self._workspace_id = client.config.workspace_id or workspace_id
+        self._parents = parents
+
+    def rows(self, watermark: datetime | None = None) -> Iterator[list[Row]]:
+        """Read the table, or with a watermark what changed since, where the route can tell.
+
+        Raises:
+            OrgxError: From the client, or a list that cannot be read to its end.
+        """
+        match self.route.paging:
+            case "offset":
+                yield from self._offset(watermark)
+            case "cursor":
+                yield from self._cursor(watermark)
+            case "limit":
+                yield from self._limit()
+            case "feed":
+                yield from self._feed(watermark)
+            case "by_entity":
+                yield from self._by_entity()
+            case "snapshot":
+                yield from self._snapshot()
+            case "bootstrap":
+                self.report.pages = 1
+                self.report.verdict = "certified"
+                self.report.totals = (1, 1, 1)
+                yield [self._client.bootstrap()]
+        if self.route.caveat and self.report.verdict != "uncertified":
+            self.report.verdict = "uncertified"
+        if self.route.caveat:
+            self.report.miss(self.route.caveat)
+
+    def fetch_ids(self, ids: Iterable[str]) -> set[str]:
+        """Ask for single rows by id; return the ids that OrgX still has.
+
+        Raises:
+            OrgxError: From the client.
+        """
+        found: set[str] = set()
+        remaining = iter(ids)
+        while chunk := list(islice(remaining, IDS_AT_ONCE)):
+            page = self._fetch({"ids": ",".join(chunk), "fields": "id", "limit": len(chunk)})
+            found.update(row_id for row in page.rows if (row_id := self._keys.id(row)) is not None)
+        return found
+
+    def _fetch(self, params: dict[str, str | int]) -> Page:
+        scope: dict[str, str | int] = {}
+        if (self.route.needs_workspace or self._client.config.workspace_id) and self._workspace_id:
+            scope = {"workspace_id": self._workspace_id}
+            if not self.route.needs_workspace:
+                # OrgX's newest client sends both names with one value.
+                scope["command_center_id"] = self._workspace_id
+        return self._client.fetch_page(self.route, {**scope, **params})
+
+    def _offset(self, watermark: datetime | None) -> Iterator[list[Row]]:
+        order = Order.UNKNOWN
+        ordering: dict[str, str | int] = {}
+        if self.route.sorts:
+            order = Order.CREATED if watermark is None else Order.UPDATED
+            field, direction = ("created_at", "asc") if watermark is None else ("updated_at", "desc")
+            ordering = {"order_by": field, "order_direction": direction}
+
+        def fetch(offset: int, limit: int) -> Page:
+            return self._fetch({**ordering, "limit": limit, "offset": offset})
+
+        listing = Listing(
+            fetch,
+            self._keys,
+            order=order,
+            watermark=watermark,
+            page_size=self._client.config.page_size,
+            executor=self._executor,
+            in_flight=self._client.config.workers,
+        )
+        self.report = listing.report
+        yield from listing
+
+    def _cursor(self, watermark: datetime | None) -> Iterator[list[Row]]:
+        params: dict[str, str | int] = {"limit": LIMIT_ASKED}
+        if watermark is not None:
+            params["updated_since"] = _iso(watermark)
+            self.report.stopped_early = True
+        cursors: set[str] = set()
+        seen: set[str] = set()
+        while True:
+            page = self._fetch(params)
+            yield self._unseen(page, seen)
+            if page.next_cursor is None:
+                break
+            if page.next_cursor in cursors or len(cursors) > CURSOR_PAGES_MOST:
+                raise DriftError(f"{self.route.path} gave the same cursor twice; its list does not end")
+            cursors.add(page.next_cursor)
+            params = {**params, "cursor": page.next_cursor}
+        self.report.miss("the route gives no total to check against")
+
+    def _limit(self) -> Iterator[list[Row]]:
+        seen: set[str] = set()
+        page = self._fetch({"limit": LIMIT_ASKED})
+        yield self._unseen(page, seen)
+        self.report.miss("the route gives no total to check against")
+        if len(page.rows) < (page.limit or LIMIT_ASKED) and len(page.rows) % 50:
+            return
+        name, values = self.route.slices or ("", ())
+        full = [name] if not values else []
+        for value in values:
+            page = self._fetch({"limit": LIMIT_ASKED, name: value})
+            yield self._unseen(page, seen)
+            if len(page.rows) >= LIMIT_ASKED:
+                full.append(f"{name}={value}")
+        if full:
+            self.report.miss(f"answers were full, older rows may be missing ({', '.join(full)})")
+
+    def _feed(self, watermark: datetime | None) -> Iterator[list[Row]]:
+        params: dict[str, str | int] = {"limit": FEED_LIMIT_ASKED}
+        if watermark is not None:
+            params["since"] = _iso(watermark)
+            self.report.stopped_early = True
+        seen: set[str] = set()
+        page = self._fetch(params)
+        if page.total is not None and page.total > len(page.rows) > 0:
+            # One larger answer is the only way to the older events: the feed knows no offset.
+            larger = self._fetch({**params, "limit": page.total + IDS_AT_ONCE})
+            self.report.pages += 1
+            self.report.received += len(page.rows)
+            yield self._unseen(larger, seen)
+        yield self._unseen(page, seen, counted=False)
+        total = self.report.totals[2] if self.report.totals else None
+        if total is None:
+            self.report.miss("OrgX gave no total to check against")
+        elif total > len(seen):
+            self.report.miss(
+                f"OrgX gives the newest {len(seen)} of {total} events; the feed cannot be asked for older ones"
+            )
+        self._judge()
+
+    def _by_entity(self) -> Iterator[list[Row]]:
+        def fetch(parent: tuple[str, str]) -> tuple[str, Page | None]:
+            try:
+                return parent[0], self._fetch({"entity_type": parent[0], "entity_id": parent[1], "limit": LIMIT_ASKED})
+            except RouteClosedError as error:
+                # An entity that vanished meanwhile answers 404; any other refusal closes the route.
+                if error.status != 404:
+                    raise
+                return parent[0], None
+
+        seen: set[str] = set()
+        full = 0
+        for _, page in self._executor.map(fetch, self._parents()):
+            if page is not None:
+                yield self._unseen(page, seen)
+                full += len(page.rows) >= LIMIT_ASKED
+        if full:
+            self.report.miss(f"{full} entities have more artifacts than one answer holds")
+
+    def _snapshot(self) -> Iterator[list[Row]]:
+        seen: set[str] = set()
+        page = self._fetch({})
+        rows = self._unseen(page, seen)
+        if page.total is None:
+            self.report.miss("OrgX gave no total to check against")
+        elif page.total != len(seen) + self.report.nameless:
+            self.report.short_by = max(0, page.total - len(seen) - self.report.nameless)
+            self.report.miss(f"OrgX counts {page.total} rows, {len(seen)} came")
+        self._judge()
+        yield rows
+
+    def _unseen(self, page: Page, seen: set[str], *, counted: bool = True) -> list[Row]:
+        """Count a page, and return its rows that did not come before; of two copies the last."""
+        report = self.report
+        if counted:
+            report.pages += 1
+            report.received += len(page.rows)
+            if page.total is not None:
+                low, high, _ = report.totals or (page.total,) * 3
+                report.totals = (min(low, page.total), max(high, page.total), page.total)
+        fresh: dict[str, Row] = {}
+        for row in page.rows:
+            row_id = self._keys.id(row)
+            if row_id is None:
+                report.nameless += counted
+            elif row_id not in seen:
+                fresh[row_id] = row
+        seen.update(fresh)
+        report.distinct = len(seen)
+        return list(fresh.values())
+
+    def _judge(self) -> None:
+        if self.report.nameless:
+            self.report.miss(f"{self.report.nameless} rows came without an id")
+        self.report.verdict = "uncertified" if self.report.reasons else "certified"
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,149 @@
+"""Which paths can serve a table, in order of preference, and what each of them can do. Data, not code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+BOOTSTRAP_PATH = "/api/client/bootstrap"
+
+Paging = Literal["offset", "cursor", "limit", "snapshot", "bootstrap", "by_entity", "feed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path that can serve one table.
+
+    Attributes:
+        name: Short name, used in reports and to pin a route: the path, with its type for the generic one.
+        path: Path below the base URL.
+        params: Query parameters that are always sent.
+        keys: Names under which the rows may stand in the answer, first match wins.
+        paging: ``offset`` (limit and offset), ``cursor`` (opaque next cursor), ``limit`` (one answer of at most
+            ``limit`` rows), ``snapshot`` (everything at once), ``feed`` (newest rows, ``since``),
+            ``by_entity`` (one request per parent), ``bootstrap``.
+        sorts: Whether ``order_by`` and ``order_direction`` are understood.
+        takes_ids: Whether ``ids`` asks for single rows.
+        needs_workspace: Whether ``workspace_id`` is required.
+        slices: A filter and its values, which together name most rows, for a ``limit`` route that came back full.
+        caveat: What may be missing even when the route answers well; None when nothing is known to.
+        source: Where the facts come from and how sure they are.
+    """
+
+    name: str
+    path: str
+    keys: tuple[str, ...]
+    paging: Paging
+    params: Mapping[str, str] = field(default_factory=dict)
+    sorts: bool = False
+    takes_ids: bool = False
+    needs_workspace: bool = False
+    slices: tuple[str, tuple[str, ...]] | None = None
+    caveat: str | None = None
+    source: str = ""
+
+
+def _entities(entity_type: str, plural: str) -> Route:
+    return Route(
+        name=f"/api/entities?type={entity_type}",
+        path="/api/entities",
+        params={"type": entity_type},
+        keys=("data", plural, "entities"),
+        paging="offset",
+        sorts=True,
+        takes_ids=True,
+        source="observed in OrgX's published clients; not on the REST pages",
+    )
+
+
+ROUTES: dict[str, tuple[Route, ...]] = {
+    "workspaces": (Route(BOOTSTRAP_PATH, BOOTSTRAP_PATH, ("workspace",), "bootstrap", source="documented"),),
+    "initiatives": (
+        _entities("initiative", "initiatives"),
+        Route(
+            "/api/client/live/initiatives",
+            "/api/client/live/initiatives",
+            ("initiatives", "data"),
+            "offset",
+            source="documented; order not stated, few fields",
+        ),
+    ),
+    "agents": (
+        Route(
+            "/api/client/live/agents",
+            "/api/client/live/agents",
+            ("agents", "data"),
+            "snapshot",
+            params={"include_idle": "true"},
+            source="documented; a snapshot of now, without paging",
+        ),
+    ),
+    "artifacts": (
+        _entities("artifact", "artifacts"),
+        Route(
+            "/api/v1/artifacts",
+            "/api/v1/artifacts",
+            ("artifacts", "data"),
+            "limit",
+            needs_workspace=True,
+            slices=(
+                "status",
+                (
+                    "draft",
+                    "in_review",
+                    "approved",
+                    "changes_requested",
+                    "superseded",
+                    "archived",
+                    "rejected",
+                    "eval_passed",
+                ),
+            ),
+            source="observed in both SDKs; limit and since only",
+        ),
+        Route(
+            "/api/client/artifacts/by-entity",
+            "/api/client/artifacts/by-entity",
+            ("artifacts", "data"),
+            "by_entity",
+            caveat="only artifacts of initiatives, milestones, workstreams, tasks and decisions that could be listed",
+            source="documented; one request per entity",
+        ),
+    ),
+    "decisions": (
+        _entities("decision", "decisions"),
+        Route(
+            "/api/v1/decisions",
+            "/api/v1/decisions",
+            ("decisions", "data"),
+            "limit",
+            needs_workspace=True,
+            slices=("status", ("pending", "approved", "declined", "superseded", "cancelled")),
+            source="observed in both SDKs; limit only, documented as graduating",
+        ),
+    ),
+    "workstreams": (_entities("workstream", "workstreams"),),
+    "milestones": (_entities("milestone", "milestones"),),
+    "tasks": (
+        _entities("task", "tasks"),
+        Route(
+            "/api/v1/work",
+            "/api/v1/work",
+            ("data", "work", "tasks"),
+            "cursor",
+            needs_workspace=True,
+            caveat="OrgX may list only work owned by the key's user here",
+            source="observed in both SDKs",
+        ),
+    ),
+    "activity": (
+        Route(
+            "/api/client/live/activity",
+            "/api/client/live/activity",
+            ("activities", "activity", "data"),
+            "feed",
+            source="observed; since and limit only, older events beyond the limit cannot be reached",
+        ),
+    ),
+}

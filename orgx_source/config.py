@@ -1,0 +1,124 @@
+"""Settings: where each comes from, and whether it can be used. No request is made here.
+
+By dlt's rules: ``SOURCES__ORGX__API_KEY`` in the environment or ``[sources.orgx]`` in ``.dlt/*.toml``; the plain
+``ORGX_API_KEY`` and ``ORGX_BASE_URL`` of OrgX's own clients work too. A value passed by the caller wins.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from orgx_source.errors import ConfigError
+
+DEFAULT_BASE_URL = "https://useorgx.com"
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_KEY = re.compile(r"oxk_[A-Za-z0-9_\-]{8,}")
+
+
+@dataclass(frozen=True, slots=True)
+class OrgxConfig:
+    """Everything a read needs to know before its first request.
+
+    Attributes:
+        api_key: The ``oxk_`` key. It is in no repr, log or error.
+        base_url: Scheme and host, no trailing slash.
+        workspace_id: Ask for this workspace only; None takes what OrgX gives the key.
+        workers: Pages asked for at the same time, over all tables.
+        page_size: Rows asked for per page.
+        max_wait: Seconds this run may wait on limits and backoff.
+        max_requests: Requests this run may send; None for no bound.
+        full: Read every table whole, whatever the cursor says.
+        full_every: How old the last whole read of a table may become.
+        overlap: How far before the cursor an incremental read goes back.
+        routes: Table name to the path of the one route to use for it.
+    """
+
+    api_key: str = field(repr=False)
+    base_url: str = DEFAULT_BASE_URL
+    workspace_id: str | None = None
+    workers: int = 8
+    page_size: int = 100
+    max_wait: float = 900.0
+    max_requests: int | None = None
+    full: bool = False
+    full_every: timedelta = timedelta(days=7)
+    overlap: timedelta = timedelta(minutes=10)
+    routes: dict[str, str] = field(default_factory=dict)
+
+
+def load_config(**given: Any) -> OrgxConfig:
+    """Put the settings together; what the caller gives (not None) wins over dlt's providers and the environment.
+
+    Raises:
+        ConfigError: No key, a malformed key, or a base URL the key must not travel to.
+    """
+    found: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    for name, plain in (("api_key", "ORGX_API_KEY"), ("base_url", "ORGX_BASE_URL"), ("workspace_id", None)):
+        if name not in found:
+            value = _from_dlt(name) or (os.environ.get(plain) if plain else None)
+            if value:
+                found[name] = value
+    found["api_key"] = check_key(found.get("api_key"))
+    found["base_url"] = check_base_url(found.get("base_url", DEFAULT_BASE_URL))
+    for name, least in (("workers", 1), ("page_size", 1), ("max_requests", 0), ("max_wait", 0)):
+        if found.get(name) is not None and found[name] < least:
+            raise ConfigError(f"{name} must be at least {least}, not {found[name]}")
+    return OrgxConfig(**found)
+
+
+def _from_dlt(name: str) -> str | None:
+    import dlt
+
+    provider = dlt.secrets if name == "api_key" else dlt.config
+    value = provider.get(f"sources.orgx.{name}", str)
+    return str(value).strip() if value else None
+
+
+def check_key(key: Any) -> str:
+    """Return the key if it can be one.
+
+    Raises:
+        ConfigError: It is missing or has another form; the message never holds it.
+
+    Source: authentication page (``Authorization: Bearer oxk_...``); keys with a hyphen, ``oxk-``, are service keys.
+    """
+    where = "Set SOURCES__ORGX__API_KEY (or ORGX_API_KEY), or api_key under [sources.orgx] in .dlt/secrets.toml"
+    if not isinstance(key, str) or not key.strip():
+        raise ConfigError(f"No OrgX API key. {where}; keys are made in OrgX under Settings.")
+    text = key.strip()
+    if text.startswith("oxk-"):
+        raise ConfigError(f"The OrgX API key is a service key (oxk-); a user's key starts with oxk_. {where}.")
+    if not _KEY.fullmatch(text):
+        raise ConfigError(f"The OrgX API key is malformed: it should be oxk_ followed by letters and digits. {where}.")
+    return text
+
+
+def check_base_url(url: str) -> str:
+    """Return scheme, host and path of the base URL, without query, fragment and trailing slash.
+
+    Raises:
+        ConfigError: Not http(s), plain http to another machine, or a URL with credentials in it.
+    """
+    setting = "SOURCES__ORGX__BASE_URL (or ORGX_BASE_URL)"
+    try:
+        parts = urlsplit(url.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ConfigError(f"The base URL is not a URL. Check {setting}.") from None
+    if parts.username or parts.password or "@" in parts.netloc:
+        raise ConfigError(f"The base URL holds credentials; the key belongs into its own setting. Check {setting}.")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigError(f"The base URL must look like {DEFAULT_BASE_URL}, not {url!r}. Check {setting}.")
+    if parts.scheme == "http" and host not in LOOPBACK_HOSTS:
+        raise ConfigError(
+            f"Plain http to {host} would show the key to the network; use https. Only loopback may do without. "
+            f"Check {setting}."
+        )
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}{f':{port}' if port else ''}{parts.path.rstrip('/')}"

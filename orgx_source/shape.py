@@ -1,0 +1,252 @@
+"""Rows as OrgX sent them, to an Arrow table of the declared shape; nothing is dropped on the way.
+
+Knows neither network nor dlt. A value that does not fit its column's type goes to ``<column>__v_text`` as text and
+leaves the typed column null. So does the second of two keys of one family that disagree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orgx_source.tables import MISFIT_SUFFIX, RESERVED, Column, ColumnType, Table, snake_case
+from orgx_source.times import parse_timestamp
+
+Row = dict[str, Any]
+
+ARROW_TYPES: dict[ColumnType, pa.DataType] = {
+    "text": pa.string(),
+    "bigint": pa.int64(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "date": pa.date32(),
+    "json": pa.string(),
+}
+
+_NONE = type(None)
+_FITTING: dict[ColumnType, frozenset[type]] = {
+    "text": frozenset({str, _NONE}),
+    "bigint": frozenset({int, _NONE}),
+    "double": frozenset({int, float, _NONE}),
+    "bool": frozenset({bool, _NONE}),
+    "timestamp": frozenset({str, _NONE}),
+    "date": frozenset({str, _NONE}),
+}
+# Arrow reads these as they are; anything else takes the slow way, value by value.
+_PLAIN_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
+_FINER_THAN_MICROSECONDS = re.compile(r"\.\d{7,}")
+
+
+@dataclass
+class Shaper:
+    """Shapes the pages of one table; remembers the types of undeclared columns so that they stay what they are.
+
+    Attributes:
+        table: The table.
+        types: Types of undeclared columns, known from the warehouse or learnt from the rows.
+    """
+
+    table: Table
+    types: dict[str, ColumnType] = field(default_factory=dict)
+    _columns: dict[str, Column] = field(default_factory=dict)
+    _families: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for column in self.table.columns:
+            self._columns[column.name] = column
+            for key in column.keys:
+                self._families.setdefault(key, column.name)
+
+    def shape(self, rows: Sequence[Row]) -> pa.Table:
+        """Return the rows as an Arrow table; columns that no row has are left out.
+
+        Args:
+            rows: Rows with an id, as OrgX sent them.
+        """
+        arrays: dict[str, pa.Array] = {}
+        for name, keys in self._group_keys(rows).items():
+            values, losers = _first_non_null(rows, keys)
+            column_type = self._type_of(name, values)
+            if column_type is None:
+                continue
+            array, misfits = build_array(column_type, values)
+            for index, text in losers.items():
+                misfits.setdefault(index, text)
+            arrays[name] = array
+            if misfits:
+                arrays[name + MISFIT_SUFFIX] = pa.array([misfits.get(i) for i in range(len(rows))], pa.string())
+                self.types.setdefault(name + MISFIT_SUFFIX, "text")
+        return pa.table(arrays)
+
+    def type_of(self, name: str) -> ColumnType | None:
+        """Return the type of a column, declared or learnt."""
+        column = self._columns.get(name)
+        return column.type if column else self.types.get(name)
+
+    def _group_keys(self, rows: Sequence[Row]) -> dict[str, list[str]]:
+        """Map each column to the keys it is read from here: declared columns first, in their order."""
+        present: dict[str, None] = {}
+        for row in rows:
+            present.update(dict.fromkeys(row))
+        groups: dict[str, list[str]] = {
+            column.name: keys
+            for column in self.table.columns
+            if (keys := [key for key in column.keys if key in present and self._families[key] == column.name])
+        }
+        for key in present:
+            if key not in self._families:
+                name = snake_case(key)
+                if name in RESERVED or name.endswith(MISFIT_SUFFIX):
+                    name = f"orgx_{name}"
+                groups.setdefault(name, []).append(key)
+        return groups
+
+    def _type_of(self, name: str, values: Sequence[Any]) -> ColumnType | None:
+        known = self.type_of(name)
+        if known is None:
+            known = infer_type(values)
+            if known is not None:
+                self.types[name] = known
+        return known
+
+
+def infer_type(values: Iterable[Any]) -> ColumnType | None:
+    """Return the narrowest type that holds the values of an undeclared column; None when all are null."""
+    kinds = {type(value) for value in values} - {_NONE}
+    if not kinds:
+        return None
+    if kinds == {bool}:
+        return "bool"
+    if kinds == {int}:
+        return "bigint"
+    if kinds <= {int, float}:
+        return "double"
+    return "text" if kinds == {str} else "json"
+
+
+def build_array(column_type: ColumnType, values: Sequence[Any]) -> tuple[pa.Array, dict[int, str]]:
+    """Return an Arrow array, and the values that do not fit as text by position (null in the array)."""
+    arrow_type = ARROW_TYPES[column_type]
+    if column_type == "json":
+        return pa.array([None if value is None else canonical_json(value) for value in values], arrow_type), {}
+    if {type(value) for value in values} <= _FITTING[column_type]:
+        try:
+            if column_type == "timestamp":
+                if all(value is None or _PLAIN_TIMESTAMP.fullmatch(value) for value in values):
+                    return pa.array(values, pa.string()).cast(arrow_type), {}
+            elif column_type == "date":
+                return pa.array(values, pa.string()).cast(arrow_type), {}
+            else:
+                return pa.array(values, arrow_type), {}
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            pass
+    fitted: list[Any] = []
+    misfits: dict[int, str] = {}
+    fit = _FITTERS[column_type]
+    for index, value in enumerate(values):
+        typed, exact = (None, True) if value is None else fit(value)
+        fitted.append(typed)
+        if not exact:
+            misfits[index] = as_text(value)
+    return pa.array(fitted, arrow_type), misfits
+
+
+def _fit_text(value: Any) -> tuple[str, bool]:
+    return as_text(value), True
+
+
+def _fit_bigint(value: Any) -> tuple[int | None, bool]:
+    fits = type(value) is int and -(2**63) <= value < 2**63
+    if not fits and type(value) is float and value.is_integer() and abs(value) < 2**53:
+        return int(value), True
+    return (value, True) if fits else (None, False)
+
+
+def _fit_double(value: Any) -> tuple[float | None, bool]:
+    if type(value) is float or (type(value) is int and abs(value) <= 2**53):
+        return float(value), True
+    return None, False
+
+
+def _fit_bool(value: Any) -> tuple[bool | None, bool]:
+    return (value, True) if type(value) is bool else (None, False)
+
+
+def _fit_timestamp(value: Any) -> tuple[datetime | None, bool]:
+    moment = parse_timestamp(value)
+    return moment, moment is not None and not _FINER_THAN_MICROSECONDS.search(value)
+
+
+def _fit_date(value: Any) -> tuple[date | None, bool]:
+    """Take the day of a timestamp, and say that its time of day was left behind."""
+    moment = parse_timestamp(value)
+    if moment is None:
+        return None, False
+    return moment.date(), len(value) == len("2026-04-13")
+
+
+_FITTERS: dict[ColumnType, Callable[[Any], tuple[Any, bool]]] = {
+    "text": _fit_text,
+    "bigint": _fit_bigint,
+    "double": _fit_double,
+    "bool": _fit_bool,
+    "timestamp": _fit_timestamp,
+    "date": _fit_date,
+}
+
+
+def as_text(value: Any) -> str:
+    """Return text as it is, anything else as canonical JSON."""
+    return value if isinstance(value, str) else canonical_json(value)
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON with sorted keys: equal values give equal text, whatever order OrgX sent them in."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except (TypeError, orjson.JSONEncodeError):
+        # Integers beyond 64 bits, or nesting deeper than 254 levels.
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def row_hashes(table: pa.Table, skip: Iterable[str]) -> list[str]:
+    """Return a hash per row over all columns but ``skip``; null and absent are the same, column order is not seen."""
+    left_out = set(skip)
+    parts = []
+    for name in sorted(set(table.column_names) - left_out):
+        column = table.column(name)
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.int64())
+        elif pa.types.is_date32(column.type):
+            column = column.cast(pa.int32())
+        parts.append(pc.binary_join_element_wise(f"\x1e{name}\x1f", column.cast(pa.string()), ""))
+    if not parts:
+        return [""] * table.num_rows
+    joined = pc.binary_join_element_wise(*parts, "", null_handling="skip")
+    return [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in joined.to_pylist()]
+
+
+def _first_non_null(rows: Sequence[Row], keys: Sequence[str]) -> tuple[list[Any], dict[int, str]]:
+    """Return the first non-null value of a family per row, and what the other keys said where they disagree."""
+    if len(keys) == 1:
+        only = keys[0]
+        return [row.get(only) for row in rows], {}
+    values: list[Any] = []
+    losers: dict[int, str] = {}
+    for index, row in enumerate(rows):
+        given = [value for key in keys if (value := row.get(key)) is not None]
+        values.append(given[0] if given else None)
+        others = [value for value in given[1:] if value != given[0]]
+        if others:
+            losers[index] = as_text(others[0] if len(others) == 1 else others)
+    return values, losers

@@ -1,0 +1,404 @@
+"""The table of tables: which columns a table has, what they mean, and which of OrgX's keys each is read from.
+
+Data, not code. A column reads its own name in snake_case and camelCase, then the other keys of its family; the
+first value that is not null wins. Fields that are not declared here become columns of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+ColumnType = Literal["text", "bigint", "double", "bool", "timestamp", "date", "json"]
+
+MISFIT_SUFFIX = "__v_text"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One declared column.
+
+    Attributes:
+        name: Name in the warehouse.
+        type: dlt's name of the type.
+        description: What it says, with the unit where there is one.
+        aliases: Other keys that OrgX uses for it, in order of preference, in snake_case.
+        volatile: Whether it changes with every read; such a column takes no part in change detection.
+    """
+
+    name: str
+    type: ColumnType
+    description: str
+    aliases: tuple[str, ...] = ()
+    volatile: bool = False
+    own_key: bool = True
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return every key it is read from, both casings, in order of preference."""
+        names = (self.name, *self.aliases) if self.own_key else self.aliases
+        return tuple(dict.fromkeys(key for name in names for key in (name, camel_case(name))))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table.
+
+    Attributes:
+        name: Name in the warehouse, and of the dlt resource.
+        description: Its grain in one sentence.
+        columns: The declared columns; the first is the key.
+        append_only: Whether rows never change once they exist (`activity`).
+        parent: Table whose rows these belong to, for the reader of the documentation.
+    """
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    append_only: bool = False
+    parent: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Return the name of the key column."""
+        return self.columns[0].name
+
+    def column(self, name: str) -> Column | None:
+        """Return the declared column of that name, if there is one."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+def camel_case(name: str) -> str:
+    """Return ``updated_at`` as ``updatedAt``."""
+    head, *tail = name.split("_")
+    return head + "".join(part.capitalize() for part in tail)
+
+
+def snake_case(key: str) -> str:
+    """Return the column name for an undeclared key; dlt's naming leaves it as it is."""
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", key)
+    name = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower() or "unnamed"
+    return f"_{name}" if name[0].isdigit() else name
+
+
+TRACKING_COLUMNS = (
+    Column("last_changed_at", "timestamp", "When this version was first seen (UTC, clock of the run)."),
+    Column("deleted_at", "timestamp", "First read without the row (UTC); null while OrgX lists it."),
+    Column("last_seen_at", "timestamp", "Last read with the row (UTC), once it is deleted; null while OrgX lists it."),
+    Column("_row_hash", "text", "Hash of all values that are not volatile; tells whether a row changed."),
+)
+RESERVED = frozenset(column.name for column in TRACKING_COLUMNS) | {"_dlt_load_id", "_dlt_id"}
+
+
+def _text(names: str, description: str, *aliases: str) -> Iterator[Column]:
+    yield from (Column(name, "text", description, aliases) for name in names.split())
+
+
+_CREATED = Column("created_at", "timestamp", "When OrgX says the row was made (UTC).")
+_UPDATED = Column("updated_at", "timestamp", "When OrgX says the row last changed (UTC); null on some rows.")
+_TIMES = (_CREATED, _UPDATED)
+_SCOPE = (
+    Column("workspace_id", "text", "Workspace the row belongs to, where OrgX says so."),
+    Column("command_center_id", "text", "Older name of the workspace; some rows carry only this one."),
+)
+_METADATA = Column("metadata", "json", "Free-form object.")
+_DEPENDS_ON = Column("depends_on", "json", "Ids this waits for.", ("dependency_ids", "dependencies"))
+_EXPECTED = (
+    Column("expected_duration_hours", "double", "Planned duration in hours."),
+    Column("expected_tokens", "bigint", "Planned tokens."),
+    Column("expected_budget_usd", "double", "Planned cost in US dollars."),
+)
+_ASSIGNED = (
+    Column("assigned_agent_ids", "json", "Ids of the assigned agents (slugs or UUIDs)."),
+    Column("assigned_agent_names", "json", "Names of the assigned agents."),
+)
+_PROGRESS = Column(
+    "progress_pct",
+    "double",
+    "Progress as OrgX sent it: 0 to 100, on some rows 0 to 1.",
+    ("progress",),
+)
+_PRIORITY = Column("priority", "text", "low, medium, high or urgent.")
+_SEQUENCE = Column("sequence", "bigint", "Position among its siblings.")
+_INITIATIVE = Column("initiative_id", "text", "Initiative it belongs to.")
+_WORKSTREAM = Column("workstream_id", "text", "Workstream it belongs to.")
+_DOMAIN = Column("domain", "text", "Domain, such as engineering or marketing.")
+_DUE_DATE = Column("due_date", "date", "Planned date; mostly missing.")
+
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        Table(
+            "workspaces",
+            "One row per workspace that the key resolves to.",
+            (
+                Column("id", "text", "Workspace id (UUID)."),
+                Column("name", "text", "Display name."),
+                Column("source_client", "text", "Name under which the caller is known; OrgX echoes it."),
+                Column("capabilities", "json", "What the workspace can do."),
+                Column("setup", "json", "Whether the set-up is complete (`ready`)."),
+            ),
+        ),
+        Table(
+            "initiatives",
+            "One row per initiative: work that moves forward.",
+            (
+                Column("id", "text", "Initiative id (UUID)."),
+                Column("title", "text", "Title.", ("name",)),
+                Column("summary", "text", "Short text."),
+                Column("description", "text", "Long text."),
+                Column("status", "text", "As sent: draft, planned, active, paused, blocked, completed, archived, ..."),
+                _PRIORITY,
+                _PROGRESS,
+                Column("start_date", "date", "Planned start."),
+                Column("target_date", "date", "Planned end."),
+                _DUE_DATE,
+                Column("eta_end_at", "timestamp", "Estimated end (UTC)."),
+                *_SCOPE,
+                Column("objective_id", "text", "Objective it serves."),
+                Column("objective", "text", "Objective as text; an object as JSON text."),
+                Column("impact", "text", "Expected impact."),
+                Column("health_score", "double", "Health, 0 to 100."),
+                Column("workstream_count", "bigint", "Number of workstreams, where OrgX counts them."),
+                Column("workstreams", "json", "Workstreams, where OrgX includes them."),
+                Column("context", "json", "Context entries."),
+                _DOMAIN,
+                _DEPENDS_ON,
+                _SEQUENCE,
+                *_EXPECTED,
+                *_ASSIGNED,
+                Column("assignment_source", "text", "Who assigned the agents."),
+                Column("visibility", "text", "private, workspace or public."),
+                Column("auto_plan", "bool", "Whether OrgX plans it by itself."),
+                _METADATA,
+                *_TIMES,
+            ),
+            parent="workspaces",
+        ),
+        Table(
+            "agents",
+            "One row per agent: what it is doing now, a snapshot at the time of the run.",
+            (
+                Column("id", "text", "Agent id, a slug such as engineering-agent.", ("agent_id",)),
+                Column("name", "text", "Display name; two records can share one.", ("agent_name",)),
+                Column("domain", "text", "Domain.", ("role",)),
+                Column("status", "text", "running, queued, blocked or idle."),
+                Column("current_task", "text", "What it works on; null when idle."),
+                _PROGRESS,
+                Column("run_id", "text", "Current run; null when idle."),
+                Column("initiative_id", "text", "Initiative of the current run; null when idle."),
+                Column("started_at", "timestamp", "Start of the current run (UTC); null when idle."),
+                Column("blockers", "json", "What blocks it."),
+                Column("instance_count", "bigint", "Parallel instances; changes with every read.", volatile=True),
+            ),
+            parent="workspaces",
+        ),
+        Table(
+            "artifacts",
+            "One row per artifact: something that came out of work.",
+            (
+                Column("id", "text", "Artifact id (UUID)."),
+                Column("name", "text", "Name.", ("title",)),
+                Column("description", "text", "Description."),
+                Column("artifact_type", "text", "Dotted code, open vocabulary."),
+                Column("artifact_url", "text", "Where it is."),
+                Column("external_url", "text", "Where it is, outside OrgX."),
+                Column("status", "text", "draft, in_review, approved, changes_requested, superseded, archived, ..."),
+                Column("version", "bigint", "Rises with each revision."),
+                Column("entity_type", "text", "Kind of thing it is attached to."),
+                Column("entity_id", "text", "Id of the thing it is attached to."),
+                _INITIATIVE,
+                Column("task_id", "text", "Task it came from."),
+                *_SCOPE,
+                Column("created_by_type", "text", "human or agent."),
+                Column("created_by_id", "text", "UUID, user id or agent slug."),
+                Column("created_by_name", "text", "Name of the creator."),
+                Column("catalog", "json", "Label, domain and stage of the type."),
+                Column("cached_metadata", "json", "What OrgX knows of the link."),
+                Column("verification", "json", "How it was verified."),
+                Column("eval_score", "double", "Score of the evaluation."),
+                Column("quality_score", "double", "Quality score."),
+                _METADATA,
+                *_TIMES,
+            ),
+            parent="initiatives",
+        ),
+        Table(
+            "decisions",
+            "One row per decision that a human is asked to settle.",
+            (
+                Column("id", "text", "Decision id; not always a UUID.", ("decision_id", "uuid", "entity_id")),
+                Column("title", "text", "Title.", ("name",)),
+                Column("summary", "text", "Short text."),
+                Column("description", "text", "Long text."),
+                Column("details", "text", "More text."),
+                Column("prompt", "text", "The question."),
+                Column("context", "json", "Context, text or object."),
+                Column("recommended_action", "text", "What is recommended."),
+                Column("status", "text", "As sent: pending, approved, declined, rejected, ...", ("decision_status",)),
+                Column("decision_type", "text", "Kind of decision.", ("type",)),
+                Column("shape", "text", "Form of the question: generic, option_select, budget_approval, ..."),
+                Column("shape_context", "json", "What the form needs."),
+                Column("urgency", "text", "As sent; two vocabularies exist."),
+                Column("urgency_level", "text", "Urgency in the other vocabulary."),
+                _PRIORITY,
+                Column("blocks_task", "bool", "Whether a task waits for it."),
+                _INITIATIVE,
+                _WORKSTREAM,
+                Column("task_id", "text", "Task it is about."),
+                *_text("source_run_id source_session_id source_stream_id", "Where it arose."),
+                *_SCOPE,
+                Column("agent_id", "text", "Agent that asks."),
+                Column("agent_name", "text", "Name of the agent that asks."),
+                *_text("requested_by owner_name owner_agent assigned_agent assignee", "Who asks or owns it."),
+                Column("created_by", "text", "Who made the record."),
+                Column("created_by_type", "text", "human, agent or system."),
+                _DOMAIN,
+                Column("options", "json", "Possible answers.", ("decision_options", "actions")),
+                Column("option_id", "text", "The answer that was chosen."),
+                Column("evidence_refs", "json", "Evidence."),
+                Column("expected_cost_usd", "double", "Expected cost in US dollars."),
+                Column("required_trust_level", "text", "Trust level it takes."),
+                Column("recommendation", "text", "What is recommended, and why."),
+                Column("impact", "text", "What depends on it."),
+                Column("tradeoffs", "json", "What each option costs."),
+                Column("resolution", "text", "How it was settled; an object as JSON text."),
+                Column("resolution_summary", "text", "How it was settled, in words."),
+                Column("note", "text", "Note of whoever settled it."),
+                Column("decided_by", "text", "Who settled it."),
+                *_text("source source_system conflict_source dedupe_key", "Where the record comes from."),
+                Column("occurrence_count", "bigint", "How often it came up."),
+                Column(
+                    "occurrence_first_at",
+                    "timestamp",
+                    "When it first came up (UTC); OrgX calls it first_seen_at.",
+                    ("first_seen_at",),
+                    own_key=False,
+                ),
+                Column(
+                    "occurrence_last_at",
+                    "timestamp",
+                    "When it last came up (UTC); OrgX calls it last_seen_at.",
+                    ("last_seen_at",),
+                    own_key=False,
+                ),
+                Column("waiting_minutes", "double", "Minutes it waited when it was read.", volatile=True),
+                Column("age_minutes", "double", "Age in minutes when it was read.", volatile=True),
+                _METADATA,
+                Column("requested_at", "timestamp", "When it was asked (UTC), where that differs from created_at."),
+                Column("due_at", "timestamp", "When an answer is needed (UTC)."),
+                Column("decided_at", "timestamp", "When it was settled (UTC)."),
+                Column("resolved_at", "timestamp", "When it was settled (UTC), on other routes."),
+                *_TIMES,
+            ),
+            parent="initiatives",
+        ),
+        Table(
+            "workstreams",
+            "One row per workstream of an initiative.",
+            (
+                Column("id", "text", "Workstream id (UUID)."),
+                Column("name", "text", "Name.", ("title",)),
+                Column("summary", "text", "Short text."),
+                Column("status", "text", "As sent: planned, ready, active, blocked, paused, completed, ..."),
+                _PROGRESS,
+                _INITIATIVE,
+                *_SCOPE,
+                Column("persona", "text", "Persona that leads it."),
+                _DOMAIN,
+                _PRIORITY,
+                _SEQUENCE,
+                _DEPENDS_ON,
+                *_ASSIGNED,
+                *_EXPECTED,
+                Column("confidence", "double", "Confidence in the plan."),
+                Column("blockers", "json", "What blocks it."),
+                _METADATA,
+                *_TIMES,
+            ),
+            parent="initiatives",
+        ),
+        Table(
+            "milestones",
+            "One row per milestone of a workstream.",
+            (
+                Column("id", "text", "Milestone id (UUID)."),
+                Column("title", "text", "Title.", ("name", "label")),
+                Column("summary", "text", "Short text."),
+                Column("description", "text", "Long text."),
+                Column("status", "text", "As sent: planned, in_progress, completed, at_risk, cancelled, ..."),
+                _PROGRESS,
+                _DUE_DATE,
+                _INITIATIVE,
+                _WORKSTREAM,
+                *_SCOPE,
+                _PRIORITY,
+                _SEQUENCE,
+                _DEPENDS_ON,
+                *_EXPECTED,
+                _METADATA,
+                *_TIMES,
+            ),
+            parent="workstreams",
+        ),
+        Table(
+            "tasks",
+            "One row per task of a milestone or workstream.",
+            (
+                Column("id", "text", "Task id (UUID)."),
+                Column("title", "text", "Title.", ("name",)),
+                Column("description", "text", "Long text."),
+                Column("status", "text", "As sent: todo, in_progress, done, blocked, ..."),
+                _PRIORITY,
+                Column("priority_num", "double", "Priority as a number."),
+                _DUE_DATE,
+                _INITIATIVE,
+                _WORKSTREAM,
+                Column("milestone_id", "text", "Milestone it belongs to."),
+                *_SCOPE,
+                _SEQUENCE,
+                Column("type", "text", "research, create, review or implement."),
+                Column("assigned_agent", "text", "Agent it is assigned to."),
+                Column("agent_domain", "text", "Domain of that agent."),
+                *_ASSIGNED,
+                _DEPENDS_ON,
+                Column("context", "json", "Context entries."),
+                *_EXPECTED,
+                _METADATA,
+                *_TIMES,
+            ),
+            parent="milestones",
+        ),
+        Table(
+            "activity",
+            "One row per event in the activity feed; events never change.",
+            (
+                Column("id", "text", "Event id; OrgX may make it up from several tables."),
+                Column("type", "text", "run_started, artifact_created, decision_resolved, ..."),
+                Column("title", "text", "What happened."),
+                Column("description", "text", "What happened, at length."),
+                Column("summary", "text", "What happened, in short."),
+                Column("timestamp", "timestamp", "When it happened (UTC)."),
+                Column("agent_id", "text", "Agent that acted."),
+                Column("agent_name", "text", "Its name."),
+                *_text("requester_agent_id requester_agent_name", "Agent that asked."),
+                *_text("executor_agent_id executor_agent_name", "Agent that carried it out."),
+                Column("run_id", "text", "Run it belongs to."),
+                _INITIATIVE,
+                Column("phase", "text", "intent, execution, blocked, review, handoff or completed."),
+                Column("state", "text", "State of the run."),
+                Column("kind", "text", "Kind of event."),
+                Column("decision_required", "bool", "Whether a human has to decide."),
+                Column("cost_delta", "double", "Cost it added, in US dollars."),
+                *_text("runtime_client runtime_label runtime_provider instance_id", "Where the agent ran."),
+                Column("last_heartbeat_at", "timestamp", "Last sign of life of the run (UTC).", volatile=True),
+                _METADATA,
+            ),
+            append_only=True,
+            parent="initiatives",
+        ),
+    )
+}

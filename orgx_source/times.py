@@ -1,0 +1,22 @@
+"""Times: OrgX's texts to UTC, and this machine's clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+
+def utc_now() -> datetime:
+    """Return this machine's time in UTC."""
+    return datetime.now(UTC)
+
+
+def parse_timestamp(value: Any) -> datetime | None:
+    """Return an ISO-8601 text as a UTC time, None when it is none; without an offset it is UTC."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
