@@ -1,0 +1,89 @@
+"""What one run did, table by table; the shape of ``run --json``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+Status = Literal["ok", "incomplete", "failed"]
+
+
+@dataclass
+class TableReport:
+    """What a run did for one table.
+
+    Attributes:
+        route: Path that served the table; None when none did.
+        requests: Requests sent for it, retries not counted.
+        rows_read: Different rows that came.
+        rows_new, rows_changed, rows_deleted: What was written.
+        rows_in_warehouse: Rows there after the load that OrgX still lists; None when it was not counted.
+        total_reported: What OrgX last counted; None when it did not.
+        verdict: How sure the read is; None when it failed.
+        reasons: Why it is not certified.
+        error: Why it failed; None when it did not.
+        exit_code: What the run must at least leave with because of this table.
+        seconds: Time from the table's first request to its last row.
+        rows_without_id: Rows that were kept out.
+    """
+
+    route: str | None = None
+    requests: int = 0
+    rows_read: int = 0
+    rows_new: int = 0
+    rows_changed: int = 0
+    rows_deleted: int = 0
+    rows_in_warehouse: int | None = None
+    total_reported: int | None = None
+    verdict: str | None = None
+    reasons: list[str] = field(default_factory=list)
+    error: str | None = None
+    exit_code: int = 0
+    seconds: float = 0.0
+    rows_without_id: int = 0
+    closed_routes: list[str] = field(default_factory=list)
+    whole: bool = False
+
+
+@dataclass
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        run_id: Id of the run.
+        status: ``ok``, ``incomplete`` (try again later) or ``failed`` (some table, or all).
+        exit_code: What ``orgx-sync run`` leaves with.
+        requests: Requests sent, retries included.
+        retries: Requests sent again.
+        waited_seconds: Time spent waiting on limits and backoff.
+        tables: Table name to its report.
+        messages: What else happened, such as leftovers of an earlier run that were loaded.
+        error: Why the whole run failed; None when it did not.
+    """
+
+    run_id: str
+    started_at: datetime
+    finished_at: datetime | None = None
+    status: Status = "ok"
+    exit_code: int = 0
+    requests: int = 0
+    retries: int = 0
+    waited_seconds: float = 0.0
+    tables: dict[str, TableReport] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+    error: str | None = None
+
+    def settle(self) -> None:
+        """Derive status and exit code from the tables; a failure outweighs what a later run would mend."""
+        codes = {table.exit_code for table in self.tables.values()} | {self.exit_code}
+        self.exit_code = next((code for code in (3, 1, 4) if code in codes), 0)
+        self.status = {0: "ok", 4: "incomplete"}.get(self.exit_code, "failed")  # type: ignore[assignment]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``run --json`` prints."""
+        return {
+            **asdict(self),
+            "started_at": self.started_at.isoformat(),
+            "finished_at": self.finished_at.isoformat() if self.finished_at else None,
+        }

@@ -1,0 +1,247 @@
+"""What an hour does to the organisation: work starts, ends and is checked, questions are asked and settled."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from typing import Any
+
+from orgx_source.sandbox.founding import (
+    AGENT_OF_DOMAIN,
+    idle_agent,
+    make_artifact,
+    make_decision,
+    make_event,
+    make_run,
+    make_workstream,
+    pick,
+    settlement,
+)
+from orgx_source.sandbox.vocabulary import AGENTS, AREAS, BLOCKERS, DOMAINS, INITIATIVES
+from orgx_source.sandbox.world import Row, World, iso
+
+SETTLED_MIX = (("approved", 70), ("declined", 14), ("superseded", 10), ("cancelled", 6))
+DONE = frozenset({"done", "cancelled", "archived", "deleted"})
+# What one hour does, as a share of the rows it can happen to.
+TASKS_WORKED = 0.0012
+DECISIONS_ASKED = 0.0010
+INITIATIVES_MOVED = 0.004
+
+
+def pass_hour(world: World, step: timedelta) -> None:
+    """Move the clock by one step, and the work with it."""
+    world.now += step
+    share = step / timedelta(hours=1)
+    _work(world, share)
+    _settle(world, share)
+    _review(world, share)
+    _move_initiatives(world, share)
+    _lose(world, share)
+    _refresh_agents(world)
+
+
+def _times(world: World, expected: float) -> int:
+    """Draw how often something happens that is expected this often."""
+    limit, count, product = math.exp(-min(expected, 500)), 0, world.rng.random()
+    while product > limit:
+        count += 1
+        product *= world.rng.random()
+    return count
+
+
+def _some(world: World, entity_type: str, statuses: tuple[str, ...], count: int) -> list[str]:
+    """Draw ids of rows in one of these states, at most ``count``."""
+    if not count:
+        return []
+    ids = world.listing(entity_type, ("in", statuses), lambda rows: [r for r in rows if r["status"] in statuses])
+    return [row["id"] for row in world.rng.sample(ids, min(count, len(ids)))]
+
+
+def _work(world: World, share: float) -> None:
+    tasks = world.find("task")
+    expected = max(0.6, world.count("task") * TASKS_WORKED) * share
+    for task_id in _some(world, "task", ("in_progress",), _times(world, expected)):
+        task = tasks[task_id]
+        if world.chance(0.1):
+            world.edit("task", task_id, status="blocked")
+            if world.chance(0.7):
+                make_decision(world, task, world.now)
+        else:
+            _finish(world, task)
+    for task_id in _some(world, "task", ("blocked",), _times(world, expected / 8)):
+        world.edit("task", task_id, status="in_progress")
+    for task_id in _some(world, "task", ("todo",), _times(world, expected / 3)):
+        _start(world, tasks[task_id])
+    for task_id in _some(world, "task", ("done",), _times(world, expected / 30)):
+        world.edit("task", task_id, status="todo")
+    for task_id in _some(world, "task", ("todo", "in_progress"), _times(world, expected / 6)):
+        world.edit("task", task_id, title=tasks[task_id]["title"] + " (revised)"[: 10 if world.chance(0.5) else 0])
+    for task_id in _some(world, "task", ("todo", "in_progress"), _times(world, expected * 0.3)):
+        make_decision(world, tasks[task_id], world.now)
+
+
+def _start(world: World, task: Row) -> None:
+    world.edit("task", task["id"], status="in_progress")
+    make_run(world, task, world.now, "running")
+    _roll_up(world, task)
+
+
+def _finish(world: World, task: Row) -> None:
+    world.edit("task", task["id"], status="done")
+    for run in [r for r in world.listing("run", ("running",), _running) if r["task_id"] == task["id"]][:1]:
+        kind = "failed" if world.chance(0.1) else "completed"
+        world.edit("run", run["id"], status=kind, completed_at=iso(world.now))
+        name = next((name for agent_id, name, _ in AGENTS if agent_id == run["agent_id"]), "Agent")
+        make_event(world, run, name, f"run_{kind}", world.now, phase="completed")
+    if world.chance(0.6):
+        make_artifact(world, world.now, "draft", task)
+    for other in world.children("task", task["milestone_id"]):
+        if task["id"] in (other.get("depends_on") or ()) and other["status"] == "todo":
+            _start(world, other)
+            break
+    _roll_up(world, task)
+
+
+def _running(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["status"] == "running"]
+
+
+def _roll_up(world: World, task: Row) -> None:
+    """Carry a task's change up: milestone, workstream, initiative."""
+    siblings = [row["status"] for row in world.children("task", task["milestone_id"])]
+    milestone = world.find("milestone").get(task["milestone_id"])
+    if milestone is None or not siblings:
+        return
+    if all(status in DONE for status in siblings):
+        status = "completed"
+    elif "blocked" in siblings and "in_progress" not in siblings:
+        status = "at_risk"
+    elif "in_progress" in siblings or "done" in siblings:
+        status = "in_progress"
+    else:
+        status = "planned"
+    share = sum(s in DONE for s in siblings) / len(siblings)
+    if (milestone["status"], milestone["progress_pct"]) == (status, round(share * 100)):
+        return
+    world.edit("milestone", milestone["id"], status=status, progress_pct=round(share * 100))
+    _roll_up_workstream(world, task)
+
+
+def _roll_up_workstream(world: World, task: Row) -> None:
+    workstream = world.find("workstream").get(task["workstream_id"])
+    if workstream is None:
+        return
+    own = world.children("milestone", workstream["id"])
+    share = sum(float(row["progress_pct"] or 0) for row in own) / (100 * len(own))
+    status = "completed" if share == 1 else "active" if share else workstream["status"]
+    progress = {"progress": round(share, 2)} if "progress" in workstream else {"progress_pct": round(share * 100)}
+    world.edit("workstream", workstream["id"], status=status, **progress)
+    initiative = world.find("initiative").get(workstream["initiative_id"])
+    if initiative is not None and initiative["status"] in ("active", "at_risk", "blocked"):
+        step = world.rng.randrange(1, 4)
+        world.edit("initiative", initiative["id"], progress_pct=min(99, int(initiative["progress_pct"] or 0) + step))
+
+
+def _settle(world: World, share: float) -> None:
+    """Settle most open questions within the hour; some wait for days."""
+    for row in world.listing("decision", ("open",), lambda rows: [r for r in rows if r["status"] == "pending"]):
+        asked = datetime.fromisoformat(row["created_at"])
+        waited = (world.now - asked) / timedelta(hours=1)
+        if world.chance(min(1.0, (0.7 if waited <= 1 else 0.08) * share)) or waited > 72:
+            # Within the hour that passed, but never before it was asked.
+            moment = world.now - min(timedelta(hours=world.rng.random() * share), world.now - asked)
+            world.edit("decision", row["id"], touch=False, **settlement(world, pick(world, SETTLED_MIX), moment))
+
+
+def _review(world: World, share: float) -> None:
+    expected = max(0.3, world.count("artifact") * 0.001) * share
+    artifacts = world.find("artifact")
+    for artifact_id in _some(world, "artifact", ("draft", "changes_requested"), _times(world, expected * 2)):
+        world.edit("artifact", artifact_id, status="in_review")
+    for artifact_id in _some(world, "artifact", ("in_review",), _times(world, expected * 2)):
+        if world.chance(0.8):
+            world.edit("artifact", artifact_id, status="approved")
+        else:
+            version = int(artifacts[artifact_id]["version"]) + 1
+            world.edit("artifact", artifact_id, status="changes_requested", version=version)
+    for artifact_id in _some(world, "artifact", ("approved",), _times(world, expected / 10)):
+        world.edit("artifact", artifact_id, status="superseded")
+
+
+def _move_initiatives(world: World, share: float) -> None:
+    initiatives = world.find("initiative")
+    expected = max(0.05, world.count("initiative") * INITIATIVES_MOVED) * share
+    moves = (
+        ("active", "paused", 0.2), ("paused", "active", 0.4), ("active", "at_risk", 0.3), ("at_risk", "active", 0.5),
+        ("planned", "active", 0.5), ("draft", "planned", 0.4), ("blocked", "active", 0.4),
+        ("completed", "archived", 0.1),
+    )  # fmt: skip
+    for before, after, weight in moves:
+        for initiative_id in _some(world, "initiative", (before,), _times(world, expected * weight)):
+            world.edit("initiative", initiative_id, status=after)
+    for initiative_id in _some(world, "initiative", ("active",), _times(world, expected * 0.3)):
+        if int(initiatives[initiative_id]["progress_pct"] or 0) > 80:
+            world.edit("initiative", initiative_id, status="completed", progress_pct=100)
+    if world.chance(min(1.0, expected * 0.1)):
+        _begin(world)
+
+
+def _begin(world: World) -> None:
+    domain = world.rng.choice(DOMAINS)
+    made = world.now
+    agent_id, name = AGENT_OF_DOMAIN[domain]
+    initiative = world.insert(
+        "initiative",
+        title=f"{world.rng.choice(INITIATIVES[domain])} {world.rng.choice(AREAS)}",
+        summary="New.",
+        status="active",
+        priority="medium",
+        progress_pct=0,
+        start_date=made.date().isoformat(),
+        target_date=None,
+        workspace_id=world.rng.choice(list(world.find("workspace"))),
+        domain=domain,
+        visibility="workspace",
+        health_score=None,
+        assigned_agent_ids=[agent_id],
+        assigned_agent_names=[name],
+        metadata={"origin": "scaffold"},
+    )
+    make_workstream(world, initiative, 0, None, made)
+
+
+def _lose(world: World, share: float) -> None:
+    """Archive some rows and delete very few for good."""
+    for task_id in _some(world, "task", ("todo",), _times(world, max(0.02, world.count("task") * 2e-5) * share)):
+        world.edit("task", task_id, status="archived")
+    for entity_type, rate in (("task", 4e-6), ("artifact", 2e-5), ("decision", 1e-5)):
+        statuses: tuple[Any, ...] = {"task": ("todo", "archived"), "artifact": ("draft", "archived")}.get(
+            entity_type, ("cancelled", "superseded")
+        )
+        for row_id in _some(
+            world, entity_type, statuses, _times(world, max(0.01, world.count(entity_type) * rate) * share)
+        ):
+            world.delete(entity_type, row_id)
+
+
+def _refresh_agents(world: World) -> None:
+    """Show each agent's newest open run, and the others idle."""
+    runs = {run["agent_id"]: run for run in world.listing("run", ("running",), _running)}
+    for agent_id, name, domain in AGENTS:
+        run = runs.get(agent_id)
+        before = world.find("agent")[agent_id]
+        if run is None or world.rng.random() < 0.55:
+            after = idle_agent(agent_id, name, domain)
+        else:
+            state = world.rng.choices(("running", "queued", "blocked"), (25, 8, 7))[0]
+            after = idle_agent(agent_id, name, domain) | {
+                "status": state,
+                "current_task": run["title"],
+                "progress": world.rng.randrange(0, 100) if state != "queued" else 0,
+                "run_id": run["id"],
+                "initiative_id": run["initiative_id"],
+                "started_at": run["started_at"],
+                "blockers": [world.rng.choice(BLOCKERS)] if state == "blocked" else [],
+            }
+        if after != before:
+            world.edit("agent", agent_id, **after)

@@ -1,0 +1,110 @@
+"""The sandbox on a loopback port: in a thread for tests and the demo, in the foreground for the command."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+
+import uvicorn
+
+from orgx_source.sandbox.app import DEFAULT_KEY, RateLimit, SandboxApp, Seen, create_sandbox
+from orgx_source.sandbox.faults import Fault
+from orgx_source.sandbox.world import World
+
+HOST = "127.0.0.1"
+
+
+class Sandbox:
+    """A running sandbox; use it as a context manager.
+
+    Attributes:
+        world: What it serves; may be changed while it runs.
+        url: Its base URL.
+        api_key: The key it accepts.
+    """
+
+    def __init__(
+        self,
+        world: World | None = None,
+        *,
+        port: int = 0,
+        api_key: str = DEFAULT_KEY,
+        faults: Iterable[Fault] = (),
+        rate_limit: RateLimit | None = None,
+        page_max: int = 100,
+    ) -> None:
+        """Bind the port; serving begins with `start`.
+
+        Args:
+            world: What to serve; a small one when it is not given.
+            port: 0 for any free one.
+            api_key: The only key that is accepted.
+            faults: What goes wrong from the start.
+            rate_limit: A budget of requests, told in headers.
+            page_max: Largest page.
+
+        Raises:
+            OSError: The port is taken.
+        """
+        self.world = world or World()
+        self.api_key = api_key
+        self._app: SandboxApp = create_sandbox(
+            self.world, api_key=api_key, faults=faults, rate_limit=rate_limit, page_max=page_max
+        )
+        self._socket = socket.create_server((HOST, port))
+        self.url = f"http://{HOST}:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(self._app, log_level="critical", access_log=False, lifespan="off", ws="none")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="orgx-sandbox", daemon=True)
+
+    def __enter__(self) -> Sandbox:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> Sandbox:
+        """Serve in a thread; return when it answers."""
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(0.002)
+        return self
+
+    def stop(self) -> None:
+        """Stop serving and free the port."""
+        self._server.should_exit = True
+        self._server.force_exit = True
+        self._thread.join(10)
+        self._socket.close()
+
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve in this thread until it is interrupted."""
+        on_ready()
+        self._run()
+
+    @property
+    def requests(self) -> list[Seen]:
+        """Every request so far, in order."""
+        return list(self._app.seen)
+
+    def count(self, path: str = "") -> int:
+        """Return how many requests came whose path starts with this."""
+        return sum(seen.path.startswith(path) for seen in self._app.seen)
+
+    def forget(self) -> None:
+        """Start counting requests anew."""
+        self._app.seen.clear()
+
+    def inject(self, *faults: Fault) -> None:
+        """Switch faults on."""
+        self._app.board.faults.extend(faults)
+
+    def heal(self) -> None:
+        """Switch all faults off."""
+        self._app.board.clear()
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._socket])

@@ -1,0 +1,170 @@
+"""The organisation that the sandbox serves: seeded rows, a simulated clock, and ways to change them.
+
+Rows are what OrgX would hold, in snake_case; the app decides how each route shows them.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+Row = dict[str, Any]
+
+START = datetime(2026, 4, 13, 6, 0, tzinfo=UTC)
+TYPES = (
+    "workspace",
+    "initiative",
+    "workstream",
+    "milestone",
+    "task",
+    "agent",
+    "decision",
+    "artifact",
+    "run",
+    "activity",
+)
+SIZES = {"small": 12, "medium": 60, "large": 3_170}
+# Where a row's parent stands, for the types whose parents add them up.
+PARENT_KEYS = {"task": "milestone_id", "milestone": "workstream_id"}
+
+
+class World:
+    """A made-up organisation that is the same for the same seed and the same calls.
+
+    Attributes:
+        now: The simulated time (UTC).
+        log: What happened since the world was made: (time, entity type, id, action).
+        lock: Held by whoever reads or changes rows.
+    """
+
+    def __init__(self, size: str = "small", seed: int = 7, start: datetime = START) -> None:
+        """Make the organisation as it stands at ``start``.
+
+        Args:
+            size: ``small`` (12 initiatives), ``medium`` (60, two workspaces) or ``large`` (100,000 tasks).
+            seed: Everything random follows from it.
+            start: Where the simulated clock stands.
+
+        Raises:
+            ValueError: There is no such size.
+        """
+        if size not in SIZES:
+            raise ValueError(f"no world of size {size!r}; there are {', '.join(SIZES)}")
+        self.size = size
+        self.rng = random.Random(f"{size}/{seed}")
+        self.now = start
+        self.log: list[tuple[datetime, str, str, str]] = []
+        self.lock = threading.RLock()
+        self._rows: dict[str, dict[str, Row]] = {entity_type: {} for entity_type in TYPES}
+        self._versions = dict.fromkeys(TYPES, 0)
+        self._listings: dict[tuple[Any, ...], tuple[int, list[Row]]] = {}
+        self._children: dict[tuple[str, str], dict[str, None]] = {}
+        from orgx_source.sandbox.founding import found
+
+        found(self, SIZES[size])
+        self.log.clear()
+
+    def rows(self, entity_type: str) -> list[Row]:
+        """Return copies of all rows of a type, as they are now."""
+        with self.lock:
+            return [dict(row) for row in self._rows[entity_type].values()]
+
+    def get(self, entity_type: str, row_id: str) -> Row | None:
+        """Return a copy of one row, None when there is none."""
+        with self.lock:
+            row = self._rows[entity_type].get(row_id)
+            return None if row is None else dict(row)
+
+    def find(self, entity_type: str) -> Mapping[str, Row]:
+        """Return the live rows by id; only for reading, with the lock held."""
+        return self._rows[entity_type]
+
+    def children(self, entity_type: str, parent_id: str) -> list[Row]:
+        """Return the live tasks of a milestone, or milestones of a workstream, in the order they were made."""
+        rows = self._rows[entity_type]
+        return [rows[row_id] for row_id in self._children.get((entity_type, parent_id), ())]
+
+    def count(self, entity_type: str) -> int:
+        """Return how many rows of a type there are."""
+        return len(self._rows[entity_type])
+
+    def insert(self, entity_type: str, /, **fields: Any) -> Row:
+        """Add a row; ``id``, ``created_at`` and ``updated_at`` are made up when they are not given."""
+        with self.lock:
+            stamp = iso(self.now)
+            row: Row = {"id": self.new_id(), **fields}
+            if entity_type not in ("workspace", "agent", "activity"):
+                row.setdefault("created_at", stamp)
+                row.setdefault("updated_at", stamp)
+            self._rows[entity_type][row["id"]] = row
+            if entity_type in PARENT_KEYS and row.get(PARENT_KEYS[entity_type]):
+                self._children.setdefault((entity_type, row[PARENT_KEYS[entity_type]]), {})[row["id"]] = None
+            self._touch(entity_type, row["id"], "insert")
+            return dict(row)
+
+    def edit(self, entity_type: str, row_id: str, /, *, touch: bool = True, **fields: Any) -> Row:
+        """Change fields of a row, and its ``updated_at`` unless ``touch`` is False.
+
+        Raises:
+            KeyError: There is no such row.
+        """
+        with self.lock:
+            row = self._rows[entity_type][row_id]
+            row.update(fields)
+            if touch and entity_type not in ("workspace", "agent", "activity"):
+                row["updated_at"] = iso(self.now)
+            self._touch(entity_type, row_id, "edit")
+            return dict(row)
+
+    def delete(self, entity_type: str, row_id: str) -> None:
+        """Remove a row for good.
+
+        Raises:
+            KeyError: There is no such row.
+        """
+        with self.lock:
+            row = self._rows[entity_type].pop(row_id)
+            if entity_type in PARENT_KEYS:
+                self._children.get((entity_type, row.get(PARENT_KEYS[entity_type]) or ""), {}).pop(row_id, None)
+            self._touch(entity_type, row_id, "delete")
+
+    def advance(self, days: float = 0, hours: float = 0) -> None:
+        """Let time pass, hour by hour: work moves on, new work appears, some is archived and some deleted."""
+        from orgx_source.sandbox.lifecycle import pass_hour
+
+        with self.lock:
+            until = self.now + timedelta(days=days, hours=hours)
+            while self.now < until:
+                pass_hour(self, min(timedelta(hours=1), until - self.now))
+
+    def listing(self, entity_type: str, name: tuple[Any, ...], make: Callable[[list[Row]], list[Row]]) -> list[Row]:
+        """Return a filtered and sorted list of live rows, remembered until a row of the type changes."""
+        key = (entity_type, *name)
+        version, rows = self._listings.get(key, (-1, []))
+        if version != self._versions[entity_type]:
+            if len(self._listings) > 200:
+                self._listings.clear()
+            rows = make(list(self._rows[entity_type].values()))
+            self._listings[key] = (self._versions[entity_type], rows)
+        return rows
+
+    def new_id(self) -> str:
+        """Return the next UUID of this world."""
+        digits = f"{self.rng.getrandbits(128):032x}"
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
+
+    def chance(self, probability: float) -> bool:
+        """Return True with this probability."""
+        return self.rng.random() < probability
+
+    def _touch(self, entity_type: str, row_id: str, action: str) -> None:
+        self._versions[entity_type] += 1
+        self.log.append((self.now, entity_type, row_id, action))
+
+
+def iso(moment: datetime) -> str:
+    """Return a time the way OrgX writes it: UTC, milliseconds, ``Z``."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
