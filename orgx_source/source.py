@@ -33,10 +33,14 @@ from orgx_source.times import parse_timestamp, utc_now
 from orgx_source.warehouse import KnownRow, Warehouse
 
 logger = logging.getLogger(__name__)
+# Nested values travel as text with a JSON hint, on purpose; dlt would warn of the difference for every Arrow table.
+logging.getLogger("dlt").addFilter(lambda record: "several column hints were different" not in record.getMessage())
 
 BATCH_ROWS = 20_000
 STATE_VERSION = 1
 # Refuse to believe that this much of a table vanished at once, unless a second read agrees.
+# A route that answers one of these will not serve this key; 400 and 422 come from a route that does not know the type.
+CLOSED_STATUSES = frozenset({400, 401, 403, 404, 410, 422})
 IMPLAUSIBLE_SHARE = 0.3
 IMPLAUSIBLE_ROWS = 20
 
@@ -127,6 +131,8 @@ class TableReader:
         self._seen: set[str] = set()
         self._newest: datetime | None = None
         self._started = session.clock()
+        self._workspace_id = ""
+        self._load_id = str(dlt.current.load_package_state()["load_id"])
 
     def read(self) -> Iterator[Any]:
         """Yield Arrow tables of the rows to write.
@@ -135,24 +141,26 @@ class TableReader:
             OrgxError: No route could serve the table, or the read failed on the way.
         """
         workspace = self._session.workspace()
+        self._workspace_id = self._config.workspace_id or str(workspace["id"])
         self._known = self._warehouse.known_rows(self._table)
         refusal: ApiError | None = None
         for route in self._routes():
             self._report.route = route.name
             try:
-                yield from self._read_route(route, str(workspace.get("id") or "") or None)
+                yield from self._read_route(route)
                 return
-            except RouteClosedError as error:
+            except ApiError as error:
+                if error.status not in CLOSED_STATUSES:
+                    raise
                 logger.warning("%s: %s; trying the next route", self._table.name, error)
                 self._report.closed_routes.append(f"{route.name} ({error.status})")
                 refusal = error
         closed = ", ".join(self._report.closed_routes)
         self._report.route = None
         raise RouteClosedError(
-            f"{self._table.name}: no route is open to this key, although the key itself works ({closed})",
+            f"{self._table.name}: no route is open to this key, although the key itself works ({closed}). {refusal}",
             status=refusal.status if refusal else 0,
             path=refusal.path if refusal else "",
-            request_id=refusal.request_id if refusal else None,
         )
 
     def _routes(self) -> Sequence[Route]:
@@ -166,30 +174,30 @@ class TableReader:
             raise ConfigError(f"{self._table.name} has no route {pinned}; it can be read from {names}")
         return chosen
 
-    def _read_route(self, route: Route, workspace_id: str | None) -> Iterator[Any]:
+    def _read_route(self, route: Route) -> Iterator[Any]:
         watermark = self._watermark(route)
-        reader = self._reader(route, workspace_id)
+        reader = self._reader(route)
         yield from self._changes(reader, reader.rows(watermark))
         whole = watermark is None or not reader.report.stopped_early
         if not whole and not self._adds_up(reader):
             # The counts differ: something was deleted, or slipped behind the cursor. Read everything.
             logger.info("%s: OrgX counts otherwise than the warehouse, reading the whole table", self._table.name)
             self._seen.clear()
-            reader = self._reader(route, workspace_id)
+            reader = self._reader(route)
             yield from self._changes(reader, reader.rows(None))
             whole = True
         if whole:
             yield from self._deletions(reader)
         self._finish(route, reader, whole=whole)
 
-    def _reader(self, route: Route, workspace_id: str | None) -> RouteReader:
+    def _reader(self, route: Route) -> RouteReader:
         return RouteReader(
             self._session.client,
             self._table,
             route,
             self._session.executor,
-            workspace_id=workspace_id,
-            parents=lambda: _read_parents(self._session, workspace_id),
+            workspace=self._session.workspace(),
+            parents=lambda: _read_parents(self._session),
         )
 
     def _watermark(self, route: Route) -> datetime | None:
@@ -203,8 +211,11 @@ class TableReader:
             and whole_at is not None
             and self._state.get("version") == STATE_VERSION
             and self._state.get("route") == route.name
-            and self._state.get("workspace_id") == self._config.workspace_id
-            and (self._known or self._table.append_only)
+            and self._state.get("workspace_id") == self._workspace_id
+            and self._known
+            # A cursor counts only where the rows behind it arrived: the load may have failed, or the warehouse may
+            # be another one, or an older copy.
+            and self._warehouse.has_load(str(self._state.get("load_id")))
         )
         if not usable or cursor is None or whole_at is None:
             return None
@@ -280,7 +291,7 @@ class TableReader:
         table = table.append_column("_row_hash", pa.array(hashes, pa.string()))
         if len(changed) < table.num_rows:
             table = table.take(pa.array(changed))
-        return _stamped(table, last_changed_at=stamp)
+        return self._stamped(table, last_changed_at=stamp)
 
     def _note_times(self, rows: list[Row]) -> None:
         for row in rows:
@@ -298,6 +309,12 @@ class TableReader:
             if name not in declared and name in self._shaper.types
         }
         return dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
+
+    def _stamped(self, table: pa.Table, **moments: datetime | None) -> pa.Table:
+        """Add times, and the load's id: dlt adds that one to Arrow tables only where a setting says so."""
+        for name, moment in moments.items():
+            table = table.append_column(name, pa.array([moment] * table.num_rows, pa.timestamp("us", "UTC")))
+        return table.append_column("_dlt_load_id", pa.array([self._load_id] * table.num_rows, pa.string()))
 
     # -- deletions -----------------------------------------------------------------------------------------------
 
@@ -327,12 +344,13 @@ class TableReader:
         gone = [row_id for row_id in gone if row_id not in still_there]
         stamp = self._session.clock()
         last_seen = parse_timestamp(self._state.get("read_at"))
-        for table in self._warehouse.fetch_rows(self._table, gone):
+        types = {c.name: c.type for c in (*self._table.columns, *TRACKING_COLUMNS)} | self._shaper.types
+        for table in self._warehouse.fetch_rows(self._table, gone, types):
             self._report.rows_deleted += table.num_rows
             kept = table.drop_columns(
                 [c for c in ("deleted_at", "last_seen_at", "last_changed_at") if c in table.column_names]
             )
-            yield _stamped(kept, last_changed_at=stamp, deleted_at=self._started, last_seen_at=last_seen)
+            yield self._stamped(kept, last_changed_at=stamp, deleted_at=self._started, last_seen_at=last_seen)
         for row_id in gone:
             self._known[row_id] = KnownRow(self._known[row_id].row_hash, deleted=True)
 
@@ -355,7 +373,9 @@ class TableReader:
             self._state["whole_read_at"] = self._started.isoformat()
         elif whole:
             self._state.setdefault("whole_read_at", self._started.isoformat())
-        self._state.update(version=STATE_VERSION, route=route.name, workspace_id=self._config.workspace_id)
+        self._state.update(
+            version=STATE_VERSION, route=route.name, workspace_id=self._workspace_id, load_id=self._load_id
+        )
 
 
 def _learnt_types(table: Table) -> dict[str, Any]:
@@ -369,17 +389,11 @@ def _learnt_types(table: Table) -> dict[str, Any]:
     }
 
 
-def _stamped(table: pa.Table, **moments: datetime | None) -> pa.Table:
-    for name, moment in moments.items():
-        table = table.append_column(name, pa.array([moment] * table.num_rows, pa.timestamp("us", "UTC")))
-    return table
-
-
-def _read_parents(session: ReadSession, workspace_id: str | None) -> Iterator[tuple[str, str]]:
+def _read_parents(session: ReadSession) -> Iterator[tuple[str, str]]:
     """Yield (entity type, id) of everything an artifact can be attached to, from whatever route is open."""
     for name in ("initiatives", "workstreams", "milestones", "tasks", "decisions"):
         for route in ROUTES[name]:
-            reader = RouteReader(session.client, TABLES[name], route, session.executor, workspace_id=workspace_id)
+            reader = RouteReader(session.client, TABLES[name], route, session.executor, workspace=session.workspace())
             keys = row_keys(TABLES[name])
             try:
                 for rows in reader.rows():
@@ -399,6 +413,7 @@ def _column_hints(table: Table) -> dict[str, Any]:
         for column in columns
     }
     hints[table.key] |= {"nullable": False, "primary_key": True}
+    hints["_dlt_load_id"] = {"data_type": "text", "nullable": False, "description": "The load that wrote this version."}
     # Of two versions of one row in one load, the one that was read last stays.
     hints["last_changed_at"]["dedup_sort"] = "desc"
     return hints
@@ -422,6 +437,14 @@ def _make_resource(table: Table, open_session: Callable[[], ReadSession], releas
             report.error = str(error)
             report.exit_code = error.exit_code
             report.verdict = None
+            if not session.collect_errors:
+                raise
+        except Exception as error:
+            # One table's surprise must not take the others with it.
+            report.error = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            report.exit_code = 1
+            report.verdict = None
+            logger.debug("%s failed", table.name, exc_info=True)
             if not session.collect_errors:
                 raise
         finally:

@@ -5,7 +5,7 @@ Everything here reads. A table or schema that does not exist yet reads as empty.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ import pyarrow as pa
 from dlt.common.destination.exceptions import DestinationUndefinedEntity, SqlClientNotAvailable
 
 from orgx_source.errors import DestinationError
-from orgx_source.tables import Table
+from orgx_source.shape import ARROW_TYPES, canonical_json
+from orgx_source.tables import ColumnType, Table
 
 IDS_AT_ONCE = 500
 
@@ -55,45 +56,56 @@ class Warehouse:
         if not self.can_be_asked:
             return {}
         if table.append_only:
-            rows = self._select(table, f"select {{{table.key}}} from {{table}}")
+            rows = self._select(table.name, f"select {{{table.key}}} from {{table}}")
             return {row[0]: KnownRow("") for row in rows}
-        rows = self._select(table, f"select {{{table.key}}}, {{_row_hash}}, {{deleted_at}} from {{table}}")
+        rows = self._select(table.name, f"select {{{table.key}}}, {{_row_hash}}, {{deleted_at}} from {{table}}")
         return {row[0]: KnownRow(row[1] or "", row[2] is not None) for row in rows}
+
+    def has_load(self, load_id: str) -> bool:
+        """Return whether a load was completed here."""
+        rows = self._select("_dlt_loads", "select {load_id} from {table} where {status} = 0")
+        return any(row[0] == load_id for row in rows)
 
     def count_living(self, table: Table) -> int | None:
         """Return how many rows of a table OrgX still lists; None where the destination cannot be asked."""
         if not self.can_be_asked:
             return None
         where = "" if table.append_only else " where {deleted_at} is null"
-        rows = self._select(table, "select count(*) from {table}" + where)
+        rows = self._select(table.name, "select count(*) from {table}" + where)
         return int(rows[0][0]) if rows else 0
 
-    def fetch_rows(self, table: Table, ids: Iterable[str]) -> Iterator[pa.Table]:
-        """Yield the stored rows with these ids, as Arrow tables without dlt's own columns."""
+    def fetch_rows(self, table: Table, ids: Iterable[str], types: Mapping[str, ColumnType]) -> Iterator[pa.Table]:
+        """Yield the stored rows with these ids as Arrow tables, without dlt's own columns.
+
+        Args:
+            table: The table.
+            ids: Keys of the rows.
+            types: Column name to type.
+        """
         remaining = iter(ids)
         while chunk := list(islice(remaining, IDS_AT_ONCE)):
-            found = self._ask(self._fetch_chunk, table, chunk)
-            if found is not None:
-                yield found.drop_columns([c for c in found.column_names if c.startswith("_dlt_")])
+            names, rows = self._ask(self._fetch_chunk, table, chunk)
+            columns = zip(names, zip(*rows, strict=True), strict=True) if rows else ()
+            yield pa.table({name: _stored(types[name], values) for name, values in columns if name in types})
 
-    def _fetch_chunk(self, table: Table, ids: list[str]) -> Any:
+    def _fetch_chunk(self, table: Table, ids: list[str]) -> tuple[list[str], list[tuple[Any, ...]]]:
         with self._client() as client:
             name, key = client.make_qualified_table_name(table.name), client.escape_column_name(table.key)
             marks = ", ".join(["%s"] * len(ids))
             with client.execute_query(f"select * from {name} where {key} in ({marks})", *ids) as cursor:
-                return cursor.arrow()
+                return [column[0] for column in cursor.description], list(cursor.fetchall())
 
-    def _select(self, table: Table, sql: str) -> list[tuple[Any, ...]]:
+    def _select(self, table_name: str, sql: str) -> list[tuple[Any, ...]]:
         """Run a query in which ``{table}`` is the table and ``{column}`` an escaped column name."""
-        return self._ask(self._fetch_all, table, sql)
+        return self._ask(self._fetch_all, table_name, sql)
 
-    def _fetch_all(self, table: Table, sql: str) -> list[tuple[Any, ...]]:
+    def _fetch_all(self, table_name: str, sql: str) -> list[tuple[Any, ...]]:
         class Names(dict[str, str]):
             def __missing__(self, column: str) -> str:
                 return str(client.escape_column_name(column))
 
         with self._client() as client:
-            names = Names(table=client.make_qualified_table_name(table.name))
+            names = Names(table=client.make_qualified_table_name(table_name))
             try:
                 with client.execute_query(sql.format_map(names)) as cursor:
                     return list(cursor.fetchall())
@@ -118,12 +130,22 @@ class Warehouse:
         except (SqlClientNotAvailable, DestinationUndefinedEntity):
             raise
         except Exception as error:
-            if not _is_connection_trouble(error):
+            if not is_connection_trouble(error):
                 raise
             raise DestinationError(describe_trouble(error)) from None
 
 
-def _is_connection_trouble(error: Exception) -> bool:
+def _stored(column_type: ColumnType, values: Sequence[Any]) -> pa.Array:
+    """Return what a driver gave for one column as it was loaded: drivers parse JSON and widen numbers."""
+    if column_type == "json":
+        values = [value if value is None or isinstance(value, str) else canonical_json(value) for value in values]
+    elif column_type == "double":
+        values = [None if value is None else float(value) for value in values]
+    return pa.array(values, ARROW_TYPES[column_type])
+
+
+def is_connection_trouble(error: BaseException) -> bool:
+    """Return whether the destination could not be opened, in whatever class its driver says so."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"IOException", "ConnectionException", "OperationalError", "DestinationConnectionError"})
 

@@ -6,6 +6,7 @@ The only room that knows OrgX's envelopes. It reads text and touches no network,
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,8 +52,8 @@ class Page:
 def parse_json(body: bytes) -> Any:
     r"""Parse a JSON body so that every value survives and every text can be stored.
 
-    Integers keep all their digits, ``NaN`` and ``Infinity`` come out as floats. ``\u0000`` and lone
-    surrogates, which warehouses refuse in text, become U+FFFD.
+    Integers keep all their digits. ``NaN`` and numbers beyond a double, which JSON columns refuse, become text
+    (``"NaN"``, ``"Infinity"``). ``\u0000`` and lone surrogates, which text columns refuse, become U+FFFD.
 
     Raises:
         ValueError: The body is not JSON, or is nested deeper than the interpreter can follow.
@@ -77,6 +78,8 @@ def _make_safe(value: Any) -> Any:
         return {_make_safe(key): _make_safe(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_make_safe(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     return value
 
 

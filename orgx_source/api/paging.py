@@ -235,14 +235,26 @@ class Listing:
         fresh, ended = self._accept(last, state, last)
         yield fresh
         ahead: deque[tuple[int, Future[Page] | None]] = deque()
+        bridged: _Slice | None = None
         try:
             while not (ended or self._passed(last, stop_at)):
-                self._look_ahead(ahead, last, stop_at)
-                offset, future = ahead.popleft()
-                piece = self._slice(offset, future.result() if future else self._fetch(offset, self._page_size), state)
+                if bridged is not None:
+                    piece = bridged
+                else:
+                    self._look_ahead(ahead, last, stop_at)
+                    offset, future = ahead.popleft()
+                    page = future.result() if future else self._fetch(offset, self._page_size)
+                    piece = self._slice(offset, page, state)
+                repaired = self.report.seams_repaired
                 joined = self._join(piece, last, state)
-                if joined is not piece:
+                if joined is piece:
+                    bridged = None
+                elif bridged is None and repaired == self.report.seams_repaired:
+                    # One page bridges rows that share a time; the one behind it, and those read ahead, still hold.
+                    bridged = piece
+                else:
                     # What was read ahead starts from offsets that no longer mean the same rows.
+                    bridged = None
                     self._forget(ahead)
                 fresh, ended = self._accept(joined, state, last)
                 yield fresh

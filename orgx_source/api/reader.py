@@ -64,7 +64,7 @@ class RouteReader:
         route: Route,
         executor: Executor,
         *,
-        workspace_id: str | None = None,
+        workspace: Row | None = None,
         parents: Parents = tuple,
     ) -> None:
         """Prepare to read; no request is made.
@@ -74,7 +74,7 @@ class RouteReader:
             table: What to read.
             route: Where to read it.
             executor: Runs requests side by side; shared by all tables.
-            workspace_id: The workspace that the key resolves to, for routes that demand one.
+            workspace: Bootstrap's answer: the workspace that the key resolves to, for routes that demand one.
             parents: For routes that list artifacts per entity.
         """
         self.report = ListingReport()
@@ -82,7 +82,8 @@ class RouteReader:
         self._client = client
         self._keys = row_keys(table)
         self._executor = executor
-        self._workspace_id = client.config.workspace_id or workspace_id
+        self._workspace = workspace or {}
+        self._workspace_id = client.config.workspace_id or self._workspace.get("id")
         self._parents = parents
 
     def rows(self, watermark: datetime | None = None) -> Iterator[list[Row]]:
@@ -92,6 +93,8 @@ class RouteReader:
             OrgxError: From the client, or a list that cannot be read to its end.
         """
         match self.route.paging:
+            case "offset" if self.route.adds_bootstrap:
+                yield from self._with_workspace(self._offset(None))
             case "offset":
                 yield from self._offset(watermark)
             case "cursor":
@@ -108,7 +111,7 @@ class RouteReader:
                 self.report.pages = 1
                 self.report.verdict = "certified"
                 self.report.totals = (1, 1, 1)
-                yield [self._client.bootstrap()]
+                yield [self._workspace]
         if self.route.caveat and self.report.verdict != "uncertified":
             self.report.verdict = "uncertified"
         if self.route.caveat:
@@ -159,6 +162,18 @@ class RouteReader:
         self.report = listing.report
         yield from listing
 
+    def _with_workspace(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        """Add what bootstrap says of its workspace, and the workspace itself where the list does not hold it."""
+        own, listed = self._workspace, False
+        for rows in batches:
+            listed = listed or any(self._keys.id(row) == own.get("id") for row in rows)
+            yield [{**row, **own} if self._keys.id(row) == own.get("id") else row for row in rows]
+        if own and not listed:
+            yield [own]
+            if self.report.totals is not None:
+                low, high, last = self.report.totals
+                self.report.totals = (low + 1, high + 1, last + 1)
+
     def _cursor(self, watermark: datetime | None) -> Iterator[list[Row]]:
         params: dict[str, str | int] = {"limit": LIMIT_ASKED}
         if watermark is not None:
@@ -203,11 +218,8 @@ class RouteReader:
         page = self._fetch(params)
         if page.total is not None and page.total > len(page.rows) > 0:
             # One larger answer is the only way to the older events: the feed knows no offset.
-            larger = self._fetch({**params, "limit": page.total + IDS_AT_ONCE})
-            self.report.pages += 1
-            self.report.received += len(page.rows)
-            yield self._unseen(larger, seen)
-        yield self._unseen(page, seen, counted=False)
+            yield self._unseen(self._fetch({**params, "limit": page.total + IDS_AT_ONCE}), seen)
+        yield self._unseen(page, seen)
         total = self.report.totals[2] if self.report.totals else None
         if total is None:
             self.report.miss("OrgX gave no total to check against")
@@ -248,20 +260,19 @@ class RouteReader:
         self._judge()
         yield rows
 
-    def _unseen(self, page: Page, seen: set[str], *, counted: bool = True) -> list[Row]:
+    def _unseen(self, page: Page, seen: set[str]) -> list[Row]:
         """Count a page, and return its rows that did not come before; of two copies the last."""
         report = self.report
-        if counted:
-            report.pages += 1
-            report.received += len(page.rows)
-            if page.total is not None:
-                low, high, _ = report.totals or (page.total,) * 3
-                report.totals = (min(low, page.total), max(high, page.total), page.total)
+        report.pages += 1
+        report.received += len(page.rows)
+        if page.total is not None:
+            low, high, _ = report.totals or (page.total,) * 3
+            report.totals = (min(low, page.total), max(high, page.total), page.total)
         fresh: dict[str, Row] = {}
         for row in page.rows:
             row_id = self._keys.id(row)
             if row_id is None:
-                report.nameless += counted
+                report.nameless += 1
             elif row_id not in seen:
                 fresh[row_id] = row
         seen.update(fresh)

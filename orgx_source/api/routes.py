@@ -27,6 +27,7 @@ class Route:
         takes_ids: Whether ``ids`` asks for single rows.
         needs_workspace: Whether ``workspace_id`` is required.
         slices: A filter and its values, which together name most rows, for a ``limit`` route that came back full.
+        adds_bootstrap: Whether bootstrap's workspace joins the rows.
         caveat: What may be missing even when the route answers well; None when nothing is known to.
         source: Where the facts come from and how sure they are.
     """
@@ -40,11 +41,12 @@ class Route:
     takes_ids: bool = False
     needs_workspace: bool = False
     slices: tuple[str, tuple[str, ...]] | None = None
+    adds_bootstrap: bool = False
     caveat: str | None = None
     source: str = ""
 
 
-def _entities(entity_type: str, plural: str) -> Route:
+def _entities(entity_type: str, plural: str, *, adds_bootstrap: bool = False) -> Route:
     return Route(
         name=f"/api/entities?type={entity_type}",
         path="/api/entities",
@@ -53,12 +55,23 @@ def _entities(entity_type: str, plural: str) -> Route:
         paging="offset",
         sorts=True,
         takes_ids=True,
+        adds_bootstrap=adds_bootstrap,
         source="observed in OrgX's published clients; not on the REST pages",
     )
 
 
 ROUTES: dict[str, tuple[Route, ...]] = {
-    "workspaces": (Route(BOOTSTRAP_PATH, BOOTSTRAP_PATH, ("workspace",), "bootstrap", source="documented"),),
+    "workspaces": (
+        _entities("command_center", "workspaces", adds_bootstrap=True),
+        Route(
+            BOOTSTRAP_PATH,
+            BOOTSTRAP_PATH,
+            ("workspace",),
+            "bootstrap",
+            caveat="bootstrap tells only the workspace that the key resolves to",
+            source="documented",
+        ),
+    ),
     "initiatives": (
         _entities("initiative", "initiatives"),
         Route(

@@ -1,0 +1,189 @@
+"""One run: what an earlier run left behind, then read, load, count and report.
+
+The command and ``pipelines/nightly.py`` call this; whoever has a pipeline of their own can go without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+# Set before dlt starts its runtime; a user who wants telemetry sets it to true.
+os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+
+import dlt
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from orgx_source.api.client import OrgxClient
+from orgx_source.config import OrgxConfig
+from orgx_source.duckdb_file import duckdb_file
+from orgx_source.errors import DestinationError, OrgxError
+from orgx_source.report import RunReport
+from orgx_source.source import ReadSession, orgx_source
+from orgx_source.tables import TABLES
+from orgx_source.times import utc_now
+from orgx_source.warehouse import Warehouse, describe_trouble, is_connection_trouble
+
+logger = logging.getLogger(__name__)
+
+PIPELINE_NAME = "orgx"
+DEFAULT_DATABASE = "orgx.duckdb"
+
+Progress = Callable[[str, int, int], None]
+"""Called with (table, requests, rows)."""
+Wait = Callable[[float, str], None]
+"""Called with (seconds, why) before a wait."""
+
+
+def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: str | Path | None = None) -> Any:
+    """Return the dlt pipeline that fills a dataset.
+
+    Its working directory belongs to this one destination: what a run left behind must never be loaded elsewhere.
+
+    Args:
+        destination: Name of a dlt destination, whose credentials dlt finds in its settings.
+        dataset: Dataset (schema) of the tables.
+        database: DuckDB file; only for DuckDB, ``orgx.duckdb`` when it is not given.
+
+    Raises:
+        DestinationError: There is no such destination, or its package is not installed.
+    """
+    place = destination
+    target: Any = destination
+    if destination == "duckdb":
+        path = Path(database or DEFAULT_DATABASE).resolve()
+        place = f"duckdb:{path}"
+        target = duckdb_file(credentials=str(path))
+    digest = hashlib.blake2b(f"{place}|{dataset}".encode(), digest_size=6).hexdigest()
+    working = Path(dlt.current.run_context().data_dir) / "orgx-sync" / digest
+    try:
+        return dlt.pipeline(PIPELINE_NAME, destination=target, dataset_name=dataset, pipelines_dir=str(working))
+    except Exception as error:
+        raise DestinationError(f"The destination {destination!r} cannot be used: {_first_line(error)}") from None
+
+
+def run_sync(
+    config: OrgxConfig,
+    pipeline: Any,
+    *,
+    tables: Sequence[str] | None = None,
+    on_progress: Progress | None = None,
+    on_wait: Wait | None = None,
+) -> RunReport:
+    """Bring a warehouse up to date with OrgX.
+
+    Never raises for what OrgX, the network or the destination do: the report says it, table by table.
+
+    Args:
+        config: Key, address, and how much may be spent.
+        pipeline: From `make_pipeline`, or any dlt pipeline.
+        tables: Names of the tables to sync; all when not given.
+        on_progress: Called from several threads.
+        on_wait: Called from several threads.
+    """
+    report = RunReport(run_id=str(uuid.uuid4()), started_at=utc_now())
+    client = OrgxClient(config)
+    client.budget.on_wait = on_wait
+    session = ReadSession(config, client, reports=report.tables, collect_errors=True, on_progress=on_progress)
+    try:
+        session.workspace()
+        warehouse = session.warehouse(pipeline)
+        report.messages += finish_leftovers(pipeline)
+        source = orgx_source(session=session)
+        pipeline.run(source.with_resources(*tables) if tables else source)
+        _count(report, warehouse, config)
+    except (OrgxError, PipelineStepFailed) as error:
+        failure = error if isinstance(error, OrgxError) else _explain(error)
+        report.error, report.exit_code = str(failure), failure.exit_code
+    finally:
+        session.close()
+        report.requests, report.retries = client.budget.spent, client.budget.retries
+        report.waited_seconds = round(client.budget.waited, 3)
+        report.tables = {name: report.tables[name] for name in TABLES if name in report.tables}
+        report.finished_at = utc_now()
+        report.settle()
+    return report
+
+
+def finish_leftovers(pipeline: Any) -> list[str]:
+    """Load the packages that an earlier run did not get to load; return what was done, in sentences.
+
+    A package that cannot be loaded at all is given up: no cursor counts whose load did not arrive, so this run
+    reads again what was in it.
+
+    Raises:
+        DestinationError: The destination cannot be reached; the packages stay for the next run.
+    """
+    waiting = _pending(pipeline)
+    if not waiting:
+        return []
+    try:
+        if pipeline.list_extracted_load_packages():
+            pipeline.normalize()
+        pipeline.load()
+        message = f"Loaded what an earlier run had left behind (package {', '.join(waiting)})."
+    except PipelineStepFailed as error:
+        failure = _explain(error)
+        if is_connection_trouble(_root(error)):
+            raise failure from None
+        if _pending(pipeline):
+            pipeline.abort_packages()
+        message = (
+            f"Package {', '.join(waiting)} of an earlier run could not be loaded and was given up; "
+            f"what was in it is read again now. {failure}"
+        )
+    logger.warning("%s", message)
+    return [message]
+
+
+def _pending(pipeline: Any) -> list[str]:
+    return [*pipeline.list_extracted_load_packages(), *pipeline.list_normalized_load_packages()]
+
+
+def _count(report: RunReport, warehouse: Warehouse, config: OrgxConfig) -> None:
+    """Count what is in the warehouse now, and hold it against what OrgX counts."""
+    for name, table in report.tables.items():
+        table.rows_in_warehouse = warehouse.count_living(TABLES[name])
+        comparable = (
+            table.error is None
+            and table.rows_in_warehouse is not None
+            and table.total_reported is not None
+            and not TABLES[name].append_only
+            and config.workspace_id is None
+        )
+        if comparable and table.rows_in_warehouse != table.total_reported:
+            table.reasons.append(f"OrgX counts {table.total_reported} rows, the warehouse {table.rows_in_warehouse}")
+            if table.verdict == "certified":
+                table.verdict = "uncertified"
+            table.exit_code = table.exit_code or 4
+
+
+def _explain(error: PipelineStepFailed) -> OrgxError:
+    """Turn dlt's failure of a step into one sentence, and a stack that nobody reads into an exit code."""
+    root = _root(error)
+    if isinstance(root, OrgxError):
+        return root
+    if is_connection_trouble(root):
+        return DestinationError(describe_trouble(root))
+    failure = OrgxError(f"dlt could not {error.step} the data: {type(root).__name__}: {_first_line(root)}")
+    logger.debug("dlt failed", exc_info=error)
+    return failure
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return the first of our own errors in a chain, else the innermost error."""
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in chain:
+        chain.append(following)
+        following = getattr(following, "exception", None) or following.__cause__ or following.__context__
+    return next((link for link in chain if isinstance(link, OrgxError)), chain[-1])
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")[:300]
