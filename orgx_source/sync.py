@@ -58,7 +58,7 @@ def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: 
     if destination == "duckdb":
         path = Path(database or DEFAULT_DATABASE).resolve()
         place = f"duckdb:{path}"
-        target = duckdb_file(credentials=str(path))
+        target = duckdb_file(credentials=str(path), destination_name="duckdb")
     digest = hashlib.blake2b(f"{place}|{dataset}".encode(), digest_size=6).hexdigest()
     working = Path(dlt.current.run_context().data_dir) / "orgx-sync" / digest
     try:

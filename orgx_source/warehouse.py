@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -30,6 +31,10 @@ class KnownRow:
 
     row_hash: str
     deleted: bool = False
+
+
+class _UndoError(Exception):
+    """Leaves a transaction so that nothing of it stays."""
 
 
 class Warehouse:
@@ -73,6 +78,42 @@ class Warehouse:
         where = "" if table.append_only else " where {deleted_at} is null"
         rows = self._select(table.name, "select count(*) from {table}" + where)
         return int(rows[0][0]) if rows else 0
+
+    def describe(self, table: Table) -> tuple[int | None, int | None, datetime | None]:
+        """Return how many rows OrgX still lists, how many it does no more, and when the newest version came."""
+        if not self.can_be_asked:
+            return None, None, None
+        deleted = "0" if table.append_only else "count({deleted_at})"
+        rows = self._select(table.name, f"select count(*), {deleted}, max({{last_changed_at}}) from {{table}}")
+        if not rows:
+            return 0, 0, None
+        count, gone, changed = rows[0]
+        return int(count) - int(gone), int(gone), changed
+
+    def check_writable(self) -> None:
+        """Create a table in the dataset and take it back.
+
+        Raises:
+            DestinationError: That was refused.
+        """
+        if self.can_be_asked:
+            self._ask(self._try_write)
+
+    def _try_write(self) -> None:
+        with self._client() as client:
+            if not client.capabilities.supports_ddl_transactions:
+                client.has_dataset()
+                return
+            try:
+                with client.begin_transaction():
+                    if not client.has_dataset():
+                        client.create_dataset()
+                    client.execute_sql(f"create table {client.make_qualified_table_name('_orgx_check')} (id integer)")
+                    raise _UndoError
+            except _UndoError:
+                pass
+            except Exception as error:
+                raise DestinationError(describe_trouble(error)) from None
 
     def fetch_rows(self, table: Table, ids: Iterable[str], types: Mapping[str, ColumnType]) -> Iterator[pa.Table]:
         """Yield the stored rows with these ids as Arrow tables, without dlt's own columns.

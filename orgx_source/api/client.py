@@ -150,7 +150,7 @@ class OrgxClient:
             # Jitter on top: all workers were told the same moment.
             self.budget.hold(pause if asked is None else asked + self._rng.random() * 0.25, "OrgX limits the rate")
         else:
-            self.budget.pause(pause if asked is None else max(asked, pause), "OrgX did not answer well")
+            self.budget.pause(pause if asked is None else max(asked, pause), str(failure))
 
     def _send(self, path: str, params: Params) -> httpx.Response:
         url, query = self.config.base_url + path, dict(params)

@@ -143,11 +143,11 @@ def _roll_up_workstream(world: World, task: Row) -> None:
 
 
 def _settle(world: World, share: float) -> None:
-    """Settle most open questions within the hour; some wait for days."""
+    """Settle most open questions within the hour; the others wait for a day or more."""
     for row in world.listing("decision", ("open",), lambda rows: [r for r in rows if r["status"] == "pending"]):
         asked = datetime.fromisoformat(row["created_at"])
         waited = (world.now - asked) / timedelta(hours=1)
-        if world.chance(min(1.0, (0.7 if waited <= 1 else 0.08) * share)) or waited > 72:
+        if world.chance(min(1.0, (0.7 if waited <= 1 else 0.03) * share)):
             # Within the hour that passed, but never before it was asked.
             moment = world.now - min(timedelta(hours=world.rng.random() * share), world.now - asked)
             world.edit("decision", row["id"], touch=False, **settlement(world, pick(world, SETTLED_MIX), moment))

@@ -1,0 +1,178 @@
+"""Before the first run: which route answers for each table, what it can prove, and whether the destination takes data.
+
+One request per table, and one more for each route that turns out to be closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from orgx_source.api.client import OrgxClient
+from orgx_source.api.envelope import Page
+from orgx_source.api.reader import row_keys
+from orgx_source.api.routes import ROUTES, Route
+from orgx_source.config import OrgxConfig
+from orgx_source.errors import ApiError, DestinationError, OrgxError
+from orgx_source.source import CLOSED_STATUSES
+from orgx_source.tables import TABLES
+from orgx_source.warehouse import Warehouse
+
+PROBE_ROWS = 20
+
+
+@dataclass
+class TableCheck:
+    """What one table's routes answered.
+
+    Attributes:
+        route: The route that a run would use; None when none is open.
+        closed: Routes that refused, with their status.
+        rows: What OrgX counts; None when it does not.
+        order: ``proven`` (rows came in the order asked for), ``ignored``, ``not sortable`` or ``too few rows``.
+        note: What may be missing on this route.
+        error: Why the table cannot be read.
+        exit_code: What that means for a run.
+    """
+
+    route: str | None = None
+    closed: list[str] = field(default_factory=list)
+    rows: int | None = None
+    order: str = "not sortable"
+    note: str | None = None
+    error: str | None = None
+    exit_code: int = 0
+
+
+@dataclass
+class CheckReport:
+    """What `check` found.
+
+    Attributes:
+        workspace: Name of the workspace that the key resolves to; None when the key was refused.
+        tables: Table name to what its routes answered.
+        destination: What it is.
+        destination_error: Why it cannot be written; None when it can.
+        requests: Requests sent.
+        limit, remaining: The rate budget as OrgX last told it; None when it does not.
+        reset_at: When it is full again, unix seconds.
+        error: Why nothing could be checked.
+        exit_code: 0 when a run would succeed.
+    """
+
+    workspace: str | None = None
+    tables: dict[str, TableCheck] = field(default_factory=dict)
+    destination: str = ""
+    destination_error: str | None = None
+    requests: int = 0
+    limit: int | None = None
+    remaining: int | None = None
+    reset_at: float | None = None
+    error: str | None = None
+    exit_code: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``check --json`` prints."""
+        return asdict(self)
+
+
+def run_check(
+    config: OrgxConfig,
+    pipeline: Any,
+    *,
+    tables: Sequence[str] | None = None,
+    on_table: Callable[[str], None] = lambda name: None,
+) -> CheckReport:
+    """Ask each table's routes and the destination; never raises for what they answer.
+
+    Args:
+        config: Key and address.
+        pipeline: The pipeline that a run would use.
+        tables: Names of the tables; all when not given.
+        on_table: Called before each table.
+    """
+    report = CheckReport(destination=_describe(pipeline))
+    with OrgxClient(config) as client:
+        try:
+            workspace = client.bootstrap()
+            report.workspace = str(workspace.get("name") or workspace["id"])
+            for name in tables or TABLES:
+                on_table(name)
+                report.tables[name] = _check_table(client, name, config.workspace_id or str(workspace["id"]))
+        except OrgxError as error:
+            report.error, report.exit_code = str(error), error.exit_code
+        budget = client.budget
+        report.requests, report.limit, report.remaining = budget.spent, budget.limit, budget.remaining
+        report.reset_at = budget.reset_at
+    try:
+        warehouse = Warehouse(pipeline)
+        try:
+            warehouse.check_writable()
+        finally:
+            warehouse.close()
+    except DestinationError as error:
+        report.destination_error = str(error)
+        report.exit_code = report.exit_code or error.exit_code
+    report.exit_code = report.exit_code or max((t.exit_code for t in report.tables.values()), default=0)
+    return report
+
+
+def _describe(pipeline: Any) -> str:
+    name = pipeline.destination.destination_name
+    return f"{name}, dataset {pipeline.dataset_name}"
+
+
+def _check_table(client: OrgxClient, name: str, workspace_id: str) -> TableCheck:
+    found = TableCheck()
+    for route in _candidates(client.config, name):
+        try:
+            page = _probe(client, route, workspace_id)
+        except ApiError as error:
+            if error.status in CLOSED_STATUSES:
+                found.closed.append(f"{route.name} ({error.status})")
+                continue
+            found.error, found.exit_code = str(error), error.exit_code
+            return found
+        found.route, found.note = route.name, route.caveat
+        if page is not None:
+            found.rows = page.total
+            found.order = _judge_order(name, route, page)
+            if page.total is None and found.note is None:
+                found.note = "no total: a read cannot be certified"
+        return found
+    found.error, found.exit_code = "no route is open to this key", 1
+    return found
+
+
+def _candidates(config: OrgxConfig, name: str) -> Sequence[Route]:
+    pinned = config.routes.get(name)
+    return [route for route in ROUTES[name] if pinned in (None, route.name, route.path)]
+
+
+def _probe(client: OrgxClient, route: Route, workspace_id: str) -> Page | None:
+    """Send one request that shows what the route can do; None where bootstrap already showed it."""
+    params: dict[str, str | int] = {"limit": PROBE_ROWS}
+    if route.paging == "bootstrap":
+        return None
+    if route.paging == "snapshot":
+        params = {}
+    if route.paging == "by_entity":
+        params |= {"entity_type": "initiative", "entity_id": workspace_id}
+    if route.sorts:
+        # The opposite of what OrgX does by itself: an order that is ignored shows.
+        params |= {"order_by": "updated_at", "order_direction": "asc"}
+    if route.needs_workspace:
+        params["workspace_id"] = workspace_id
+    return client.fetch_page(route, params)
+
+
+def _judge_order(name: str, route: Route, page: Page) -> str:
+    if not route.sorts:
+        return "not sortable"
+    keys = row_keys(TABLES[name])
+    stamps = [moment for row in page.rows if (moment := keys.updated(row)) is not None]
+    if len(set(stamps)) < 2:
+        return "too few rows"
+    return "proven" if all(a <= b for a, b in pairwise(stamps)) else "ignored"

@@ -1,0 +1,281 @@
+"""The command ``orgx-sync``: options, exit codes, and which room does the work.
+
+dlt takes most of a second to import, so everything that needs it is imported by the command that uses it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from orgx_source.errors import ConfigError, OrgxError
+from orgx_source.tables import TABLES
+from orgx_source.version import __version__
+
+if TYPE_CHECKING:
+    from orgx_source.config import OrgxConfig
+
+EXIT_CODES = """
+Exit codes: 0 fine, 1 failed (some table), 2 usage, 3 configuration or credentials, 4 incomplete or stale: try again
+later.
+"""
+
+app = typer.Typer(
+    name="orgx-sync",
+    help="OrgX into a warehouse, with dlt: complete reads that say how sure they are.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+DEMO_DATABASE = Path("orgx_demo.duckdb")
+
+
+class Size(StrEnum):
+    """Sizes of the sandbox's organisation."""
+
+    small = "small"
+    medium = "medium"
+    large = "large"
+
+
+def _known_tables(names: list[str] | None) -> list[str] | None:
+    for name in names or ():
+        if name not in TABLES:
+            raise typer.BadParameter(f"there is no table {name!r}; there are {', '.join(TABLES)}")
+    return names
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"orgx-sync {__version__}")
+        raise typer.Exit
+
+
+TableOption = Annotated[
+    list[str] | None,
+    typer.Option("--table", metavar="NAME", help="Only this table; may be given often.", callback=_known_tables),
+]
+DestinationOption = Annotated[str, typer.Option(metavar="NAME", help="A dlt destination.")]
+DatasetOption = Annotated[str, typer.Option(metavar="NAME", help="Dataset (schema) of the tables.")]
+DatabaseOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="DuckDB file.", show_default="orgx.duckdb", dir_okay=False)
+]
+WorkspaceOption = Annotated[str | None, typer.Option(metavar="ID", help="Only this workspace.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", help="Log each retry, wait and route to stderr.")]
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command()
+def run(
+    table: TableOption = None,
+    destination: DestinationOption = "duckdb",
+    dataset: DatasetOption = "orgx",
+    database: DatabaseOption = None,
+    full: Annotated[bool, typer.Option("--full", help="Read everything again.")] = False,
+    workspace: WorkspaceOption = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Pages asked for at the same time.")] = 8,
+    max_wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Longest time to wait on rate limits and backoff.")
+    ] = 900,
+    max_requests: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Most requests to send.", show_default="no bound")
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Bring the warehouse up to date with OrgX."""
+    _set_up_logging(verbose)
+    config = _config(workspace_id=workspace, workers=workers, full=full, max_wait=max_wait, max_requests=max_requests)
+    from orgx_source import console
+    from orgx_source.sync import make_pipeline, run_sync
+
+    pipeline = make_pipeline(destination, dataset, database)
+    with console.progress(quiet=quiet) as progress:
+        report = run_sync(config, pipeline, tables=table, on_progress=progress.advance, on_wait=progress.wait)
+    if as_json:
+        _print_json(report.to_json())
+    elif not quiet:
+        console.print_run(report)
+        if report.exit_code == 0 and destination == "duckdb":
+            console.print_next_step(database or Path("orgx.duckdb"), dataset)
+    if (quiet or as_json) and report.exit_code:
+        console.print_errors(report)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def check(
+    table: TableOption = None,
+    destination: DestinationOption = "duckdb",
+    dataset: DatasetOption = "orgx",
+    database: DatabaseOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Try the key, every table's routes and the destination, without loading anything."""
+    _set_up_logging(verbose)
+    config = _config(workspace_id=workspace)
+    from orgx_source import console
+    from orgx_source.check import run_check
+    from orgx_source.sync import DEFAULT_DATABASE, make_pipeline
+
+    file = database or Path(DEFAULT_DATABASE)
+    fresh = destination == "duckdb" and not file.exists()
+    pipeline = make_pipeline(destination, dataset, database)
+    with console.progress(quiet=as_json) as progress:
+        report = run_check(config, pipeline, tables=table, on_table=progress.looking_at)
+    if fresh:
+        # Trying to write made the file; checking should leave nothing behind.
+        file.unlink(missing_ok=True)
+    _print_json(report.to_json()) if as_json else console.print_check(report)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def status(
+    destination: DestinationOption = "duckdb",
+    dataset: DatasetOption = "orgx",
+    database: DatabaseOption = None,
+    max_age: Annotated[
+        float, typer.Option(min=0, metavar="HOURS", help="A table that was read longer ago is stale (exit code 4).")
+    ] = 36,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the warehouse holds and how old it is; sends no request to OrgX."""
+    _set_up_logging(False)
+    from orgx_source import console
+    from orgx_source.status import read_status
+    from orgx_source.sync import DEFAULT_DATABASE, make_pipeline
+
+    file = database or Path(DEFAULT_DATABASE)
+    if destination == "duckdb" and not file.exists():
+        raise _Stale(f"{file} does not exist yet; orgx-sync run makes it")
+    report = read_status(make_pipeline(destination, dataset, database), timedelta(hours=max_age))
+    _print_json(report.to_json()) if as_json else console.print_status(report)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def tables(
+    name: Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Show the columns of this table.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the tables, or the columns of one."""
+    _known_tables([name] if name else None)
+    from orgx_source import console
+
+    if as_json:
+        chosen = [TABLES[name]] if name else list(TABLES.values())
+        _print_json({table.name: console.table_as_json(table) for table in chosen})
+    elif name:
+        console.print_table_columns(TABLES[name])
+    else:
+        console.print_tables()
+
+
+@app.command()
+def demo(
+    database: Annotated[
+        Path, typer.Option(metavar="FILE", help="DuckDB file to make; an older one is replaced.")
+    ] = DEMO_DATABASE,
+    size: Annotated[Size, typer.Option(help="Size of the made-up organisation.")] = Size.medium,
+) -> None:
+    """Sync a made-up organisation into DuckDB, let a day pass, sync again, and ask three questions."""
+    _set_up_logging(False)
+    from orgx_source.demo import run_demo
+
+    raise typer.Exit(run_demo(database, size.value))
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8700,
+    size: Annotated[Size, typer.Option(help="Size of the made-up organisation.")] = Size.small,
+    seed: Annotated[int, typer.Option(help="Another seed makes another organisation.")] = 7,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND[=VALUE][@PATH]", help="Switch on; 'list' shows all. May be given often."),
+    ] = None,
+    rate_limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Requests per hour, told in headers.", show_default="none")
+    ] = None,
+) -> None:
+    """Serve a made-up OrgX on this machine, to try the connector without an account."""
+    from orgx_source.demo import serve_sandbox
+
+    raise typer.Exit(serve_sandbox(port, size.value, seed, fault or [], rate_limit))
+
+
+class _Stale(OrgxError):
+    exit_code = 4
+
+
+def _config(**given: Any) -> OrgxConfig:
+    from orgx_source.config import load_config
+
+    return load_config(**given)
+
+
+def _set_up_logging(verbose: bool) -> None:
+    """Send this package's log to stderr; never the HTTP library's, which names every address."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    log = logging.getLogger("orgx_source")
+    log.handlers = [handler]
+    log.setLevel(logging.INFO if verbose else logging.ERROR)
+    log.propagate = False
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _leave(code: int) -> NoReturn:
+    """Leave with a code even when the reader of stdout has gone."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def main() -> NoReturn:
+    """Run the command; every error that is ours is one sentence on stderr and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except SystemExit as left:
+        _leave(left.code if isinstance(left.code, int) else 0 if left.code is None else 1)
+    except ConfigError as error:
+        sys.stderr.write(f"orgx-sync: {error}\n")
+        _leave(error.exit_code)
+    except OrgxError as error:
+        sys.stderr.write(f"orgx-sync: {error}\n")
+        _leave(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("orgx-sync: interrupted; what was loaded stays, the next run goes on from there\n")
+        _leave(130)
+    _leave(0)

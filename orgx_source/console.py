@@ -1,0 +1,306 @@
+"""What a person sees: progress on stderr, results on stdout. Decides nothing.
+
+rich writes colours and live lines only to a terminal, and follows ``NO_COLOR``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table as Grid
+from rich.text import Text
+
+from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
+
+if TYPE_CHECKING:
+    from orgx_source.check import CheckReport
+    from orgx_source.report import RunReport, TableReport
+    from orgx_source.status import StatusReport
+
+PLAIN_LINE_SECONDS = 5.0
+VERDICT_STYLES = {"certified": "green", "repaired": "green", "uncertified": "yellow"}
+
+# A log file has no width: nothing may be cut to fit one.
+PLAIN_WIDTH = 160
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
+
+
+class RunProgress:
+    """Shows what a run is doing; called from several threads."""
+
+    def __init__(self, live: Progress | None, *, quiet: bool) -> None:
+        self._live = live
+        self._quiet = quiet
+        self._lock = threading.Lock()
+        self._tasks: dict[str, Any] = {}
+        self._counts: dict[str, tuple[int, int]] = {}
+        self._said_at = time.monotonic()
+        self._waiting: Any = None
+
+    def advance(self, table: str, requests: int, rows: int) -> None:
+        """Note how far a table is."""
+        with self._lock:
+            self._counts[table] = (requests, rows)
+            if self._live is not None:
+                if table not in self._tasks:
+                    self._tasks[table] = self._live.add_task(table, total=None, detail="")
+                detail = f"{rows:>9,} rows  {requests:>5,} requests"
+                self._live.update(self._tasks[table], detail=detail)
+            elif not self._quiet and time.monotonic() - self._said_at >= PLAIN_LINE_SECONDS:
+                self._said_at = time.monotonic()
+                parts = (f"{name} {rows:,}" for name, (_, rows) in self._counts.items())
+                err.print(f"rows read so far: {', '.join(parts)}")
+
+    def wait(self, seconds: float, why: str) -> None:
+        """Say that the run waits."""
+        with self._lock:
+            if self._quiet:
+                return
+            if self._live is not None:
+                self._live.console.print(f"[yellow]waiting {seconds:.0f} s[/]: {why}")
+            else:
+                err.print(f"waiting {seconds:.0f} s: {why}")
+
+    def looking_at(self, table: str) -> None:
+        """Say which table is being checked."""
+        if self._live is not None:
+            with self._lock:
+                if "check" not in self._tasks:
+                    self._tasks["check"] = self._live.add_task("asking OrgX", total=None, detail="")
+                self._live.update(self._tasks["check"], detail=table)
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[RunProgress]:
+    """Show progress on stderr: live lines on a terminal, plain ones elsewhere."""
+    if quiet or not err.is_terminal:
+        yield RunProgress(None, quiet=quiet)
+        return
+    columns = (
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description:<12}"),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as live:
+        yield RunProgress(live, quiet=False)
+
+
+# -- run -----------------------------------------------------------------------------------------------------------
+
+
+def print_run(report: RunReport, console: Console = out) -> None:
+    """Print what a run did, table by table."""
+    gap = 1 if console.width < 100 else 2
+    grid = _grid(("\ntable", "left"), *((name, "right") for name in RUN_COLUMNS), ("\nverdict", "left"), gap=gap)
+    for name, table in report.tables.items():
+        word = "failed" if table.error else table.verdict or "-"
+        verdict = Text(word, VERDICT_STYLES.get(word, "red" if table.error else ""))
+        grid.add_row(
+            name,
+            _number(table.rows_read),
+            _changed(table.rows_new),
+            _changed(table.rows_changed),
+            _changed(table.rows_deleted),
+            _number(table.rows_in_warehouse),
+            _number(table.requests),
+            f"{table.seconds:.1f}",
+            verdict,
+        )
+    if report.tables:
+        console.print(grid)
+    for line in _remarks(report):
+        console.print(line)
+    seconds = (report.finished_at - report.started_at).total_seconds() if report.finished_at else 0.0
+    waited = f", {report.waited_seconds:.0f} s of it waiting" if report.waited_seconds >= 1 else ""
+    retries = f" ({report.retries} of them again)" if report.retries else ""
+    style = {"ok": "green", "incomplete": "yellow"}.get(report.status, "red")
+    requests = "1 request" if report.requests == 1 else f"{report.requests} requests"
+    console.print(f"[{style}]{report.status}[/]: {requests}{retries} in {seconds:.1f} s{waited}")
+
+
+# Two lines where one would push a table of 80 characters over its edge.
+RUN_COLUMNS = ("rows\nread", "\nnew", "\nchanged", "\ndeleted", "in\nwarehouse", "\nrequests", "\nseconds")
+
+
+def print_errors(report: RunReport) -> None:
+    """Print what went wrong, to stderr."""
+    for line in _remarks(report):
+        err.print(line)
+
+
+def print_next_step(database: Path, dataset: str) -> None:
+    """Print a query to begin with, under the name that DuckDB understands for this file."""
+    schema = f"{dataset}.{dataset}" if database.stem.lower() == dataset.lower() else dataset
+    query = f"select status, count(*) from {schema}.initiatives where deleted_at is null group by all"
+    out.print(f'\nNext: [bold]duckdb {database} "{query}"[/]')
+
+
+def _remarks(report: RunReport) -> Iterator[Text]:
+    for message in report.messages:
+        yield Text(f"note: {message}", "yellow")
+    for name, table in report.tables.items():
+        if table.error:
+            yield Text(f"{name}: {table.error}", "red")
+        yield from _doubts(name, table)
+    if report.error:
+        yield Text(report.error, "red")
+
+
+def _doubts(name: str, table: TableReport) -> Iterator[Text]:
+    if table.closed_routes and not table.error:
+        yield Text(f"{name}: read from {table.route}, because closed: {', '.join(table.closed_routes)}", "yellow")
+    for reason in table.reasons:
+        yield Text(f"{name}: {reason}", "yellow")
+
+
+# -- check ---------------------------------------------------------------------------------------------------------
+
+
+def print_check(report: CheckReport) -> None:
+    """Print what the routes and the destination answered."""
+    if report.workspace:
+        out.print(f"key: accepted, workspace [bold]{report.workspace}[/]")
+    grid = _grid(("table", "left"), ("rows", "right"), ("order", "left"), ("route", "left"))
+    for name, table in report.tables.items():
+        order = Text(table.order, {"proven": "green", "ignored": "yellow"}.get(table.order, "dim"))
+        route = Text(table.route or "none is open", "" if table.route else "red")
+        grid.add_row(name, _number(table.rows), order, route)
+    if report.tables:
+        out.print(grid)
+    for name, table in report.tables.items():
+        if table.closed:
+            out.print(f"{name}: closed to this key: {', '.join(table.closed)}", style="yellow")
+        if table.note:
+            out.print(f"{name}: {table.note}", style="yellow")
+        if table.error:
+            out.print(f"{name}: {table.error}", style="red")
+    if report.remaining is not None:
+        until = f", full again at {datetime.fromtimestamp(report.reset_at, UTC):%H:%M} UTC" if report.reset_at else ""
+        of_limit = f" of {report.limit}" if report.limit is not None else ""
+        out.print(f"rate budget: {report.remaining}{of_limit} requests left{until}")
+    else:
+        out.print("rate budget: OrgX names none")
+    if report.destination_error:
+        out.print(f"destination: {report.destination}: {report.destination_error}", style="red")
+    else:
+        out.print(f"destination: {report.destination}: can be written")
+    if report.error:
+        out.print(report.error, style="red")
+    out.print(f"{report.requests} requests sent", style="dim")
+
+
+# -- status and tables ---------------------------------------------------------------------------------------------
+
+
+def print_status(report: StatusReport) -> None:
+    """Print what the warehouse holds."""
+    grid = _grid(
+        ("table", "left"), ("rows", "right"), ("deleted", "right"), ("last change", "left"), ("last read", "left"),
+        ("whole read", "left"), ("route", "left"),
+    )  # fmt: skip
+    for name, table in report.tables.items():
+        grid.add_row(
+            name,
+            _number(table.rows),
+            _changed(table.deleted or 0),
+            _ago(table.last_change),
+            Text(_ago(table.last_read), "yellow" if name in report.stale else ""),
+            _ago(table.last_whole_read),
+            table.route or "-",
+        )
+    if report.tables:
+        out.print(grid)
+    if report.stale:
+        out.print(f"stale: {', '.join(report.stale)}; orgx-sync run brings them up to date", style="yellow")
+
+
+def print_tables() -> None:
+    """Print the tables in one line each."""
+    grid = _grid(("table", "left"), ("key", "left"), ("columns", "right"), ("one row is", "left"))
+    for table in TABLES.values():
+        grid.add_row(table.name, table.key, str(len(table.columns)), table.description)
+    out.print(grid)
+
+
+def print_table_columns(table: Table) -> None:
+    """Print the columns of a table."""
+    out.print(f"[bold]{table.name}[/]: {table.description}")
+    grid = _grid(("column", "left"), ("type", "left"), ("description", "left"))
+    for column in (*table.columns, *tracking_columns(table)):
+        grid.add_row(column.name, column.type, column.description)
+    out.print(grid)
+
+
+def tracking_columns(table: Table) -> tuple[Any, ...]:
+    """Return the columns that the connector adds to a table."""
+    return TRACKING_COLUMNS[:1] if table.append_only else TRACKING_COLUMNS
+
+
+def table_as_json(table: Table) -> dict[str, Any]:
+    """Return a table's description as JSON."""
+    columns = [
+        {"name": column.name, "type": column.type, "description": column.description}
+        for column in (*table.columns, *tracking_columns(table))
+    ]
+    return {"description": table.description, "key": table.key, "columns": columns}
+
+
+# -- pieces --------------------------------------------------------------------------------------------------------
+
+
+def print_result(title: str, sql: str, columns: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    """Print a query and what came out."""
+    out.print(f"\n[bold]{title}[/]")
+    out.print(Text(sql, "dim"))
+    found = list(rows)
+    numeric = [all(isinstance(row[i], int | float) for row in found) for i, _ in enumerate(columns)]
+    grid = _grid(*((name, "right" if right else "left") for name, right in zip(columns, numeric, strict=True)))
+    for row in found:
+        grid.add_row(*("-" if value is None else str(value) for value in row))
+    out.print(grid)
+
+
+def _grid(*columns: tuple[str, Any], gap: int = 2) -> Grid:
+    # The box itself puts one space between columns.
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, gap - 1, 0, 0))
+    for number, (name, justify) in enumerate(columns):
+        grid.add_column(name, justify=justify, no_wrap=number == 0 or justify == "right")
+    return grid
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _changed(value: int) -> Text:
+    return Text(f"{value:,}", "bold" if value else "dim")
+
+
+def _ago(moment: datetime | None) -> str:
+    if moment is None:
+        return "-"
+    seconds = (datetime.now(UTC) - moment.astimezone(UTC)).total_seconds()
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return "just now"
