@@ -72,6 +72,7 @@ def run_sync(
     pipeline: Any,
     *,
     tables: Sequence[str] | None = None,
+    client: OrgxClient | None = None,
     on_progress: Progress | None = None,
     on_wait: Wait | None = None,
 ) -> RunReport:
@@ -83,11 +84,12 @@ def run_sync(
         config: Key, address, and how much may be spent.
         pipeline: From `make_pipeline`, or any dlt pipeline.
         tables: Names of the tables to sync; all when not given.
+        client: Reads OrgX, and is closed at the end; made from the settings when not given.
         on_progress: Called from several threads.
         on_wait: Called from several threads.
     """
     report = RunReport(run_id=str(uuid.uuid4()), started_at=utc_now())
-    client = OrgxClient(config)
+    client = client or OrgxClient(config)
     client.budget.on_wait = on_wait
     session = ReadSession(config, client, reports=report.tables, collect_errors=True, on_progress=on_progress)
     try:

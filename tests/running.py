@@ -1,0 +1,136 @@
+"""Runs against a sandbox, and what the warehouse holds afterwards compared with what the world holds."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orgx_source.api.client import OrgxClient
+from orgx_source.api.limits import RateBudget, RetryPolicy
+from orgx_source.config import load_config
+from orgx_source.report import RunReport
+from orgx_source.sandbox import Sandbox, World
+from orgx_source.sync import make_pipeline, run_sync
+
+DATABASE = Path("x.duckdb")
+KINDS = {
+    "workspaces": "workspace",
+    "initiatives": "initiative",
+    "agents": "agent",
+    "artifacts": "artifact",
+    "decisions": "decision",
+    "workstreams": "workstream",
+    "milestones": "milestone",
+    "tasks": "task",
+    "activity": "activity",
+}
+# Added by the connector, or joined to workspaces from bootstrap, or different with every read.
+NOT_OF_THE_WORLD = {
+    "_dlt_load_id", "_dlt_id", "_row_hash", "last_changed_at", "deleted_at", "last_seen_at",
+    "source_client", "capabilities", "setup", "waiting_minutes",
+}  # fmt: skip
+JSON_COLUMNS = {
+    "metadata", "options", "evidence_refs", "assigned_agent_ids", "assigned_agent_names", "depends_on", "blockers",
+    "catalog",
+}  # fmt: skip
+DATE_COLUMNS = {"start_date", "target_date", "due_date"}
+
+
+class FakeTime:
+    """Seconds that pass only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+        self._lock = threading.Lock()
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            self.now += seconds
+
+
+def fast_client(box: Sandbox, **settings: Any) -> OrgxClient:
+    """Return a client that waits in fake seconds."""
+    config = load_config(api_key=box.api_key, base_url=box.url, **settings)
+    time = FakeTime()
+    budget = RateBudget(
+        max_requests=config.max_requests, max_wait=config.max_wait, clock=time.clock, sleep=time.sleep
+    )
+    return OrgxClient(config, budget=budget, policy=RetryPolicy(attempts=5, base_seconds=0.01))
+
+
+def sync(box: Sandbox, tables: list[str] | None = None, database: Path = DATABASE, **settings: Any) -> RunReport:
+    """Run once into DuckDB."""
+    client = fast_client(box, **settings)
+    return run_sync(client.config, make_pipeline(database=database), tables=tables, client=client)
+
+
+def query(sql: str, database: Path = DATABASE) -> list[tuple[Any, ...]]:
+    """Ask the warehouse."""
+    with duckdb.connect(str(database), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def stored(table: str, database: Path = DATABASE, where: str = "true") -> dict[str, dict[str, Any]]:
+    """Return the rows of a table by id, without nulls."""
+    with duckdb.connect(str(database), read_only=True) as connection:
+        connection.execute("set timezone = 'UTC'")
+        result = connection.execute(f"select * from orgx.{table} where {where}")
+        names = [column[0] for column in result.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    found = {row["id"]: {name: value for name, value in row.items() if value is not None} for row in rows}
+    assert len(found) == len(rows), f"{table} holds an id twice"
+    return found
+
+
+def expected(kind: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Return what the warehouse should hold for a row of the world: written anew, not read from `tables`."""
+    values: dict[str, Any] = {}
+    for key, value in row.items():
+        name = "progress_pct" if key == "progress" else key
+        if value is None or name in NOT_OF_THE_WORLD:
+            continue
+        if name in JSON_COLUMNS:
+            values[name] = value
+        elif name in DATE_COLUMNS:
+            values[name] = date.fromisoformat(value)
+        elif name.endswith("_at") or name == "timestamp":
+            values[name] = datetime.fromisoformat(value)
+        else:
+            values[name] = value
+    return values
+
+
+def differences(world: World, database: Path = DATABASE, tables: list[str] | None = None) -> list[str]:
+    """Compare every living row of the warehouse with the world, id for id and value for value."""
+    problems: list[str] = []
+    for table in tables or KINDS:
+        living = "true" if table == "activity" else "deleted_at is null"
+        found = stored(table, database, living)
+        wanted = {row["id"]: expected(KINDS[table], row) for row in world.rows(KINDS[table])}
+        problems += [f"{table}: {row_id} is missing" for row_id in wanted.keys() - found.keys()]
+        problems += [f"{table}: {row_id} does not exist" for row_id in found.keys() - wanted.keys()]
+        for row_id in wanted.keys() & found.keys():
+            row = {name: _comparable(name, value) for name, value in found[row_id].items()}
+            row = {name: value for name, value in row.items() if name not in NOT_OF_THE_WORLD}
+            if row != wanted[row_id]:
+                names = [n for n in row.keys() | wanted[row_id].keys() if row.get(n) != wanted[row_id].get(n)]
+                shown = {n: (row.get(n), wanted[row_id].get(n)) for n in names}
+                problems.append(f"{table}: {row_id} differs: {shown}")
+    return list(itertools.islice(problems, 10))
+
+
+def _comparable(name: str, value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    if name in JSON_COLUMNS or (isinstance(value, str) and value[:1] in "[{"):
+        return json.loads(value)
+    return value
