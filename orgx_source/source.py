@@ -361,7 +361,7 @@ class TableReader:
         report.verdict = listing.verdict
         report.reasons = list(listing.reasons)
         report.whole = whole
-        report.total_reported = listing.totals[2] if listing.totals else None
+        report.total_reported = listing.totals[2] if listing.totals and not listing.total_doubtful else None
         if listing.short_by or listing.nameless:
             report.exit_code = 4
         cursor = parse_timestamp(self._state.get("cursor"))

@@ -21,7 +21,7 @@ How the promise is kept, per order of the list:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -82,6 +82,7 @@ class ListingReport:
         totals: Smallest, largest and last ``total`` that OrgX reported; None when it reported none.
         order_obeyed: Whether the rows came in the order that was asked for; None before the first page.
         stopped_early: Whether reading ended at the watermark instead of the end of the list.
+        total_doubtful: Whether ``total`` counts something else than the list.
         short_by: How many rows ``total`` promises beyond those that came.
         page_size: Rows a full page really held.
     """
@@ -98,6 +99,7 @@ class ListingReport:
     totals: tuple[int, int, int] | None = None
     order_obeyed: bool | None = None
     stopped_early: bool = False
+    total_doubtful: bool = False
     short_by: int = 0
     page_size: int = 0
 
@@ -113,6 +115,7 @@ class _Slice:
 
     offset: int
     page: Page
+    rows: Sequence[Row]
     ids: list[str | None]
     keys: list[float | None]
 
@@ -245,6 +248,7 @@ class Listing:
                     offset, future = ahead.popleft()
                     page = future.result() if future else self._fetch(offset, self._page_size)
                     piece = self._slice(offset, page, state)
+                late = piece is bridged
                 repaired = self.report.seams_repaired
                 joined = self._join(piece, last, state)
                 if joined is piece:
@@ -256,7 +260,7 @@ class Listing:
                     # What was read ahead starts from offsets that no longer mean the same rows.
                     bridged = None
                     self._forget(ahead)
-                fresh, ended = self._accept(joined, state, last)
+                fresh, ended = self._accept(joined, state, last, late=late and joined is piece)
                 yield fresh
                 last = joined
                 ended = self._goes_in_circles(last, state) or ended
@@ -278,9 +282,8 @@ class Listing:
         state.requests += 1
         report.pages += 1
         report.received += len(page.rows)
-        piece = _Slice(
-            offset, page, [self._keys.id(row) for row in page.rows], [self._sort_key(row) for row in page.rows]
-        )
+        rows = self._without_copies(page.rows, state)
+        piece = _Slice(offset, page, rows, [self._keys.id(row) for row in rows], [self._sort_key(row) for row in rows])
         if page.total is not None:
             low, high, last = report.totals or (page.total,) * 3
             state.moved = state.moved or last != page.total
@@ -292,6 +295,23 @@ class Listing:
             report.order_obeyed = obeyed and report.order_obeyed is not False
             state.unproven = state.unproven or not obeyed
         return piece
+
+    def _without_copies(self, rows: Sequence[Row], state: _Pass) -> Sequence[Row]:
+        """Return a page without repeated rows, of each the newer copy: positions count different rows."""
+        copies: dict[str, int] = {}
+        kept: list[Row] = []
+        for row in rows:
+            row_id = self._keys.id(row)
+            if row_id is None or row_id not in copies:
+                if row_id is not None:
+                    copies[row_id] = len(kept)
+                kept.append(row)
+            elif not self._is_older(row, kept[copies[row_id]]):
+                kept[copies[row_id]] = row
+        if len(kept) < len(rows):
+            self.report.repeats += len(rows) - len(kept)
+            state.moved = True
+        return kept
 
     def _sort_key(self, row: Row) -> float | None:
         if self._order is Order.CREATED:
@@ -351,11 +371,13 @@ class Listing:
             if state.repeated_head > 1 and 0 < counted <= len(state.ids):
                 return True
             if state.repeated_head > 1:
-                of_total = f" of {counted}" if counted else ""
-                raise DriftError(
-                    f"offset {last.offset} brought the first page again: offset is ignored, so only "
-                    f"{len(state.ids)}{of_total} rows can be reached on this route"
-                )
+                if self._read(0, state).ids == last.ids:
+                    of_total = f" of {counted}" if counted else ""
+                    raise DriftError(
+                        f"offset {last.offset} brought the first page again: offset is ignored, so only "
+                        f"{len(state.ids)}{of_total} rows can be reached on this route"
+                    )
+                state.repeated_head = 0
         else:
             state.repeated_head = 0
         step = max(1, self._size - self._overlap)
@@ -441,22 +463,25 @@ class Listing:
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
-    def _accept(self, piece: _Slice, state: _Pass, last: _Slice) -> tuple[list[Row], bool]:
-        """Take a page's rows: return those whose id was not given before, and whether the list ends here."""
+    def _accept(self, piece: _Slice, state: _Pass, last: _Slice, *, late: bool = False) -> tuple[list[Row], bool]:
+        """Take a page's rows: return those whose id was not given before, and whether the list ends here.
+
+        A page that was fetched before the one in front of it is ``late``: only a later time makes its copies news.
+        """
         if not self._first_ids:
             self._first_ids = piece.ids
         copies: dict[str, Row] = {}
-        for position, (row, row_id) in enumerate(zip(piece.page.rows, piece.ids, strict=True)):
+        for position, (row, row_id) in enumerate(zip(piece.rows, piece.ids, strict=True)):
             if row_id is None:
                 state.unnamed.add(piece.offset + position)
-            elif row_id not in copies or not self._is_older(row, copies[row_id]):
+            else:
                 copies[row_id] = row
         fresh = []
         for row_id, row in copies.items():
             stamp = self._stamp(row)
             if row_id not in self._stamps:
                 fresh.append(row)
-            elif not self._is_news(row_id, row, stamp):
+            elif not self._is_news(row_id, row, stamp, late=late):
                 continue
             else:
                 self._revised[row_id] = row
@@ -468,7 +493,8 @@ class Listing:
             self.report.repeats += repeats - overlap
             state.moved = True
         state.ids.update(copies)
-        self._held = copies
+        # Copies older than what was given before are no measure for the next page.
+        self._held = {} if late else {i: row for i, row in copies.items() if self._stamps[i] == self._stamp(row)}
         if piece.last_key is not None:
             state.covered_to = max(state.covered_to, piece.last_key)
         self.report.distinct = len(self._stamps)
@@ -482,11 +508,13 @@ class Listing:
         mine, theirs = self._stamp(row), self._stamp(other)
         return mine is not None and theirs is not None and mine < theirs
 
-    def _is_news(self, row_id: str, row: Row, stamp: float | None) -> bool:
+    def _is_news(self, row_id: str, row: Row, stamp: float | None, *, late: bool) -> bool:
         """Whether this copy of a known row is a newer version; without times, the last one that came counts."""
         known = self._stamps[row_id]
         if stamp is not None and known is not None and stamp != known:
             return stamp > known
+        if late:
+            return False
         held = self._revised.get(row_id) or self._held.get(row_id)
         return (stamp != known) if held is None else held != row
 
@@ -539,7 +567,8 @@ class Listing:
             if not agree:
                 report.miss(f"{self._why_unproven()}, and the list moved while it was read")
         if report.nameless:
-            report.miss(f"{report.nameless} rows came without an id")
+            count, first = report.nameless, min(state.unnamed)
+            report.miss(f"rows without an id: {count}, the first at offset {first}; they were kept out")
         if report.reasons:
             report.verdict = "uncertified"
         else:
@@ -562,6 +591,7 @@ class Listing:
         if report.short_by:
             report.miss(f"OrgX counts {last} rows, {len(state.ids)} came")
         elif self._total_doubtful or (not state.moved and len(state.ids) > high):
+            report.total_doubtful = True
             report.miss(f"OrgX counts {high} rows, but {len(state.ids)} came: its total cannot be relied on")
 
 

@@ -281,7 +281,7 @@ class RouteReader:
 
     def _judge(self) -> None:
         if self.report.nameless:
-            self.report.miss(f"{self.report.nameless} rows came without an id")
+            self.report.miss(f"rows without an id: {self.report.nameless}; they were kept out")
         self.report.verdict = "uncertified" if self.report.reasons else "certified"
 
 
