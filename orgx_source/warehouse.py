@@ -49,6 +49,7 @@ class Warehouse:
 
     def __init__(self, pipeline: Any) -> None:
         self._pipeline = pipeline
+        self._sql: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="orgx-warehouse")
         self.can_be_asked = self._ask(self._has_sql)
 
@@ -166,7 +167,10 @@ class Warehouse:
     @contextmanager
     def _client(self) -> Iterator[Any]:
         try:
-            with self._pipeline.sql_client() as client:
+            if self._sql is None:
+                self._sql = self._pipeline.sql_client()
+            # Open only while something is asked: between two questions the file belongs to whoever needs it.
+            with self._sql as client:
                 yield client
         except (SqlClientNotAvailable, DestinationUndefinedEntity):
             raise
