@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format lock clean
+.PHONY: help setup demo test lint format docs notebooks bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+demo: setup ## Sync a made-up organisation into orgx_demo.duckdb; no account needed
+	@$(BIN)/orgx-sync demo
+
 test: setup ## Run all tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -32,6 +35,16 @@ lint: setup ## Check style and types
 format: setup ## Rewrite the code in the house format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: setup ## Write the generated pages again
+	@$(BIN)/python docs/build.py
+
+notebooks: setup ## Open the notebooks in JupyterLab
+	@test -f orgx_demo.duckdb || $(BIN)/orgx-sync demo
+	@$(BIN)/jupyter lab notebooks/01_first_look.ipynb
+
+bench: setup ## Measure requests, time and memory of a sync against the sandbox
+	@$(BIN)/python benchmarks/sync.py
 
 lock: setup ## Pin every dependency again, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

@@ -136,7 +136,7 @@ def check(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Try the key, every table's routes and the destination, without loading anything."""
+    """Try the key, the routes and the destination."""
     _set_up_logging(verbose)
     config = _config(workspace_id=workspace)
     from orgx_source import console
@@ -165,7 +165,7 @@ def status(
     ] = 36,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what the warehouse holds and how old it is; sends no request to OrgX."""
+    """Show what is in the warehouse and how old it is."""
     _set_up_logging(False)
     from orgx_source import console
     from orgx_source.status import read_status
@@ -204,7 +204,7 @@ def demo(
     ] = DEMO_DATABASE,
     size: Annotated[Size, typer.Option(help="Size of the made-up organisation.")] = Size.medium,
 ) -> None:
-    """Sync a made-up organisation into DuckDB, let a day pass, sync again, and ask three questions."""
+    """Sync a made-up organisation; no account needed."""
     _set_up_logging(False)
     from orgx_source.demo import run_demo
 
@@ -224,7 +224,7 @@ def sandbox(
         int | None, typer.Option(min=1, metavar="N", help="Requests per hour, told in headers.", show_default="none")
     ] = None,
 ) -> None:
-    """Serve a made-up OrgX on this machine, to try the connector without an account."""
+    """Serve a made-up OrgX on this machine."""
     from orgx_source.demo import serve_sandbox
 
     raise typer.Exit(serve_sandbox(port, size.value, seed, fault or [], rate_limit))
@@ -279,3 +279,7 @@ def main() -> NoReturn:
         sys.stderr.write("orgx-sync: interrupted; what was loaded stays, the next run goes on from there\n")
         _leave(130)
     _leave(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -133,7 +133,7 @@ TABLES: dict[str, Table] = {
     for table in (
         Table(
             "workspaces",
-            "One row per workspace that the key resolves to.",
+            "One row per workspace that the key can see.",
             (
                 Column("id", "text", "Workspace id (UUID)."),
                 Column("name", "text", "Display name."),

@@ -34,7 +34,8 @@ INITIATIVE_MIX = (
 )  # fmt: skip
 WORKSTREAM_MIX = (("active", 35), ("planned", 15), ("ready", 10), ("completed", 25), ("blocked", 8), ("paused", 7))
 MILESTONE_MIX = (("planned", 40), ("in_progress", 25), ("completed", 27), ("at_risk", 6), ("cancelled", 2))
-TASK_MIX = (("todo", 45), ("in_progress", 15), ("done", 35), ("blocked", 5))
+# Within milestones that are under way; with the planned and the finished ones, 45, 15, 35 and 5 of 100 tasks.
+TASK_MIX = (("todo", 20), ("in_progress", 40), ("done", 27), ("blocked", 13))
 DECISION_MIX = (("pending", 15), ("approved", 60), ("declined", 12), ("superseded", 8), ("cancelled", 5))
 ARTIFACT_MIX = (
     ("approved", 45), ("in_review", 20), ("draft", 20), ("changes_requested", 7), ("superseded", 5), ("archived", 3),
@@ -63,7 +64,10 @@ def found(world: World, initiatives: int) -> None:
     per_initiative = {"small": (40, 80, 150), "medium": (400, 900, 2_000), "large": (4_000, 9_000, 6_000)}[world.size]
     tasks = list(world.find("task").values())
     for _ in range(per_initiative[0]):
-        make_decision(world, world.rng.choice(tasks), _long_ago(world), pick(world, DECISION_MIX))
+        status = pick(world, DECISION_MIX)
+        # Nobody waits for an answer longer than three days or so.
+        asked = world.now - timedelta(days=3 * world.rng.random() ** 2) if status == "pending" else _long_ago(world)
+        make_decision(world, world.rng.choice(tasks), asked, status)
     for _ in range(per_initiative[1]):
         make_artifact(world, _long_ago(world), pick(world, ARTIFACT_MIX))
     for _ in range(per_initiative[2]):

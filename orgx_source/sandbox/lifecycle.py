@@ -23,7 +23,7 @@ from orgx_source.sandbox.world import Row, World, iso
 SETTLED_MIX = (("approved", 70), ("declined", 14), ("superseded", 10), ("cancelled", 6))
 DONE = frozenset({"done", "cancelled", "archived", "deleted"})
 # What one hour does, as a share of the rows it can happen to.
-TASKS_WORKED = 0.0012
+TASKS_WORKED = 0.0004
 DECISIONS_ASKED = 0.0010
 INITIATIVES_MOVED = 0.004
 
@@ -59,7 +59,7 @@ def _some(world: World, entity_type: str, statuses: tuple[str, ...], count: int)
 
 def _work(world: World, share: float) -> None:
     tasks = world.find("task")
-    expected = max(0.6, world.count("task") * TASKS_WORKED) * share
+    expected = max(0.2, world.count("task") * TASKS_WORKED) * share
     for task_id in _some(world, "task", ("in_progress",), _times(world, expected)):
         task = tasks[task_id]
         if world.chance(0.1):
@@ -70,7 +70,7 @@ def _work(world: World, share: float) -> None:
             _finish(world, task)
     for task_id in _some(world, "task", ("blocked",), _times(world, expected / 8)):
         world.edit("task", task_id, status="in_progress")
-    for task_id in _some(world, "task", ("todo",), _times(world, expected / 3)):
+    for task_id in _some(world, "task", ("todo",), _times(world, expected * 0.6)):
         _start(world, tasks[task_id])
     for task_id in _some(world, "task", ("done",), _times(world, expected / 30)):
         world.edit("task", task_id, status="todo")
@@ -207,7 +207,9 @@ def _begin(world: World) -> None:
         assigned_agent_names=[name],
         metadata={"origin": "scaffold"},
     )
-    make_workstream(world, initiative, 0, None, made)
+    previous: str | None = None
+    for sequence in range(world.rng.randint(3, 5)):
+        previous = make_workstream(world, initiative, sequence, previous, made)
 
 
 def _lose(world: World, share: float) -> None:

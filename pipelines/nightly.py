@@ -1,0 +1,50 @@
+"""The nightly job, as a script that a scheduler calls: sync, say what happened, leave with a code that means something.
+
+    15 2 * * *  cd /srv/orgx && .venv/bin/python pipelines/nightly.py >> nightly.log 2>&1
+
+The key comes from ``ORGX_API_KEY`` or ``.dlt/secrets.toml``. ``orgx-sync run`` does the same from the command line;
+copy this file when the job should do more, such as tell a chat channel.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from orgx_source import OrgxError
+from orgx_source.config import load_config
+from orgx_source.sync import make_pipeline, run_sync
+
+
+def main() -> int:
+    """Sync every table once; return the exit code."""
+    try:
+        config = load_config(max_wait=1800)  # half an hour for rate limits is fine at night
+        pipeline = make_pipeline(
+            destination=os.environ.get("ORGX_DESTINATION", "duckdb"),
+            dataset=os.environ.get("ORGX_DATASET", "orgx"),
+            database=os.environ.get("ORGX_DATABASE"),
+        )
+    except OrgxError as error:
+        print(f"not started: {error}", file=sys.stderr)
+        return error.exit_code
+
+    report = run_sync(config, pipeline)
+
+    print(f"{report.started_at:%Y-%m-%d %H:%M} {report.status}: {report.requests} requests")
+    for name, table in report.tables.items():
+        print(
+            f"  {name}: {table.rows_new} new, {table.rows_changed} changed, {table.rows_deleted} deleted, "
+            f"{table.rows_in_warehouse} in the warehouse, {table.verdict or 'failed'}"
+        )
+        for problem in [table.error, *table.reasons]:
+            if problem:
+                print(f"  {name}: {problem}", file=sys.stderr)
+    if report.error:
+        print(report.error, file=sys.stderr)
+    # 0 fine, 1 a table failed, 3 fix the settings, 4 try again later
+    return report.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
