@@ -1,4 +1,4 @@
-"""What a sync costs: requests, seconds and peak memory, first and quiet, against a server that answers as fast as it can.
+"""What a sync costs, first and quiet: requests, seconds and peak memory, against a server without latency.
 
     make bench            # or: python benchmarks/sync.py --size large
 

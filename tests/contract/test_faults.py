@@ -89,8 +89,8 @@ def test_a_lasting_fault_costs_no_row_or_says_so(kind: str) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        "rate_limited", "rate_limited_date", "rate_limited_reset", "status", "status_html", "html", "truncated", "reset",
-        "cut_body", "wrong_envelope", "not_ok",
+        "rate_limited", "rate_limited_date", "rate_limited_reset", "status", "status_html", "html", "truncated",
+        "reset", "cut_body", "wrong_envelope", "not_ok",
     ],
 )  # fmt: skip
 def test_a_fault_that_passes_is_outlasted(kind: str) -> None:
