@@ -28,7 +28,7 @@ from orgx_source.config import OrgxConfig, load_config
 from orgx_source.errors import ApiError, ConfigError, OrgxError, RouteClosedError
 from orgx_source.report import TableReport
 from orgx_source.shape import Shaper, row_hashes
-from orgx_source.tables import TABLES, TRACKING_COLUMNS, Column, Table
+from orgx_source.tables import RESERVED, TABLES, TRACKING_COLUMNS, Column, ColumnType, Table
 from orgx_source.times import parse_timestamp, utc_now
 from orgx_source.warehouse import KnownRow, Warehouse
 
@@ -77,11 +77,13 @@ class ReadSession:
         """Return the dataset that the running pipeline fills.
 
         Raises:
+            ConfigError: Its tables cannot be named.
             DestinationError: It cannot be opened.
         """
         with self._lock:
             if self._warehouse is None:
                 self._warehouse = Warehouse(pipeline)
+                self._warehouse.check_names()
             return self._warehouse
 
     def workspace(self) -> Row:
@@ -129,6 +131,7 @@ class TableReader:
         self._shaper = Shaper(table, _learnt_types(table))
         self._known: dict[str, KnownRow] = {}
         self._seen: set[str] = set()
+        self._narrow = False
         self._newest: datetime | None = None
         self._started = session.clock()
         self._workspace_id = ""
@@ -175,6 +178,8 @@ class TableReader:
         return chosen
 
     def _read_route(self, route: Route) -> Iterator[Any]:
+        # The first route of a table tells all there is; the others only a part of each row.
+        self._narrow = route is not ROUTES[self._table.name][0] and self._warehouse.can_be_asked
         watermark = self._watermark(route)
         reader = self._reader(route)
         yield from self._changes(reader, reader.rows(watermark))
@@ -272,6 +277,8 @@ class TableReader:
             return None
         table = self._shaper.shape(rows)
         ids = table.column(self._table.key).to_pylist()
+        if self._narrow:
+            table = self._filled(table, ids)
         hashes = row_hashes(table, self._volatile)
         self._note_times(rows)
         changed: list[int] = []
@@ -292,6 +299,24 @@ class TableReader:
         if len(changed) < table.num_rows:
             table = table.take(pa.array(changed))
         return self._stamped(table, last_changed_at=stamp)
+
+    def _filled(self, table: pa.Table, ids: list[str]) -> pa.Table:
+        """Add the stored values of columns that this route does not tell: a detour must not wipe them."""
+        known = [row_id for row_id in ids if row_id in self._known]
+        pieces = list(self._warehouse.fetch_rows(self._table, known, self._types()))
+        if not pieces:
+            return table
+        stored = pa.concat_tables(pieces, promote_options="default")
+        position = {row_id: index for index, row_id in enumerate(stored.column(self._table.key).to_pylist())}
+        rows = pa.array([position.get(row_id) for row_id in ids], pa.int64())
+        tracking = {column.name for column in TRACKING_COLUMNS}
+        for name in stored.column_names:
+            if name not in tracking and name not in table.column_names:
+                table = table.append_column(name, stored.column(name).take(rows))
+        return table
+
+    def _types(self) -> dict[str, ColumnType]:
+        return {c.name: c.type for c in (*self._table.columns, *TRACKING_COLUMNS)} | self._shaper.types
 
     def _note_times(self, rows: list[Row]) -> None:
         for row in rows:
@@ -344,8 +369,7 @@ class TableReader:
         gone = [row_id for row_id in gone if row_id not in still_there]
         stamp = self._session.clock()
         last_seen = parse_timestamp(self._state.get("read_at"))
-        types = {c.name: c.type for c in (*self._table.columns, *TRACKING_COLUMNS)} | self._shaper.types
-        for table in self._warehouse.fetch_rows(self._table, gone, types):
+        for table in self._warehouse.fetch_rows(self._table, gone, self._types()):
             self._report.rows_deleted += table.num_rows
             kept = table.drop_columns(
                 [c for c in ("deleted_at", "last_seen_at", "last_changed_at") if c in table.column_names]
@@ -385,7 +409,7 @@ def _learnt_types(table: Table) -> dict[str, Any]:
     return {
         name: hints["data_type"]
         for name, hints in columns.items()
-        if hints.get("data_type") in known and table.column(name) is None
+        if hints.get("data_type") in known and table.column(name) is None and name not in RESERVED
     }
 
 

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 from dlt.common.destination.exceptions import DestinationUndefinedEntity, SqlClientNotAvailable
 
-from orgx_source.errors import DestinationError
+from orgx_source.errors import ConfigError, DestinationError
 from orgx_source.shape import ARROW_TYPES, canonical_json
 from orgx_source.tables import ColumnType, Table
 
@@ -56,6 +57,26 @@ class Warehouse:
     def close(self) -> None:
         """End the thread."""
         self._thread.shutdown(wait=True)
+
+    def check_names(self) -> None:
+        """Refuse a DuckDB file and a dataset of one name: DuckDB cannot tell one from the other.
+
+        Raises:
+            ConfigError: They have.
+        """
+        if self.can_be_asked:
+            self._ask(self._compare_names)
+
+    def _compare_names(self) -> None:
+        with self._client() as client:
+            file = Path(str(getattr(client.credentials, "database", "")))
+            two_part = client.catalog_name() is None and "duckdb" in type(client).__module__
+            if two_part and file.name.partition(".")[0].lower() == client.dataset_name.lower():
+                raise ConfigError(
+                    f"DuckDB calls the file {file.name} by the name of the dataset, {client.dataset_name}, and then "
+                    f"refuses to read its tables. Name one of them otherwise, such as "
+                    f'destination=dlt.destinations.duckdb("{client.dataset_name}_warehouse.duckdb")'
+                )
 
     def known_rows(self, table: Table) -> dict[str, KnownRow]:
         """Return id to hash of every row of a table, deleted ones included."""

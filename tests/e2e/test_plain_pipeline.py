@@ -1,0 +1,79 @@
+"""The source in a dlt pipeline of the user's own, without the command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dlt
+import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from orgx_source import orgx_source
+from orgx_source.sandbox import Fault, Sandbox, World
+from tests.running import DATABASE, differences, query, stored
+
+
+def pipeline() -> Any:
+    return dlt.pipeline("mine", destination=dlt.destinations.duckdb(str(DATABASE)), dataset_name="orgx")
+
+
+def test_building_the_source_asks_nothing() -> None:
+    with Sandbox() as box:
+        source = orgx_source(api_key=box.api_key, base_url=box.url)
+        assert set(source.resources) == {
+            "workspaces", "initiatives", "agents", "artifacts", "decisions", "workstreams", "milestones", "tasks",
+            "activity",
+        }  # fmt: skip
+        assert box.requests == []
+
+
+def test_the_source_works_alone_and_a_second_run_writes_nothing() -> None:
+    with Sandbox(World("small")) as box:
+        pipeline().run(orgx_source(api_key=box.api_key, base_url=box.url))
+        assert differences(box.world) == []
+        before = stored("tasks")
+        pipeline().run(orgx_source(api_key=box.api_key, base_url=box.url))
+        assert stored("tasks") == before
+        box.world.advance(days=1)
+        pipeline().run(orgx_source(api_key=box.api_key, base_url=box.url))
+        assert differences(box.world) == []
+
+
+def test_chosen_resources_only() -> None:
+    with Sandbox(World("small")) as box:
+        source = orgx_source(api_key=box.api_key, base_url=box.url).with_resources("initiatives", "decisions")
+        pipeline().run(source)
+        found = query("select table_name from information_schema.tables where table_schema = 'orgx' order by 1")
+        assert [name for (name,) in found if not name.startswith("_dlt")] == ["decisions", "initiatives"]
+        assert {seen.params.get("type") for seen in box.requests} == {None, "initiative", "decision"}
+
+
+def test_the_key_comes_from_dlts_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sandbox(World("small")) as box:
+        monkeypatch.setenv("SOURCES__ORGX__API_KEY", box.api_key)
+        monkeypatch.setenv("SOURCES__ORGX__BASE_URL", box.url)
+        pipeline().run(orgx_source().with_resources("agents"))
+        assert query("select count(*) from orgx.agents") == [(9,)]
+
+
+def test_a_table_that_cannot_be_read_fails_the_pipeline_with_its_sentence() -> None:
+    with Sandbox(World("small"), faults=[Fault("closed", 403, entity="milestone")]) as box:
+        source = orgx_source(api_key=box.api_key, base_url=box.url).with_resources("milestones")
+        with pytest.raises(PipelineStepFailed, match="milestones: no route is open to this key"):
+            pipeline().run(source)
+
+
+def test_a_file_that_has_the_datasets_name_is_refused_in_one_sentence() -> None:
+    with Sandbox(World("small")) as box:
+        clashing = dlt.pipeline("orgx", destination="duckdb", dataset_name="orgx")
+        source = orgx_source(api_key=box.api_key, base_url=box.url).with_resources("agents")
+        with pytest.raises(PipelineStepFailed, match="Name one of them otherwise"):
+            clashing.run(source)
+
+
+def test_an_organisation_without_rows_still_gets_its_tables() -> None:
+    with Sandbox(World("small")) as box:
+        for row in box.world.rows("decision"):
+            box.world.delete("decision", row["id"])
+        pipeline().run(orgx_source(api_key=box.api_key, base_url=box.url).with_resources("decisions"))
+        assert query("select count(id), count(resolved_at), count(deleted_at) from orgx.decisions") == [(0, 0, 0)]
