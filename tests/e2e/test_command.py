@@ -1,0 +1,231 @@
+"""The command as a user meets it: exit codes, what stands on stdout and what on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orgx_source.sandbox import Fault, RateLimit, Sandbox, World
+from tests.running import KINDS, differences, query
+
+
+def orgx_sync(*arguments: str, box: Sandbox | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    settings = {"ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url} if box else {}
+    return subprocess.run(
+        [sys.executable, "-m", "orgx_source.cli", *arguments],
+        env={**os.environ, **settings, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_run_json_prints_one_object_and_nothing_else_on_stdout() -> None:
+    with Sandbox(World("medium")) as box:
+        done = orgx_sync("run", "--database", "x.duckdb", "--json", box=box)
+        assert done.returncode == 0, done.stderr
+        report: dict[str, Any] = json.loads(done.stdout)
+        assert {"run_id", "status", "started_at", "finished_at", "requests", "tables"} <= report.keys()
+        assert report["tables"].keys() == KINDS.keys()
+        assert {
+            "route", "requests", "rows_read", "rows_new", "rows_changed", "rows_deleted", "rows_in_warehouse",
+            "total_reported", "verdict", "error",
+        } <= report["tables"]["tasks"].keys()  # fmt: skip
+        assert report["requests"] == len(box.requests)
+        assert differences(box.world) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("", "No OrgX API key. Set SOURCES__ORGX__API_KEY"),
+        ("sk-not-orgx", "is malformed"),
+        ("oxk-service-key-1234567890", "is a service key"),
+        ("oxk_wrong_wrong_wrong", "the key was refused. Check SOURCES__ORGX__API_KEY"),
+    ],
+)
+def test_a_missing_malformed_or_refused_key_is_exit_3_and_one_sentence(key: str, sentence: str) -> None:
+    with Sandbox(World("small")) as box:
+        done = orgx_sync("run", ORGX_API_KEY=key, ORGX_BASE_URL=box.url)
+        assert done.returncode == 3
+        assert sentence in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        assert not key or key not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("http://example.com", "Plain http to example.com"),
+        ("https://me:secret@example.com", "holds credentials"),
+        ("ftp://example.com", "must look like https://useorgx.com"),
+    ],
+)
+def test_an_address_where_the_key_must_not_go_is_exit_3(url: str, sentence: str) -> None:
+    done = orgx_sync("run", ORGX_API_KEY="oxk_whatever_1234", ORGX_BASE_URL=url)
+    assert done.returncode == 3
+    assert sentence in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_an_unreachable_host_is_exit_4_with_the_host() -> None:
+    done = orgx_sync("run", "--max-wait", "0", ORGX_API_KEY="oxk_whatever_1234", ORGX_BASE_URL="http://127.0.0.1:1")
+    assert done.returncode == 4
+    assert "127.0.0.1:1 could not be reached" in done.stdout
+
+
+def test_an_unknown_table_is_exit_2_with_the_names_that_exist() -> None:
+    done = orgx_sync("run", "--table", "task")
+    assert done.returncode == 2
+    assert all(table in done.stderr for table in KINDS)
+
+
+def test_an_unknown_destination_is_one_sentence() -> None:
+    done = orgx_sync("run", "--destination", "nowhere", ORGX_API_KEY="oxk_whatever_1234")
+    assert done.returncode == 4
+    assert "The destination 'nowhere' cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_max_requests_ends_cleanly_and_the_next_run_completes() -> None:
+    with Sandbox(World("medium")) as box:
+        done = orgx_sync("run", "--database", "x.duckdb", "--max-requests", "20", box=box)
+        assert done.returncode == 4
+        assert "--max-requests" in done.stdout
+        assert len(box.requests) == 20
+        assert orgx_sync("run", "--database", "x.duckdb", "--quiet", box=box).returncode == 0
+        assert differences(box.world) == []
+
+
+def test_a_rate_limit_beyond_max_wait_is_exit_4() -> None:
+    with Sandbox(World("small"), rate_limit=RateLimit(5)) as box:
+        done = orgx_sync("run", "--max-wait", "1", box=box)
+        assert done.returncode == 4
+        assert "--max-wait" in done.stdout
+        assert len(box.requests) < 20
+
+
+def test_check_says_route_rows_order_and_budget_and_leaves_nothing_behind() -> None:
+    faults = [Fault("closed", 403, path="/api/entities", entity="decision")]
+    with Sandbox(World("small"), faults=faults, rate_limit=RateLimit(100)) as box:
+        done = orgx_sync("check", box=box)
+        assert done.returncode == 0, done.stderr
+        assert "/api/v1/decisions" in done.stdout
+        assert "decisions: closed to this key: /api/entities?type=decision (403)" in done.stdout
+        assert "rate budget: 89 of 100 requests left" in done.stdout
+        assert "can be written" in done.stdout
+        assert not Path("orgx.duckdb").exists()
+        assert len(box.requests) == len(KINDS) + 2
+
+
+def test_check_with_a_bad_key_is_exit_3() -> None:
+    with Sandbox(World("small")) as box:
+        assert orgx_sync("check", ORGX_API_KEY="oxk_wrong_wrong_wrong", ORGX_BASE_URL=box.url).returncode == 3
+
+
+def test_status_tells_age_and_is_exit_4_when_stale_or_empty() -> None:
+    with Sandbox(World("small")) as box:
+        empty = orgx_sync("status")
+        assert (empty.returncode, "orgx-sync run makes it" in empty.stderr) == (4, True)
+        orgx_sync("run", box=box)
+        box.forget()
+        assert orgx_sync("status").returncode == 0
+        assert orgx_sync("status", "--max-age", "0").returncode == 4
+        found = json.loads(orgx_sync("status", "--json").stdout)
+        assert found["tables"]["tasks"]["rows"] == box.world.count("task")
+        assert box.requests == []
+
+
+def test_status_works_on_a_machine_that_has_only_the_warehouse() -> None:
+    with Sandbox(World("small")) as box:
+        orgx_sync("run", box=box)
+        found = json.loads(orgx_sync("status", "--json", DLT_DATA_DIR="elsewhere").stdout)
+        assert found["stale"] == []
+
+
+def test_a_fresh_machine_goes_on_from_the_state_in_the_warehouse() -> None:
+    with Sandbox(World("medium")) as box:
+        orgx_sync("run", box=box)
+        box.forget()
+        assert orgx_sync("run", box=box, DLT_DATA_DIR="elsewhere").returncode == 0
+        assert len(box.requests) == len(KINDS) + 1
+
+
+def test_tables_lists_every_table_and_column() -> None:
+    assert all(table in orgx_sync("tables").stdout for table in KINDS)
+    assert "resolution_summary" in orgx_sync("tables", "decisions").stdout
+    assert json.loads(orgx_sync("tables", "tasks", "--json").stdout)["tasks"]["key"] == "id"
+    assert orgx_sync("tables", "nope").returncode == 2
+
+
+def test_demo_leaves_a_database_and_can_be_repeated() -> None:
+    for _ in range(2):
+        done = orgx_sync("demo", "--size", "small")
+        assert done.returncode == 0, done.stderr
+        assert "Which initiatives are moving?" in done.stdout
+    filled = query(
+        "select (select count(*) from orgx.initiatives), (select count(*) from orgx.agents), "
+        "(select count(*) from orgx.artifacts), (select count(*) from orgx.decisions)",
+        Path("orgx_demo.duckdb"),
+    )
+    assert all(filled[0])
+
+
+def test_the_default_file_and_dataset_work_though_they_share_a_name() -> None:
+    with Sandbox(World("small")) as box:
+        assert orgx_sync("run", box=box).returncode == 0
+        assert orgx_sync("run", box=box).returncode == 0
+        assert query("select count(*) from orgx.orgx.tasks", Path("orgx.duckdb")) == [(box.world.count("task"),)]
+
+
+def test_a_database_that_another_process_holds_is_exit_4_and_names_it() -> None:
+    with Sandbox(World("small")) as box:
+        assert orgx_sync("run", box=box).returncode == 0
+        holder = subprocess.Popen(
+            [sys.executable, "-c", "import duckdb; c = duckdb.connect('orgx.duckdb'); print(1, flush=True); input()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            done = orgx_sync("run", box=box)
+            assert done.returncode == 4
+            assert f"PID {holder.pid}" in done.stdout
+        finally:
+            holder.communicate(b"\n")
+        assert orgx_sync("run", box=box).returncode == 0
+
+
+def test_help_needs_neither_dlt_nor_duckdb() -> None:
+    code = (
+        "import sys; sys.argv = ['orgx-sync', '--help']\n"
+        "import orgx_source.cli as cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'dlt', 'duckdb', 'pyarrow', 'httpx', 'starlette', 'uvicorn'} & sys.modules.keys()\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: orgx-sync" in done.stdout
+
+
+def test_the_nightly_script_syncs_and_leaves_with_the_code() -> None:
+    script = Path(__file__).parents[2] / "pipelines" / "nightly.py"
+    assert len(script.read_text().splitlines()) < 60
+    with Sandbox(World("small")) as box:
+        settings = {"ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url, "ORGX_DATABASE": "x.duckdb"}
+        command = [sys.executable, str(script)]
+        done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "tasks: " in done.stdout
+        assert differences(box.world) == []
+    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True)
+    assert (done.returncode, "not started: No OrgX API key" in done.stderr) == (3, True)

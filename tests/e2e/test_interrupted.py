@@ -1,0 +1,63 @@
+"""A run that is killed at any moment loses nothing: the next one completes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from orgx_source.sandbox import Fault, Sandbox, World
+from tests.running import differences, sync
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_kill_9_at_a_random_request_and_run_again(seed: int) -> None:
+    rng = random.Random(seed)
+    with Sandbox(World("medium")) as box:
+        if seed % 2:
+            assert sync(box).status == "ok"
+            box.world.advance(days=1)
+            box.forget()
+        # The first syncs send some 70 requests, the second ones some 30; then come normalize and load.
+        fatal = rng.randrange(1, 90 if seed % 2 == 0 else 40)
+        environment = {**os.environ, "ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url}
+        command = [sys.executable, "-m", "orgx_source.cli", "run", "--database", "x.duckdb", "--quiet"]
+        process = subprocess.Popen(command, env=environment)
+
+        def kill(world: World, number: int) -> None:
+            if number == fatal:
+                process.send_signal(signal.SIGKILL)
+
+        box.inject(Fault.drift(kill))
+        process.wait()
+        box.heal()
+        report = sync(box)
+        assert report.status == "ok", report.to_json()
+        assert differences(box.world) == []
+
+
+@pytest.mark.parametrize("milliseconds", [100, 400, 800])
+def test_kill_9_some_time_after_the_last_request_and_run_again(milliseconds: int) -> None:
+    with Sandbox(World("medium")) as box:
+        environment = {**os.environ, "ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url}
+        command = [sys.executable, "-m", "orgx_source.cli", "run", "--database", "x.duckdb", "--quiet"]
+        process = subprocess.Popen(command, env=environment)
+        try:
+            # Seventy requests are the whole read: from here on the rows are normalized and loaded.
+            while len(box.requests) < 70 and process.poll() is None:
+                try:
+                    process.wait(0.01)
+                except subprocess.TimeoutExpired:
+                    continue
+            process.wait(milliseconds / 1000)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            process.kill()
+            process.wait()
+        assert sync(box).status == "ok"
+        assert differences(box.world) == []
