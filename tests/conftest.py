@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Each worker builds its table of characters anew; examples are not kept, because tests run in directories of their own.
+settings.register_profile("orgx", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("orgx")
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,65 @@
+"""Where settings come from, and which are refused before a request is made."""
+
+from __future__ import annotations
+
+import pytest
+
+from orgx_source.config import check_base_url, check_key, load_config
+from orgx_source.errors import ConfigError
+
+KEY = "oxk_0123456789abcdef"
+
+
+def test_what_the_caller_gives_wins_over_dlts_settings_and_those_over_plain_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ORGX_API_KEY", KEY + "plain")
+    assert load_config().api_key == KEY + "plain"
+    monkeypatch.setenv("SOURCES__ORGX__API_KEY", KEY + "dlt")
+    assert load_config().api_key == KEY + "dlt"
+    assert load_config(api_key=KEY).api_key == KEY
+    assert load_config(api_key=f" {KEY}\n").api_key == KEY
+
+
+def test_the_key_is_in_no_representation() -> None:
+    assert KEY not in repr(load_config(api_key=KEY))
+
+
+@pytest.mark.parametrize("key", [None, "", "  ", "abc", "oxk_", "oxk_short", "oxk-0123456789abcdef", f"{KEY} {KEY}", 7])
+def test_a_key_that_cannot_be_one_is_refused_without_being_shown(key: object) -> None:
+    with pytest.raises(ConfigError, match="SOURCES__ORGX__API_KEY") as refused:
+        check_key(key)
+    assert not isinstance(key, str) or len(key) < 5 or key not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("https://useorgx.com", "https://useorgx.com"),
+        ("https://useorgx.com/", "https://useorgx.com"),
+        ("https://useorgx.com/?a=b#c", "https://useorgx.com"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://localhost", "http://localhost"),
+        ("http://[::1]:80", "http://[::1]:80"),
+    ],
+)
+def test_addresses_are_brought_to_one_form(given: str, used: str) -> None:
+    assert check_base_url(given) == used
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://useorgx.com", "http://127.0.0.1.evil.test", "https://a:b@useorgx.com", "https://a@useorgx.com",
+        "useorgx.com", "ftp://useorgx.com", "https://", "https://[", "http://0.0.0.0",
+    ],
+)  # fmt: skip
+def test_addresses_where_the_key_must_not_go_are_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="ORGX_BASE_URL"):
+        check_base_url(url)
+
+
+@pytest.mark.parametrize("setting", [{"workers": 0}, {"max_requests": -1}, {"max_wait": -1.0}, {"page_size": 0}])
+def test_numbers_that_make_no_sense_are_refused(setting: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="must be at least"):
+        load_config(api_key=KEY, **setting)

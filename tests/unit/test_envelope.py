@@ -1,0 +1,115 @@
+"""Every envelope that OrgX is known to use is read; anything else is an error that says what came."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from orgx_source.api.envelope import parse_error, parse_json, parse_page, parse_workspace
+from orgx_source.errors import ApiError, AuthError, EnvelopeError, RateLimitError, RouteClosedError, ServerError
+
+ROWS = [{"id": "a"}, {"id": "b"}]
+
+
+def page(document: Any, *keys: str) -> Any:
+    return parse_page(json.dumps(document).encode(), keys=keys or ("data", "decisions"), path="/x")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"decisions": ROWS, "total": 2, "pagination": {"limit": 20, "offset": 0, "has_more": False}},
+        {"type": "decision", "data": ROWS, "pagination": {"total": 2, "limit": 20, "offset": 0, "has_more": False}},
+        {"ok": True, "data": {"decisions": ROWS, "total": 2}},
+        {"ok": True, "data": {"data": ROWS}},
+        {"data": ROWS, "meta": {"hasMore": False, "nextCursor": None, "limit": 20}},
+        {"ok": True, "decisions": ROWS},
+    ],
+)
+def test_the_rows_are_found_in_every_known_envelope(document: Any) -> None:
+    assert page(document).rows == ROWS
+
+
+def test_what_an_envelope_says_of_the_list_is_read_wherever_it_stands() -> None:
+    found = page({"data": ROWS, "pagination": {"total": 7, "limit": 2, "offset": 4, "has_more": True}})
+    assert (found.total, found.limit, found.offset, found.has_more) == (7, 2, 4, True)
+    assert page({"decisions": [], "total": 0}).total == 0
+    assert page({"data": ROWS, "meta": {"nextCursor": "c2", "hasMore": True}}).next_cursor == "c2"
+    assert page({"agents": ROWS, "summary": {"total": 2}}, "agents").total == 2
+
+
+def test_what_is_missing_is_none_and_a_truth_value_is_no_number() -> None:
+    found = page({"data": ROWS, "pagination": {"total": True, "limit": "20", "has_more": 1}})
+    assert (found.total, found.limit, found.offset, found.has_more, found.next_cursor) == (None,) * 5
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"<html>gateway</html>", "not JSON"),
+        (b"", "not JSON"),
+        (b'{"data": [{"id": "a"', "not JSON"),
+        (b"[]", "expected a JSON object, got list"),
+        (b'{"items": []}', "no list under any of data, decisions (the answer has: items)"),
+        (b'{"data": null}', "no list under any"),
+        (b'{"data": ["a"]}', "something other than objects"),
+        (b'{"ok": false, "error": {"message": "busy", "request_id": "req_7"}}', "ok: false (busy)"),
+        (b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_anything_else_is_an_error_and_never_an_empty_table(body: bytes, says: str) -> None:
+    with pytest.raises(EnvelopeError) as caught:
+        parse_page(body, keys=("data", "decisions"), path="/api/entities", content_type="text/html", status=200)
+    message = str(caught.value)
+    assert says in message
+    assert "200 from /api/entities" in message
+    assert "content type text/html" in message
+    assert len(message) < 500
+    assert caught.value.retryable
+
+
+def test_the_request_id_is_quoted() -> None:
+    with pytest.raises(EnvelopeError, match="OrgX request req_7"):
+        page({"ok": False, "error": {"message": "busy", "request_id": "req_7"}})
+
+
+def test_the_workspace_is_found_under_data_or_on_top() -> None:
+    inner = {"workspace": {"id": "w", "name": None}, "sourceClient": "custom"}
+    assert parse_workspace(json.dumps({"ok": True, "data": inner}).encode(), path="/b")["id"] == "w"
+    assert parse_workspace(json.dumps(inner).encode(), path="/b")["sourceClient"] == "custom"
+    with pytest.raises(EnvelopeError, match="no workspace with an id"):
+        parse_workspace(b'{"ok": true, "data": {"workspace": {}}}', path="/b")
+
+
+@pytest.mark.parametrize(
+    ("status", "bootstrap", "kind"),
+    [
+        (401, True, AuthError), (401, False, RouteClosedError), (403, False, RouteClosedError),
+        (404, False, RouteClosedError), (429, False, RateLimitError), (500, False, ServerError),
+        (502, False, ServerError), (503, False, ServerError), (504, False, ServerError), (520, False, ServerError),
+        (524, False, ServerError), (400, False, ApiError), (402, False, ApiError), (422, False, ApiError),
+        (501, False, ApiError),
+    ],
+)  # fmt: skip
+def test_each_status_becomes_the_class_that_says_what_to_do(status: int, bootstrap: bool, kind: type[ApiError]) -> None:
+    simple = parse_error(status, b'{"error": "Nope", "message": "Because."}', path="/x", bootstrap=bootstrap)
+    structured = parse_error(
+        status,
+        b'{"error": {"code": "c", "message": "Because.", "status": 1, "request_id": "req_9"}}',
+        path="/x",
+        bootstrap=bootstrap,
+    )
+    page = parse_error(status, b"<html>Because.</html>", path="/x", content_type="text/html", bootstrap=bootstrap)
+    assert type(simple) is type(structured) is type(page) is kind
+    assert "Because." in str(simple)
+    assert (structured.code, structured.request_id, structured.status) == ("c", "req_9", status)
+    assert "req_9" in str(structured)
+
+
+def test_numbers_keep_their_digits_and_text_becomes_storable() -> None:
+    assert parse_json(b'{"n": 123456789012345678901234567890}') == {"n": 123456789012345678901234567890}
+    assert parse_json(b'{"n": 9223372036854775807}') == {"n": 2**63 - 1}
+    assert parse_json(rb'{"t": "a\u0000b", "\ud83d": "\ud83d\ude80"}') == {"t": "a\ufffdb", "\ufffd": "\U0001f680"}
+    assert parse_json(b"[NaN, -Infinity, 1e999, 1.5]") == ["NaN", "-Infinity", "Infinity", 1.5]

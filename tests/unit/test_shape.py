@@ -1,0 +1,125 @@
+"""Rows become columns and nothing is dropped: families, misfits, unknown fields, hashes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orgx_source.shape import Shaper, canonical_json, row_hashes
+from orgx_source.tables import RESERVED, TABLES
+
+
+def shape(table: str, *rows: dict[str, Any]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = Shaper(TABLES[table]).shape([{"id": "x", **row} for row in rows]).to_pydict()
+    return found
+
+
+def test_both_casings_and_all_aliases_land_in_one_column() -> None:
+    found = shape("initiatives", {"updatedAt": "2026-04-11T16:40:31.552Z"}, {"updated_at": "2026-04-11T16:40:31.552Z"})
+    assert found["updated_at"] == [datetime(2026, 4, 11, 16, 40, 31, 552000, tzinfo=UTC)] * 2
+    assert shape("initiatives", {"progress": 4}, {"progress_pct": 5})["progress_pct"] == [4.0, 5.0]
+    assert shape("agents", {"currentTask": "a"}, {"current_task": "b"})["current_task"] == ["a", "b"]
+
+
+def test_the_first_that_is_not_null_wins_and_the_other_is_kept() -> None:
+    found = shape(
+        "initiatives", {"title": None, "name": "n"}, {"title": "t", "name": "other"}, {"title": "t", "name": "t"}
+    )
+    assert found["title"] == ["n", "t", "t"]
+    assert found["title__v_text"] == [None, "other", None]
+
+
+def test_a_value_that_does_not_fit_stands_beside_its_column() -> None:
+    found = shape("tasks", {"sequence": 3}, {"sequence": "three"}, {"sequence": 2**70}, {"sequence": {"a": 1}})
+    assert found["sequence"] == [3, None, None, None]
+    assert found["sequence__v_text"] == [None, "three", str(2**70), '{"a":1}']
+
+
+def test_times_of_every_spelling_are_read_and_none_is_lost() -> None:
+    found = shape(
+        "tasks",
+        {"created_at": "2026-04-11T16:40:31Z"},
+        {"created_at": "2026-04-11T18:40:31.123456+02:00"},
+        {"created_at": "2026-04-11 16:40:31"},
+        {"created_at": "soon"},
+        {"created_at": "2026-04-11T16:40:31.123456789Z"},
+        {"created_at": 1775925631},
+    )
+    at = datetime(2026, 4, 11, 16, 40, 31, tzinfo=UTC)
+    assert found["created_at"][:3] == [at, at.replace(microsecond=123456), at]
+    assert found["created_at"][3] is None
+    assert found["created_at__v_text"][3:5] == ["soon", "2026-04-11T16:40:31.123456789Z"]
+
+
+def test_a_timestamp_where_a_date_belongs_gives_its_day_and_is_kept() -> None:
+    found = shape(
+        "tasks", {"due_date": "2026-05-15"}, {"due_date": "2026-05-15T22:00:00.000Z"}, {"due_date": "2026-13-45"}
+    )
+    assert found["due_date"] == [date(2026, 5, 15), date(2026, 5, 15), None]
+    assert found["due_date__v_text"] == [None, "2026-05-15T22:00:00.000Z", "2026-13-45"]
+
+
+def test_fields_that_nobody_declared_become_columns_and_keep_their_type() -> None:
+    shaper = Shaper(TABLES["tasks"])
+    first = shaper.shape([{"id": "x", "riskScore": 1, "new flag?": True, "nest": {"b": 1, "a": 2}}]).to_pydict()
+    assert (first["risk_score"], first["new_flag"], first["nest"]) == ([1], [True], ['{"a":2,"b":1}'])
+    later = shaper.shape([{"id": "y", "riskScore": "high"}]).to_pydict()
+    assert (later["risk_score"], later["risk_score__v_text"]) == ([None], ["high"])
+
+
+def test_a_field_cannot_take_the_name_of_a_tracking_column() -> None:
+    for name in RESERVED:
+        found = shape("tasks", {name: "theirs"})
+        assert ["theirs"] in found.values()
+        assert name not in found
+
+
+def test_numbers_that_a_column_cannot_hold_exactly_are_not_rounded() -> None:
+    found = shape("tasks", {"expected_tokens": 5.0}, {"expected_tokens": 5.5}, {"expected_tokens": True})
+    assert found["expected_tokens"] == [5, None, None]
+    assert found["expected_tokens__v_text"] == [None, "5.5", "true"]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+keys = st.sampled_from(["title", "sequence", "metadata", "due_date", "created_at", "odd"])
+
+
+@given(st.lists(st.dictionaries(keys, values)))
+def test_whatever_comes_is_loaded_and_every_value_is_somewhere(rows: list[dict[str, Any]]) -> None:
+    given_rows = [{"id": str(index), **row} for index, row in enumerate(rows)]
+    if not given_rows:
+        return
+    found = Shaper(TABLES["tasks"]).shape(given_rows).to_pylist()
+    for row, stored in zip(given_rows, found, strict=True):
+        for key, value in row.items():
+            if value is not None:
+                assert stored.get(key) is not None or stored.get(f"{key}__v_text") is not None
+
+
+@given(st.dictionaries(st.text(max_size=4), values, max_size=5))
+def test_canonical_json_says_the_same_and_knows_no_order(document: dict[str, Any]) -> None:
+    text = canonical_json(document)
+    assert json.loads(text) == document
+    assert canonical_json(dict(reversed(document.items()))) == text
+
+
+def test_equal_rows_have_equal_hashes_and_null_is_absent() -> None:
+    def hashed(**row: Any) -> str:
+        return row_hashes(Shaper(TABLES["decisions"]).shape([{"id": "x", **row}]), ["waiting_minutes"])[0]
+
+    assert hashed(title="a", summary=None) == hashed(title="a")
+    assert hashed(metadata={"a": 1, "b": 2}) == hashed(metadata={"b": 2, "a": 1})
+    assert hashed(title="a", waiting_minutes=1) == hashed(title="a", waiting_minutes=99)
+    assert hashed(title="a") != hashed(title="b")
+    assert hashed(title="a", summary="b") != hashed(title="b", summary="a")
+    assert hashed(title="a\x1esummary\x1fb") != hashed(title="a", summary="b")
