@@ -133,7 +133,7 @@ def _check_table(client: OrgxClient, name: str, workspace_id: str) -> TableCheck
             if error.status in CLOSED_STATUSES:
                 found.closed.append(f"{route.name} ({error.status})")
                 continue
-            found.error, found.exit_code = str(error), error.exit_code
+            found.route, found.error, found.exit_code = route.name, str(error), error.exit_code
             return found
         found.route, found.note = route.name, route.caveat
         if page is not None:

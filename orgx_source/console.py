@@ -76,9 +76,9 @@ class RunProgress:
             if self._quiet:
                 return
             if self._live is not None:
-                self._live.console.print(f"[yellow]waiting {seconds:.0f} s[/]: {why}")
+                self._live.console.print(Text(f"waiting {seconds:.1f} s: {why}", "yellow"))
             else:
-                err.print(f"waiting {seconds:.0f} s: {why}")
+                err.print(Text(f"waiting {seconds:.1f} s: {why}"))
 
     def looking_at(self, table: str) -> None:
         """Say which table is being checked."""
@@ -152,7 +152,8 @@ def print_next_step(database: Path, dataset: str) -> None:
     """Print a query to begin with, under the name that DuckDB understands for this file."""
     schema = f"{dataset}.{dataset}" if database.stem.lower() == dataset.lower() else dataset
     query = f"select status, count(*) from {schema}.initiatives where deleted_at is null group by all"
-    out.print(f'\nNext: [bold]duckdb {database} "{query}"[/]')
+    out.print()
+    out.print(Text(f'Next: duckdb {database} "{query}"', "bold"))
 
 
 def _remarks(report: RunReport) -> Iterator[Text]:
@@ -160,7 +161,7 @@ def _remarks(report: RunReport) -> Iterator[Text]:
         yield Text(f"note: {message}", "yellow")
     for name, table in report.tables.items():
         if table.error:
-            yield Text(f"{name}: {table.error}", "red")
+            yield Text(table.error if table.error.startswith(f"{name}:") else f"{name}: {table.error}", "red")
         yield from _doubts(name, table)
     if report.error:
         yield Text(report.error, "red")
@@ -179,7 +180,7 @@ def _doubts(name: str, table: TableReport) -> Iterator[Text]:
 def print_check(report: CheckReport) -> None:
     """Print what the routes and the destination answered."""
     if report.workspace:
-        out.print(f"key: accepted, workspace [bold]{report.workspace}[/]")
+        out.print(Text(f"key: accepted, workspace {report.workspace}"))
     grid = _grid(("table", "left"), ("rows", "right"), ("order", "left"), ("route", "left"))
     for name, table in report.tables.items():
         order = Text(table.order, {"proven": "green", "ignored": "yellow"}.get(table.order, "dim"))
@@ -189,11 +190,11 @@ def print_check(report: CheckReport) -> None:
         out.print(grid)
     for name, table in report.tables.items():
         if table.closed:
-            out.print(f"{name}: closed to this key: {', '.join(table.closed)}", style="yellow")
+            out.print(Text(f"{name}: closed to this key: {', '.join(table.closed)}", "yellow"))
         if table.note:
-            out.print(f"{name}: {table.note}", style="yellow")
+            out.print(Text(f"{name}: {table.note}", "yellow"))
         if table.error:
-            out.print(f"{name}: {table.error}", style="red")
+            out.print(Text(f"{name}: {table.error}", "red"))
     if report.remaining is not None:
         until = f", full again at {datetime.fromtimestamp(report.reset_at, UTC):%H:%M} UTC" if report.reset_at else ""
         of_limit = f" of {report.limit}" if report.limit is not None else ""
@@ -201,11 +202,11 @@ def print_check(report: CheckReport) -> None:
     else:
         out.print("rate budget: OrgX names none")
     if report.destination_error:
-        out.print(f"destination: {report.destination}: {report.destination_error}", style="red")
+        out.print(Text(f"destination: {report.destination}: {report.destination_error}", "red"))
     else:
         out.print(f"destination: {report.destination}: can be written")
     if report.error:
-        out.print(report.error, style="red")
+        out.print(Text(report.error, "red"))
     out.print(f"{report.requests} requests sent", style="dim")
 
 
