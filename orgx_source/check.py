@@ -31,6 +31,7 @@ class TableCheck:
         route: The route that a run would use; None when none is open.
         closed: Routes that refused, with their status.
         rows: What OrgX counts; None when it does not.
+        total: ``given``, ``missing``, or ``doubtful`` when it contradicts the rows that came.
         order: ``proven`` (rows came in the order asked for), ``ignored``, ``not sortable`` or ``too few rows``.
         note: What may be missing on this route.
         error: Why the table cannot be read.
@@ -40,6 +41,7 @@ class TableCheck:
     route: str | None = None
     closed: list[str] = field(default_factory=list)
     rows: int | None = None
+    total: str = "missing"
     order: str = "not sortable"
     note: str | None = None
     error: str | None = None
@@ -138,9 +140,11 @@ def _check_table(client: OrgxClient, name: str, workspace_id: str) -> TableCheck
         found.route, found.note = route.name, route.caveat
         if page is not None:
             found.rows = page.total
-            found.order = _judge_order(name, route, page)
-            if page.total is None and found.note is None:
+            found.order, found.total = _judge_order(name, route, page), _judge_total(page)
+            if found.total == "missing" and found.note is None:
                 found.note = "no total: a read cannot be certified"
+            if found.total == "doubtful":
+                found.note = f"OrgX counts {page.total} rows and says that more follow: its total cannot be relied on"
         return found
     found.error, found.exit_code = "no route is open to this key", 1
     return found
@@ -166,6 +170,13 @@ def _probe(client: OrgxClient, route: Route, workspace_id: str) -> Page | None:
     if route.needs_workspace:
         params["workspace_id"] = workspace_id
     return client.fetch_page(route, params)
+
+
+def _judge_total(page: Page) -> str:
+    if page.total is None:
+        return "missing"
+    too_small = page.total < len(page.rows) or (page.has_more is True and page.total <= len(page.rows))
+    return "doubtful" if too_small else "given"
 
 
 def _judge_order(name: str, route: Route, page: Page) -> str:

@@ -181,11 +181,15 @@ def print_check(report: CheckReport) -> None:
     """Print what the routes and the destination answered."""
     if report.workspace:
         out.print(Text(f"key: accepted, workspace {report.workspace}"))
-    grid = _grid(("table", "left"), ("rows", "right"), ("order", "left"), ("route", "left"))
+    grid = _grid(("table", "left"), ("rows", "right"), ("total", "left"), ("order", "left"), ("route", "left"))
     for name, table in report.tables.items():
-        order = Text(table.order, {"proven": "green", "ignored": "yellow"}.get(table.order, "dim"))
+        styles = {"proven": "green", "given": "green", "ignored": "yellow", "doubtful": "yellow"}
+        order, total = (
+            Text(table.order, styles.get(table.order, "dim")),
+            Text(table.total, styles.get(table.total, "dim")),
+        )
         route = Text(table.route or "none is open", "" if table.route else "red")
-        grid.add_row(name, _number(table.rows), order, route)
+        grid.add_row(name, _number(table.rows), total, order, route)
     if report.tables:
         out.print(grid)
     for name, table in report.tables.items():

@@ -124,6 +124,19 @@ def test_check_says_route_rows_order_and_budget_and_leaves_nothing_behind() -> N
         assert len(box.requests) == len(KINDS) + 2
 
 
+def test_check_says_when_order_and_total_cannot_be_relied_on() -> None:
+    faults = [
+        Fault("ignore_order", entity="task"),
+        Fault("page_total", entity="milestone"),
+        Fault("no_total", entity="artifact"),
+    ]
+    with Sandbox(World("small"), faults=faults) as box:
+        found = json.loads(orgx_sync("check", "--json", box=box).stdout)["tables"]
+        assert (found["tasks"]["order"], found["tasks"]["total"]) == ("ignored", "given")
+        assert (found["milestones"]["order"], found["milestones"]["total"]) == ("proven", "doubtful")
+        assert (found["artifacts"]["order"], found["artifacts"]["total"]) == ("proven", "missing")
+
+
 def test_check_with_a_bad_key_is_exit_3() -> None:
     with Sandbox(World("small")) as box:
         assert orgx_sync("check", ORGX_API_KEY="oxk_wrong_wrong_wrong", ORGX_BASE_URL=box.url).returncode == 3

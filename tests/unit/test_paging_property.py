@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orgx_source.api.paging import Listing, Order
 from tests.unit.moving_list import KEYS, START, MovingList, check_promise
 
-EXAMPLES = int(os.environ.get("ORGX_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("ORGX_EXAMPLES", "2000"))
 
 PLACES = st.one_of(st.sampled_from([0.0, 0.999999]), st.floats(0, 0.999999))
 STEPS = st.one_of(
