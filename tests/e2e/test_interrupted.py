@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 
 from orgx_source.sandbox import Fault, Sandbox, World
-from tests.running import differences, sync
+from tests.running import DATABASE, differences, sync
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -59,5 +61,29 @@ def test_kill_9_some_time_after_the_last_request_and_run_again(milliseconds: int
         finally:
             process.kill()
             process.wait()
+        assert sync(box).status == "ok"
+        assert differences(box.world) == []
+
+
+def test_an_older_copy_of_the_warehouse_is_brought_up_to_date() -> None:
+    with Sandbox(World("small")) as box:
+        sync(box)
+        shutil.copy(DATABASE, "backup.duckdb")
+        tasks = list(box.world.find("task"))
+        for edited in (tasks[:1], tasks[1:40]):
+            box.world.now += timedelta(hours=2)
+            for task_id in edited:
+                box.world.edit("task", task_id, title="edited")
+            sync(box, page_size=10)
+        # The cursor on this machine is past the first edit, and the copy does not hold it.
+        shutil.copy("backup.duckdb", DATABASE)
+        assert sync(box, page_size=10).status == "ok"
+        assert differences(box.world) == []
+
+
+def test_a_warehouse_that_is_gone_is_filled_again() -> None:
+    with Sandbox(World("small")) as box:
+        sync(box)
+        DATABASE.unlink()
         assert sync(box).status == "ok"
         assert differences(box.world) == []
