@@ -70,12 +70,12 @@ def test_an_older_copy_of_the_warehouse_is_brought_up_to_date() -> None:
         sync(box)
         shutil.copy(DATABASE, "backup.duckdb")
         tasks = list(box.world.find("task"))
-        for edited in (tasks[:1], tasks[1:40]):
+        for edited in (tasks[:30], tasks[30:70]):
             box.world.now += timedelta(hours=2)
             for task_id in edited:
                 box.world.edit("task", task_id, title="edited")
             sync(box, page_size=10)
-        # The cursor on this machine is past the first edit, and the copy does not hold it.
+        # The cursor on this machine is past the first edits, and the copy does not hold them.
         shutil.copy("backup.duckdb", DATABASE)
         assert sync(box, page_size=10).status == "ok"
         assert differences(box.world) == []
