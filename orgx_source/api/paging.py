@@ -218,7 +218,7 @@ class Listing:
         if self._wants_second_pass(current):
             previous, current = current, _Pass()
             self.report.passes = 2
-            yield from self._read_whole(current, None)
+            yield from self._read_whole(current, self._watermark if self.report.stopped_early else None)
         self._judge(current, previous)
         if self._revised:
             yield list(self._revised.values())
@@ -230,8 +230,8 @@ class Listing:
 
     # -- one walk ------------------------------------------------------------------------------------------------
 
-    def _walk(self, state: _Pass, stop_at: float | None) -> Iterator[list[Row]]:
-        """Read from offset 0 to the end, or until the sort keys pass ``stop_at``."""
+    def _walk(self, state: _Pass, stop_at: float | None, *, inclusive: bool = False) -> Iterator[list[Row]]:
+        """Read from offset 0 to the end, or until the sort keys pass ``stop_at`` (``inclusive``: reach it)."""
         last = self._read(0, state)
         state.first_key = last.first_key
         self._learn_page_size(last)
@@ -240,7 +240,7 @@ class Listing:
         ahead: deque[tuple[int, Future[Page] | None]] = deque()
         bridged: _Slice | None = None
         try:
-            while not (ended or self._passed(last, stop_at)):
+            while not (ended or self._passed(last, stop_at, inclusive)):
                 if bridged is not None:
                     piece = bridged
                 else:
@@ -269,10 +269,10 @@ class Listing:
         if stop_at is not None and stop_at == self._watermark and not ended:
             self.report.stopped_early = True
 
-    def _passed(self, piece: _Slice, stop_at: float | None) -> bool:
-        if stop_at is None or not self.report.order_obeyed:
+    def _passed(self, piece: _Slice, stop_at: float | None, inclusive: bool) -> bool:
+        if stop_at is None or not self.report.order_obeyed or piece.last_key is None:
             return False
-        return piece.last_key is not None and piece.last_key > stop_at
+        return piece.last_key >= stop_at if inclusive else piece.last_key > stop_at
 
     def _read(self, offset: int, state: _Pass) -> _Slice:
         return self._slice(offset, self._fetch(offset, self._page_size), state)
@@ -445,13 +445,17 @@ class Listing:
     # -- the head ------------------------------------------------------------------------------------------------
 
     def _reread_head(self, state: _Pass) -> Iterator[list[Row]]:
-        """Read from offset 0 until a single page reaches back behind the moment the previous walk began."""
+        """Read from offset 0 until a single page reaches back to the moment the previous walk began.
+
+        That page holds everything newer. It need not reach behind that moment: an edit made since is later, and rows
+        that share the moment may be more than a page holds.
+        """
         began = state.first_key
         for _ in range(HEAD_ROUNDS):
             if began is None or not self.report.order_obeyed:
                 break
             probe = _Pass()
-            yield from self._walk(probe, began)
+            yield from self._walk(probe, began, inclusive=True)
             state.moved = state.moved or probe.moved or not probe.ids <= state.ids
             state.ids |= probe.ids
             if probe.requests == 1:
@@ -544,9 +548,9 @@ class Listing:
     # -- the verdict ---------------------------------------------------------------------------------------------
 
     def _wants_second_pass(self, state: _Pass) -> bool:
-        if self.report.stopped_early or self.report.pages == 1:
+        if self.report.pages == 1:
             return False
-        return not self._is_proven(state) or self._missing(state) > 0
+        return not self._is_proven(state) or (not self.report.stopped_early and self._missing(state) > 0)
 
     def _is_proven(self, state: _Pass) -> bool:
         return self._order is not Order.UNKNOWN and self.report.order_obeyed is True and not state.unproven
