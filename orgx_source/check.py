@@ -16,7 +16,7 @@ from orgx_source.api.reader import row_keys
 from orgx_source.api.routes import ROUTES, Route
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import ApiError, DestinationError, OrgxError
-from orgx_source.source import CLOSED_STATUSES
+from orgx_source.table_reader import CLOSED_STATUSES
 from orgx_source.tables import TABLES
 from orgx_source.warehouse import Warehouse
 

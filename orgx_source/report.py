@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
+
+from orgx_source.tables import SYNC_LOG_COLUMNS
+from orgx_source.version import __version__
 
 Status = Literal["ok", "incomplete", "failed"]
 
@@ -15,17 +19,26 @@ class TableReport:
 
     Attributes:
         route: Path that served the table; None when none did.
-        requests: Requests sent for it, retries not counted.
+        requests: Requests sent for it, retries included.
+        retries: Requests sent again.
+        waited_seconds: Time its requests waited, added up.
+        pages, passes, seams_repaired, duplicates: How the list was read.
         rows_read: Different rows that came.
         rows_new, rows_changed, rows_deleted: What was written.
         rows_in_warehouse: Rows there after the load that OrgX still lists; None when it was not counted.
+        rows_out_of_sight: Of these, rows of workspaces that this run could not see.
         total_reported: What OrgX last counted; None when it did not.
+        total_lowest, total_highest: What it counted while the table was read.
+        cursor_before, cursor_after: Up to where changes are known, by OrgX's clock.
         verdict: How sure the read is; None when it failed.
         reasons: Why it is not certified.
         error: Why it failed; None when it did not.
         exit_code: What the run must at least leave with because of this table.
         seconds: Time from the table's first request to its last row.
         rows_without_id: Rows that were kept out.
+        closed_routes: Routes that refused, with their status.
+        whole: Whether every row was read, not only what changed.
+        resumed: Whether it went on where an earlier run had stopped.
     """
 
     route: str | None = None
@@ -44,6 +57,18 @@ class TableReport:
     rows_without_id: int = 0
     closed_routes: list[str] = field(default_factory=list)
     whole: bool = False
+    resumed: bool = False
+    retries: int = 0
+    waited_seconds: float = 0.0
+    pages: int = 0
+    passes: int = 0
+    seams_repaired: int = 0
+    duplicates: int = 0
+    rows_out_of_sight: int = 0
+    total_lowest: int | None = None
+    total_highest: int | None = None
+    cursor_before: str | None = None
+    cursor_after: str | None = None
 
 
 @dataclass
@@ -87,3 +112,33 @@ class RunReport:
             "started_at": self.started_at.isoformat(),
             "finished_at": self.finished_at.isoformat() if self.finished_at else None,
         }
+
+
+def log_rows(report: RunReport, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of `sync_log` for a run: one per table, also for those it did not get to.
+
+    Args:
+        report: The finished run.
+        names: The tables that it was asked to bring up to date.
+    """
+    rows = []
+    for name in names:
+        table = report.tables.get(name, TableReport())
+        values = asdict(table)
+        values |= {
+            "run_id": report.run_id,
+            "table_name": name,
+            "started_at": report.started_at,
+            "finished_at": report.finished_at,
+            "status": report.status,
+            "exit_code": report.exit_code,
+            "error": table.error or report.error,
+            "reasons": table.reasons or None,
+            "closed_routes": table.closed_routes or None,
+            "run_requests": report.requests,
+            "run_retries": report.retries,
+            "run_waited_seconds": report.waited_seconds,
+            "package_version": __version__,
+        }
+        rows.append({column.name: values[column.name] for column in SYNC_LOG_COLUMNS})
+    return rows

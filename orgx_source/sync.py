@@ -23,8 +23,9 @@ from orgx_source.api.client import OrgxClient
 from orgx_source.config import OrgxConfig
 from orgx_source.duckdb_file import duckdb_file
 from orgx_source.errors import DestinationError, OrgxError
-from orgx_source.report import RunReport
-from orgx_source.source import ReadSession, orgx_source
+from orgx_source.report import RunReport, log_rows
+from orgx_source.session import ReadSession, Stretch
+from orgx_source.source import orgx_source, sync_log_source
 from orgx_source.tables import TABLES
 from orgx_source.times import utc_now
 from orgx_source.warehouse import Warehouse, describe_trouble, is_connection_trouble
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 PIPELINE_NAME = "orgx"
 DEFAULT_DATABASE = "orgx.duckdb"
+DEFAULT_STRETCH = Stretch()
 
 Progress = Callable[[str, int, int], None]
 """Called with (table, requests, rows)."""
@@ -75,6 +77,7 @@ def run_sync(
     client: OrgxClient | None = None,
     on_progress: Progress | None = None,
     on_wait: Wait | None = None,
+    stretch: Stretch | None = DEFAULT_STRETCH,
 ) -> RunReport:
     """Bring a warehouse up to date with OrgX.
 
@@ -87,18 +90,26 @@ def run_sync(
         client: Reads OrgX, and is closed at the end; made from the settings when not given.
         on_progress: Called from several threads.
         on_wait: Called from several threads.
+        stretch: How much is read before it is loaded; a kill costs no more than that.
     """
     report = RunReport(run_id=str(uuid.uuid4()), started_at=utc_now())
     client = client or OrgxClient(config)
     client.budget.on_wait = on_wait
-    session = ReadSession(config, client, reports=report.tables, collect_errors=True, on_progress=on_progress)
+    names = list(tables or TABLES)
+    session = ReadSession(
+        config, client, reports=report.tables, collect_errors=True, on_progress=on_progress, stretch=stretch
+    )
+    reached = False
     try:
-        session.workspace()
         warehouse = session.warehouse(pipeline)
+        # Brings the state that is stored with the data to a machine that has none.
+        pipeline.sync_destination()
+        reached = True
         report.messages += finish_leftovers(pipeline)
-        source = orgx_source(session=session)
-        pipeline.run(source.with_resources(*tables) if tables else source)
-        _count(report, warehouse, config)
+        session.workspace()
+        _read_and_load(pipeline, session, names)
+        _count(report, warehouse)
+        warehouse.make_views(TABLES[name] for name in names)
     except (OrgxError, PipelineStepFailed) as error:
         failure = error if isinstance(error, OrgxError) else _explain(error)
         report.error, report.exit_code = str(failure), failure.exit_code
@@ -109,7 +120,33 @@ def run_sync(
         report.tables = {name: report.tables[name] for name in TABLES if name in report.tables}
         report.finished_at = utc_now()
         report.settle()
+    if reached:
+        _write_log(pipeline, report, names)
     return report
+
+
+def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str]) -> None:
+    """Read the tables and load them, in stretches: what one has loaded, no later failure takes away."""
+    remaining = list(names)
+    while remaining:
+        session.begin_stretch()
+        pipeline.run(orgx_source(session=session).with_resources(*remaining))
+        remaining = [name for name in names if name in session.open_tables]
+
+
+def _write_log(pipeline: Any, report: RunReport, names: Sequence[str]) -> None:
+    """Add one row per table to `sync_log`; where the destination is out of reach, the next run brings it there."""
+    rows = log_rows(report, names)
+    try:
+        pipeline.extract(sync_log_source(rows))
+        pipeline.normalize()
+        pipeline.load()
+    except PipelineStepFailed as error:
+        failure = _explain(error)
+        report.messages.append(f"sync_log could not be written now, the next run does it: {failure}")
+        if not report.exit_code:
+            report.exit_code = failure.exit_code
+            report.settle()
 
 
 def finish_leftovers(pipeline: Any) -> list[str]:
@@ -147,19 +184,21 @@ def _pending(pipeline: Any) -> list[str]:
     return [*pipeline.list_extracted_load_packages(), *pipeline.list_normalized_load_packages()]
 
 
-def _count(report: RunReport, warehouse: Warehouse, config: OrgxConfig) -> None:
+def _count(report: RunReport, warehouse: Warehouse) -> None:
     """Count what is in the warehouse now, and hold it against what OrgX counts."""
+    with warehouse.kept_open():
+        for name, table in report.tables.items():
+            table.rows_in_warehouse = warehouse.count_living(TABLES[name])
     for name, table in report.tables.items():
-        table.rows_in_warehouse = warehouse.count_living(TABLES[name])
         comparable = (
             table.error is None
             and table.rows_in_warehouse is not None
             and table.total_reported is not None
             and not TABLES[name].append_only
-            and config.workspace_id is None
         )
-        if comparable and table.rows_in_warehouse != table.total_reported:
-            table.reasons.append(f"OrgX counts {table.total_reported} rows, the warehouse {table.rows_in_warehouse}")
+        visible = (table.rows_in_warehouse or 0) - table.rows_out_of_sight
+        if comparable and visible != table.total_reported:
+            table.reasons.append(f"OrgX counts {table.total_reported} rows, the warehouse {visible}")
             if table.verdict == "certified":
                 table.verdict = "uncertified"
             table.exit_code = table.exit_code or 4

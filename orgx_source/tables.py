@@ -14,6 +14,7 @@ from typing import Literal
 ColumnType = Literal["text", "bigint", "double", "bool", "timestamp", "date", "json"]
 
 MISFIT_SUFFIX = "__v_text"
+SYNC_LOG = "sync_log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Table:
         description: Its grain in one sentence.
         columns: The declared columns; the first is the key.
         append_only: Whether rows never change once they exist (`activity`).
+        keeps_history: Whether every version goes into the table's history as well.
         parent: Table whose rows these belong to, for the reader of the documentation.
     """
 
@@ -58,12 +60,23 @@ class Table:
     description: str
     columns: tuple[Column, ...]
     append_only: bool = False
+    keeps_history: bool = True
     parent: str | None = None
 
     @property
     def key(self) -> str:
         """Return the name of the key column."""
         return self.columns[0].name
+
+    @property
+    def history(self) -> str:
+        """Return the name of the table that holds every version; for tables that keep one."""
+        return f"{self.name}_history"
+
+    @property
+    def versions(self) -> str:
+        """Return the name of the view that says until when each version held."""
+        return f"{self.name}_versions"
 
     def column(self, name: str) -> Column | None:
         """Return the declared column of that name, if there is one."""
@@ -89,7 +102,52 @@ TRACKING_COLUMNS = (
     Column("last_seen_at", "timestamp", "Last read with the row (UTC), once it is deleted; null while OrgX lists it."),
     Column("_row_hash", "text", "Hash of all values that are not volatile; tells whether a row changed."),
 )
-RESERVED = frozenset(column.name for column in TRACKING_COLUMNS) | {"_dlt_load_id", "_dlt_id"}
+VALID_FROM = Column("valid_from", "timestamp", "When this version was first seen (UTC, clock of the run).")
+HISTORY_COLUMNS = (VALID_FROM, *TRACKING_COLUMNS[1:])
+RESERVED = frozenset(column.name for column in (*TRACKING_COLUMNS, VALID_FROM)) | {
+    "valid_to", "is_current", "_dlt_load_id", "_dlt_id",
+}  # fmt: skip
+
+
+SYNC_LOG_COLUMNS = (
+    Column("run_id", "text", "Id of the run."),
+    Column("table_name", "text", "The table; with run_id the key of this one."),
+    Column("started_at", "timestamp", "When the run began (UTC)."),
+    Column("finished_at", "timestamp", "When the run ended (UTC)."),
+    Column("status", "text", "The run: ok, incomplete (try again later) or failed."),
+    Column("exit_code", "bigint", "What the run left with."),
+    Column("verdict", "text", "How sure this table's read is: certified, repaired, uncertified; null when it failed."),
+    Column("reasons", "json", "Why it is not certified."),
+    Column("error", "text", "Why the table, or the whole run, failed; null when it did not."),
+    Column("route", "text", "Path that served the table."),
+    Column("closed_routes", "json", "Routes that refused, with their status."),
+    Column("whole", "bool", "Whether every row was read, not only what changed."),
+    Column("resumed", "bool", "Whether it went on where an earlier run had stopped."),
+    Column("requests", "bigint", "Requests sent for this table, retries included."),
+    Column("retries", "bigint", "Requests sent again."),
+    Column("waited_seconds", "double", "Seconds its requests waited on limits and backoff, added up."),
+    Column("seconds", "double", "Seconds from the first request to the last row."),
+    Column("pages", "bigint", "Pages that came."),
+    Column("passes", "bigint", "How often the list was read."),
+    Column("rows_read", "bigint", "Different rows that came."),
+    Column("rows_new", "bigint", "Rows that were not known before."),
+    Column("rows_changed", "bigint", "Rows of which a new version was written."),
+    Column("rows_deleted", "bigint", "Rows that were marked as deleted."),
+    Column("rows_in_warehouse", "bigint", "Living rows after the load."),
+    Column("rows_out_of_sight", "bigint", "Of these, rows of workspaces that this run could not see."),
+    Column("rows_without_id", "bigint", "Rows that were kept out."),
+    Column("total_reported", "bigint", "What OrgX counted last."),
+    Column("total_lowest", "bigint", "The smallest count while it was read."),
+    Column("total_highest", "bigint", "The largest count while it was read."),
+    Column("seams_repaired", "bigint", "Gaps between two pages that were closed."),
+    Column("duplicates", "bigint", "Rows that came again beyond the overlap that was asked for."),
+    Column("cursor_before", "timestamp", "Changes up to here were known before (UTC, OrgX's clock)."),
+    Column("cursor_after", "timestamp", "Changes up to here are known now (UTC, OrgX's clock)."),
+    Column("run_requests", "bigint", "Requests of the whole run, retries included."),
+    Column("run_retries", "bigint", "Requests of the whole run that were sent again."),
+    Column("run_waited_seconds", "double", "Seconds the whole run waited."),
+    Column("package_version", "text", "Version of orgx-source."),
+)
 
 
 def _text(names: str, description: str, *aliases: str) -> Iterator[Column]:
@@ -141,6 +199,7 @@ TABLES: dict[str, Table] = {
                 Column("capabilities", "json", "What the workspace can do."),
                 Column("setup", "json", "Whether the set-up is complete (`ready`)."),
             ),
+            keeps_history=False,
         ),
         Table(
             "initiatives",
@@ -398,6 +457,7 @@ TABLES: dict[str, Table] = {
                 _METADATA,
             ),
             append_only=True,
+            keeps_history=False,
             parent="initiatives",
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 
@@ -20,3 +20,8 @@ def parse_timestamp(value: Any) -> datetime | None:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def never_before(moment: datetime, other: datetime | None) -> datetime:
+    """Return the moment, or one just after ``other`` when this machine's clock went back."""
+    return moment if other is None or moment > other else other + timedelta(microseconds=1)

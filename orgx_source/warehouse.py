@@ -1,27 +1,29 @@
 """What the destination already holds, asked through dlt's SQL client: the only room that writes SQL by hand.
 
-Everything here reads. A table or schema that does not exist yet reads as empty.
+A table or schema that does not exist yet reads as empty. Nothing is written but views.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 from dlt.common.destination.exceptions import DestinationUndefinedEntity, SqlClientNotAvailable
+from dlt.destinations.exceptions import DatabaseTerminalException
 
 from orgx_source.errors import ConfigError, DestinationError
 from orgx_source.shape import ARROW_TYPES, canonical_json
-from orgx_source.tables import ColumnType, Table
+from orgx_source.tables import SYNC_LOG, ColumnType, Table
 
 IDS_AT_ONCE = 500
+WORKSPACE_COLUMNS = ("workspace_id", "command_center_id")
 
 T = TypeVar("T")
 
@@ -32,6 +34,7 @@ class KnownRow:
 
     row_hash: str
     deleted: bool = False
+    workspace: str | None = None
 
 
 class _UndoError(Exception):
@@ -52,6 +55,8 @@ class Warehouse:
         self._pipeline = pipeline
         self._sql: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="orgx-warehouse")
+        self._holders = 0
+        self._held = ExitStack()
         self.can_be_asked = self._ask(self._has_sql)
 
     def close(self) -> None:
@@ -83,14 +88,67 @@ class Warehouse:
         if not self.can_be_asked:
             return {}
         if table.append_only:
-            rows = self._select(table.name, f"select {{{table.key}}} from {{table}}")
+            rows = self._select(f"select {{{table.key}}} from {{table}}", table=table.name)
             return {row[0]: KnownRow("") for row in rows}
-        rows = self._select(table.name, f"select {{{table.key}}}, {{_row_hash}}, {{deleted_at}} from {{table}}")
+        present = self.columns(table.name) or []
+        scope = [f"{{{name}}}" for name in WORKSPACE_COLUMNS if name in present]
+        workspace = f"coalesce({', '.join(scope)}, null)" if scope else "null"
+        rows = self._select(
+            f"select {{{table.key}}}, {{_row_hash}}, {{deleted_at}}, {workspace} from {{table}}", table=table.name
+        )
+        return {row[0]: KnownRow(row[1] or "", row[2] is not None, row[3]) for row in rows}
+
+    def versions_in_doubt(self, table: Table) -> dict[str, KnownRow] | None:
+        """Return the latest version of each row in history, where it may differ from the table; else None.
+
+        They may differ after a load that stopped half way and was lost with its machine, and where the table is
+        older than its history, or the history younger than the table.
+        """
+        if not self.can_be_asked or not table.keeps_history or self.columns(table.name) is None:
+            return None
+        if self.columns(table.history) is None:
+            return {}
+        key = f"{{{table.key}}}"
+        unfinished = (
+            "select count(*) from {one} where {_dlt_load_id} not in (select {load_id} from {loads} where {status} = 0)"
+        )
+        unmatched = (
+            f"select count(*) from {{one}} o where not exists (select 1 from {{other}} t where t.{key} = o.{key})"
+        )
+        doubts = sum(
+            int(self._select(sql, one=one, other=other, loads="_dlt_loads")[0][0])
+            for one, other in ((table.name, table.history), (table.history, table.name))
+            for sql in (unfinished, unmatched)
+        )
+        if not doubts:
+            return None
+        rows = self._select(
+            f"select {key}, {{_row_hash}}, {{deleted_at}} from (select {key}, {{_row_hash}}, {{deleted_at}}, "
+            f"row_number() over (partition by {key} order by {{valid_from}} desc) as n from {{history}}) v where n = 1",
+            history=table.history,
+        )
         return {row[0]: KnownRow(row[1] or "", row[2] is not None) for row in rows}
+
+    def newest_stamp(self, table: Table) -> datetime | None:
+        """Return the latest time that any version of the table carries."""
+        found = self._select("select max({last_changed_at}) from {table}", table=table.name)
+        if table.keeps_history:
+            found += self._select("select max({valid_from}) from {table}", table=table.history)
+        return max((_utc(row[0]) for row in found if row[0] is not None), default=None)
+
+    def ids_made_after(self, table: Table, moment: datetime, until: datetime) -> list[str]:
+        """Return the ids of living rows made between two times, neither included; none where rows have no time."""
+        if "created_at" not in (self.columns(table.name) or ()):
+            return []
+        sql = (
+            f"select {{{table.key}}} from {{table}} where {{deleted_at}} is null "
+            "and {created_at} > %s and {created_at} < %s"
+        )
+        return [row[0] for row in self._select(sql, moment, until, table=table.name)]
 
     def has_load(self, load_id: str) -> bool:
         """Return whether a load was completed here."""
-        rows = self._select("_dlt_loads", "select {load_id} from {table} where {status} = 0")
+        rows = self._select("select {load_id} from {table} where {status} = 0", table="_dlt_loads")
         return any(row[0] == load_id for row in rows)
 
     def count_living(self, table: Table) -> int | None:
@@ -98,15 +156,80 @@ class Warehouse:
         if not self.can_be_asked:
             return None
         where = "" if table.append_only else " where {deleted_at} is null"
-        rows = self._select(table.name, "select count(*) from {table}" + where)
+        rows = self._select("select count(*) from {table}" + where, table=table.name)
         return int(rows[0][0]) if rows else 0
+
+    def columns(self, table_name: str) -> list[str] | None:
+        """Return the names of the columns of a table or view; None when there is none that can be read."""
+        return self._ask(self._describe_columns, table_name)
+
+    def _describe_columns(self, table_name: str) -> list[str] | None:
+        with self._client() as client:
+            sql = f"select * from {client.make_qualified_table_name(table_name)} where 1 = 0"
+            try:
+                with client.execute_query(sql) as cursor:
+                    return [column[0] for column in cursor.description]
+            except (DestinationUndefinedEntity, DatabaseTerminalException):
+                # DuckDB refuses a view whose table has got columns since.
+                return None
+
+    def make_views(self, tables: Iterable[Table]) -> None:
+        """Make or renew the view of versions of each table whose history has got columns since.
+
+        Raises:
+            DestinationError: The destination refuses.
+        """
+        with self.kept_open():
+            self._renew_views(tables)
+
+    def _renew_views(self, tables: Iterable[Table]) -> None:
+        for table in tables:
+            columns = self.columns(table.history) if table.keeps_history and self.can_be_asked else None
+            if columns is None:
+                continue
+            # New columns come last in the history, and so in the view: some databases only add at the end.
+            lead = [table.key, "valid_from", "valid_to", "is_current"]
+            shown = [*lead, *(name for name in columns if name not in lead)]
+            if self.columns(table.versions) != shown:
+                self._ask(self._make_view, table, shown)
+
+    def _make_view(self, table: Table, columns: list[str]) -> None:
+        with self._client() as client:
+            quote = client.escape_column_name
+            window = (
+                f"lead({quote('valid_from')}) over (partition by {quote(table.key)} order by {quote('valid_from')})"
+            )
+            special = {
+                "valid_to": f"{window} as {quote('valid_to')}",
+                "is_current": f"{window} is null as {quote('is_current')}",
+            }
+            listed = ", ".join(special.get(name, quote(name)) for name in columns)
+            view, history = (client.make_qualified_table_name(name) for name in (table.versions, table.history))
+            if "duckdb" in type(client).__module__:
+                # A view finds tables of its own schema by their bare name, also where file and schema share one.
+                history = quote(table.history)
+            try:
+                client.execute_sql(f"create or replace view {view} as select {listed} from {history}")
+            except DatabaseTerminalException as error:
+                text = " ".join(str(error).split())[:200]
+                raise DestinationError(f"the view {table.versions} could not be made: {text}") from None
+
+    def read_log(self, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the rows of `sync_log`, oldest first, with those of the columns that it has."""
+        present = self.columns(SYNC_LOG) or []
+        names = [name for name in columns if name in present]
+        if not names or not self.can_be_asked:
+            return []
+        listed = ", ".join(f"{{{name}}}" for name in names)
+        rows = self._select(f"select {listed} from {{table}} order by {{started_at}}", table=SYNC_LOG)
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def describe(self, table: Table) -> tuple[int | None, int | None, datetime | None]:
         """Return how many rows OrgX still lists, how many it does no more, and when the newest version came."""
         if not self.can_be_asked:
             return None, None, None
         deleted = "0" if table.append_only else "count({deleted_at})"
-        rows = self._select(table.name, f"select count(*), {deleted}, max({{last_changed_at}}) from {{table}}")
+        rows = self._select(f"select count(*), {deleted}, max({{last_changed_at}}) from {{table}}", table=table.name)
         if not rows:
             return 0, 0, None
         count, gone, changed = rows[0]
@@ -158,19 +281,19 @@ class Warehouse:
             with client.execute_query(f"select * from {name} where {key} in ({marks})", *ids) as cursor:
                 return [column[0] for column in cursor.description], list(cursor.fetchall())
 
-    def _select(self, table_name: str, sql: str) -> list[tuple[Any, ...]]:
-        """Run a query in which ``{table}`` is the table and ``{column}`` an escaped column name."""
-        return self._ask(self._fetch_all, table_name, sql)
+    def _select(self, sql: str, *values: Any, **tables: str) -> list[tuple[Any, ...]]:
+        """Run a query in which ``{alias}`` is one of the tables, and any other ``{name}`` an escaped column."""
+        return self._ask(self._fetch_all, sql, values, tables)
 
-    def _fetch_all(self, table_name: str, sql: str) -> list[tuple[Any, ...]]:
+    def _fetch_all(self, sql: str, values: tuple[Any, ...], tables: dict[str, str]) -> list[tuple[Any, ...]]:
         class Names(dict[str, str]):
             def __missing__(self, column: str) -> str:
                 return str(client.escape_column_name(column))
 
         with self._client() as client:
-            names = Names(table=client.make_qualified_table_name(table_name))
+            names = Names({alias: client.make_qualified_table_name(name) for alias, name in tables.items()})
             try:
-                with client.execute_query(sql.format_map(names)) as cursor:
+                with client.execute_query(sql.format_map(names), *values) as cursor:
                     return list(cursor.fetchall())
             except DestinationUndefinedEntity:
                 return []
@@ -186,10 +309,32 @@ class Warehouse:
         return self._thread.submit(work, *args).result()
 
     @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Ask several questions through one connection: opening a DuckDB file costs more than most of them."""
+        self._ask(self._hold)
+        try:
+            yield
+        finally:
+            self._ask(self._release)
+
+    def _hold(self) -> None:
+        self._holders += 1
+        if self._holders == 1 and self.can_be_asked:
+            self._held.enter_context(self._client())
+
+    def _release(self) -> None:
+        self._holders -= 1
+        if self._holders == 0:
+            self._held.close()
+
+    @contextmanager
     def _client(self) -> Iterator[Any]:
         try:
             if self._sql is None:
                 self._sql = self._pipeline.sql_client()
+            if self._sql.native_connection is not None:
+                yield self._sql
+                return
             # Open only while something is asked: between two questions the file belongs to whoever needs it.
             with self._sql as client:
                 yield client
@@ -199,6 +344,10 @@ class Warehouse:
             if not is_connection_trouble(error):
                 raise
             raise DestinationError(describe_trouble(error)) from None
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _stored(column_type: ColumnType, values: Sequence[Any]) -> pa.Array:

@@ -7,6 +7,8 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -14,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from orgx_source.api.envelope import Page, Row, parse_error, parse_page, parse_workspace
-from orgx_source.api.limits import RateBudget, RetryPolicy, retry_after
+from orgx_source.api.limits import RateBudget, RetryPolicy, Spending, retry_after
 from orgx_source.api.routes import BOOTSTRAP_PATH, Route
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import ConnectionFailedError, EnvelopeError, OrgxError, RateLimitError, RedirectError
@@ -39,6 +41,7 @@ class OrgxClient:
     Attributes:
         config: The settings it was made from.
         budget: What this run has spent and may spend.
+        server_time: What OrgX's clock said with its last answer (HTTP ``Date``); None when it does not say.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class OrgxClient:
         self.budget = budget or RateBudget(max_requests=config.max_requests, max_wait=config.max_wait)
         self._policy = policy or RetryPolicy()
         self._rng = random.Random()
+        self.server_time: datetime | None = None
         self._http = httpx.Client(
             headers={
                 "Authorization": f"Bearer {config.api_key}",
@@ -86,8 +90,13 @@ class OrgxClient:
         """
         return self.get(BOOTSTRAP_PATH, {"source_client": "custom"}, parse_workspace)
 
-    def fetch_page(self, route: Route, params: Params) -> Page:
+    def fetch_page(self, route: Route, params: Params, spending: Spending | None = None) -> Page:
         """Fetch one page of a list route.
+
+        Args:
+            route: The route.
+            params: Query parameters besides the route's own.
+            spending: Where to note what it cost.
 
         Raises:
             OrgxError: See `get`.
@@ -96,15 +105,16 @@ class OrgxClient:
         def parse(body: bytes, **where: Any) -> Page:
             return parse_page(body, keys=route.keys, **where)
 
-        return self.get(route.path, {**route.params, **params}, parse)
+        return self.get(route.path, {**route.params, **params}, parse, spending)
 
-    def get(self, path: str, params: Params, parse: Callable[..., T]) -> T:
+    def get(self, path: str, params: Params, parse: Callable[..., T], spending: Spending | None = None) -> T:
         """Send one GET, again where that is sensible, and parse the answer.
 
         Args:
             path: Path below the base URL.
             params: Query parameters.
             parse: Called with the body and ``path``, ``content_type``, ``status``.
+            spending: Where to note what it cost.
 
         Raises:
             AuthError: The key was refused.
@@ -115,10 +125,11 @@ class OrgxClient:
         """
         for attempt in range(1, self._policy.attempts + 1):
             asked: float | None = None
-            self.budget.acquire()
+            self.budget.acquire(spending)
             try:
                 response = self._send(path, params)
                 self.budget.observe(response.headers)
+                self._note_time(response.headers.get("date", ""))
                 content_type = response.headers.get("content-type", "")
                 if response.status_code < 400:
                     return parse(
@@ -139,18 +150,25 @@ class OrgxClient:
                 failure = error
             if not failure.retryable or attempt == self._policy.attempts:
                 raise failure
-            self._wait(failure, attempt, asked)
+            self._wait(failure, attempt, asked, spending)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _wait(self, failure: OrgxError, attempt: int, asked: float | None) -> None:
-        self.budget.retries += 1
+    def _note_time(self, date: str) -> None:
+        try:
+            self.server_time = parsedate_to_datetime(date).astimezone(UTC)
+        except (TypeError, ValueError):
+            return
+
+    def _wait(self, failure: OrgxError, attempt: int, asked: float | None, spending: Spending | None) -> None:
+        self.budget.note_retry(spending)
         pause = self._policy.pause(attempt, self._rng)
         logger.info("attempt %d failed, trying again: %s", attempt, failure)
         if isinstance(failure, RateLimitError):
             # Jitter on top: all workers were told the same moment.
-            self.budget.hold(pause if asked is None else asked + self._rng.random() * 0.25, "OrgX limits the rate")
+            seconds = pause if asked is None else asked + self._rng.random() * 0.25
+            self.budget.hold(seconds, "OrgX limits the rate", spending)
         else:
-            self.budget.pause(pause if asked is None else max(asked, pause), str(failure))
+            self.budget.pause(pause if asked is None else max(asked, pause), str(failure), spending)
 
     def _send(self, path: str, params: Params) -> httpx.Response:
         url, query = self.config.base_url + path, dict(params)

@@ -64,6 +64,21 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 @dataclass
+class Spending:
+    """What was spent for one table.
+
+    Attributes:
+        requests: Requests sent, retries included.
+        retries: Requests sent again.
+        waited_seconds: Time its requests waited; several at once are added up.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    waited_seconds: float = 0.0
+
+
+@dataclass
 class RateBudget:
     """What this run may still spend: requests, and seconds of waiting.
 
@@ -94,8 +109,11 @@ class RateBudget:
     _hold_why: str = ""
     _counted_until: float = 0.0
 
-    def acquire(self) -> None:
+    def acquire(self, spending: Spending | None = None) -> None:
         """Take one request from the budget, after waiting as long as OrgX asked for.
+
+        Args:
+            spending: Where to note it as well.
 
         Raises:
             BudgetError: The requests are used up, or the wait would pass ``max_wait``.
@@ -111,12 +129,21 @@ class RateBudget:
                 wait = max(self._hold_until, self._exhausted_until(now)) - now
                 if wait <= 0:
                     self.spent += 1
+                    if spending is not None:
+                        spending.requests += 1
                     if self.remaining is not None:
                         self.remaining -= 1
                     return
-            self._wait_until(now + wait, self._hold_why or "the rate limit is used up")
+            self._wait_until(now + wait, self._hold_why or "the rate limit is used up", spending)
 
-    def hold(self, seconds: float, why: str) -> None:
+    def note_retry(self, spending: Spending | None = None) -> None:
+        """Count a request that is sent again."""
+        with self._lock:
+            self.retries += 1
+            if spending is not None:
+                spending.retries += 1
+
+    def hold(self, seconds: float, why: str, spending: Spending | None = None) -> None:
         """Hold back every request for ``seconds`` from now, and wait as well.
 
         Raises:
@@ -126,15 +153,15 @@ class RateBudget:
             until = self.clock() + seconds
             if until > self._hold_until:
                 self._hold_until, self._hold_why = until, why
-        self._wait_until(until, why)
+        self._wait_until(until, why, spending)
 
-    def pause(self, seconds: float, why: str) -> None:
+    def pause(self, seconds: float, why: str, spending: Spending | None = None) -> None:
         """Wait without holding back the others: one request's own backoff.
 
         Raises:
             BudgetError: The wait would pass ``max_wait``.
         """
-        self._wait_until(self.clock() + seconds, why)
+        self._wait_until(self.clock() + seconds, why, spending)
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Read ``X-RateLimit-*`` of an answer; the word ``unlimited`` is no number."""
@@ -160,7 +187,7 @@ class RateBudget:
             return self.reset_at
         return 0.0
 
-    def _wait_until(self, until: float, why: str) -> None:
+    def _wait_until(self, until: float, why: str, spending: Spending | None) -> None:
         with self._lock:
             start = self.clock()
             seconds = until - start
@@ -173,6 +200,8 @@ class RateBudget:
                 )
             overlap = max(0.0, min(until, self._counted_until) - start)
             self.waited += seconds - overlap
+            if spending is not None:
+                spending.waited_seconds += seconds
             self._counted_until = max(self._counted_until, until)
         if self.on_wait is not None and overlap < seconds:
             self.on_wait(seconds, why)

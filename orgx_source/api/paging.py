@@ -109,6 +109,19 @@ class ListingReport:
             self.reasons.append(reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a listing by ``created_at`` has come; a later listing can go on from here.
+
+    Attributes:
+        offset: Where the last page that was accepted ended.
+        covered_to: Unix seconds; every row that existed throughout and was made before has come.
+    """
+
+    offset: int
+    covered_to: float
+
+
 @dataclass(slots=True)
 class _Slice:
     """One page as it came: where it was asked for, its ids, and its sort keys (None where a row has none)."""
@@ -177,6 +190,7 @@ class Listing:
         *,
         order: Order = Order.UNKNOWN,
         watermark: datetime | None = None,
+        resume: Position | None = None,
         page_size: int = PAGE_SIZE,
         executor: Executor | None = None,
         in_flight: int = IN_FLIGHT,
@@ -188,6 +202,7 @@ class Listing:
             keys: Reads id and times from a row.
             order: The order that the requests ask for.
             watermark: With ``Order.UPDATED``: everything older is known, stop there if the order is obeyed.
+            resume: With ``Order.CREATED``: what an earlier listing had covered; rows before it do not come again.
             page_size: Rows to ask for; the server may give fewer.
             executor: Where pages are fetched ahead; None fetches one after another.
             in_flight: Pages asked for ahead of the one being checked.
@@ -197,6 +212,8 @@ class Listing:
         self._keys = keys
         self._order = order
         self._watermark = None if watermark is None or order is not Order.UPDATED else -watermark.timestamp()
+        self._resume = resume if order is Order.CREATED else None
+        self._position: Position | None = None
         self._page_size = page_size
         self._executor = executor
         self._in_flight = in_flight
@@ -206,6 +223,11 @@ class Listing:
         self._revised: dict[str, Row] = {}
         self._total_doubtful = False
         self._first_ids: list[str | None] = []
+
+    @property
+    def position(self) -> Position | None:
+        """Where a later listing can go on; None where nothing can be derived from the order of the rows."""
+        return self._position if self.report.order_obeyed and self.report.passes == 1 else None
 
     def __iter__(self) -> Iterator[list[Row]]:
         """Read the list.
@@ -232,7 +254,7 @@ class Listing:
 
     def _walk(self, state: _Pass, stop_at: float | None, *, inclusive: bool = False) -> Iterator[list[Row]]:
         """Read from offset 0 to the end, or until the sort keys pass ``stop_at`` (``inclusive``: reach it)."""
-        last = self._read(0, state)
+        last = self._read(0, state) if self._resume is None else self._find_position(self._resume, state)
         state.first_key = last.first_key
         self._learn_page_size(last)
         fresh, ended = self._accept(last, state, last)
@@ -268,6 +290,16 @@ class Listing:
             self._forget(ahead)
         if stop_at is not None and stop_at == self._watermark and not ended:
             self.report.stopped_early = True
+
+    def _find_position(self, resume: Position, state: _Pass) -> _Slice:
+        """Return a page that begins behind what is covered: deletions since have moved the rest up."""
+        state.covered_to = resume.covered_to
+        back = max(2, self._page_size // 10)
+        piece = self._read(max(0, resume.offset - back), state)
+        while piece.offset > 0 and (piece.first_key is None or piece.first_key >= resume.covered_to):
+            back *= 2
+            piece = self._read(max(0, piece.offset - back), state)
+        return piece
 
     def _passed(self, piece: _Slice, stop_at: float | None, inclusive: bool) -> bool:
         if stop_at is None or not self.report.order_obeyed or piece.last_key is None:
@@ -501,6 +533,9 @@ class Listing:
         self._held = {} if late else {i: row for i, row in copies.items() if self._stamps[i] == self._stamp(row)}
         if piece.last_key is not None:
             state.covered_to = max(state.covered_to, piece.last_key)
+        if self._order is Order.CREATED:
+            provable = not state.unproven and state.covered_to > float("-inf")
+            self._position = Position(piece.end, state.covered_to) if provable else None
         self.report.distinct = len(self._stamps)
         return fresh, self._ends(piece, state, unseen)
 
@@ -548,7 +583,7 @@ class Listing:
     # -- the verdict ---------------------------------------------------------------------------------------------
 
     def _wants_second_pass(self, state: _Pass) -> bool:
-        if self.report.pages == 1:
+        if self.report.pages == 1 or self._resume is not None:
             return False
         return not self._is_proven(state) or (not self.report.stopped_early and self._missing(state) > 0)
 
@@ -564,9 +599,12 @@ class Listing:
         report = self.report
         moved = state.moved or (previous is not None and previous.moved)
         report.nameless = len(state.unnamed)
-        if not report.stopped_early:
+        if self._resume is not None:
+            # What came before is not in this count; whoever knows all rows compares.
+            report.total_doubtful = self._total_doubtful
+        elif not report.stopped_early:
             self._judge_total(state)
-        if report.pages > 1 and not self._is_proven(state):
+        if (report.pages > 1 or self._resume is not None) and not self._is_proven(state):
             agree = previous is not None and previous.ids == state.ids and not moved
             if not agree:
                 report.miss(f"{self._why_unproven()}, and the list moved while it was read")

@@ -5,14 +5,14 @@ Chooses no route and keeps no state; that is the source's work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime
-from itertools import islice
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Page, Row
-from orgx_source.api.paging import Listing, ListingReport, Order, RowKeys
+from orgx_source.api.limits import Spending
+from orgx_source.api.paging import Listing, ListingReport, Order, Position, RowKeys
 from orgx_source.api.routes import Route
 from orgx_source.errors import DriftError, RouteClosedError
 from orgx_source.tables import Table
@@ -55,6 +55,7 @@ class RouteReader:
 
     Attributes:
         report: What was seen, and the verdict.
+        spending: What it cost.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class RouteReader:
         *,
         workspace: Row | None = None,
         parents: Parents = tuple,
+        spending: Spending | None = None,
     ) -> None:
         """Prepare to read; no request is made.
 
@@ -76,27 +78,40 @@ class RouteReader:
             executor: Runs requests side by side; shared by all tables.
             workspace: Bootstrap's answer: the workspace that the key resolves to, for routes that demand one.
             parents: For routes that list artifacts per entity.
+            spending: Where to note what it costs.
         """
         self.report = ListingReport()
+        self.spending = spending or Spending()
         self.route = route
+        self._listing: Listing | None = None
         self._client = client
+        self._table = table
         self._keys = row_keys(table)
         self._executor = executor
         self._workspace = workspace or {}
         self._workspace_id = client.config.workspace_id or self._workspace.get("id")
         self._parents = parents
 
-    def rows(self, watermark: datetime | None = None) -> Iterator[list[Row]]:
+    @property
+    def position(self) -> Position | None:
+        """Where a later read can go on; None where this route or its order does not allow that."""
+        return self._listing.position if self._listing is not None else None
+
+    def rows(self, watermark: datetime | None = None, resume: Position | None = None) -> Iterator[list[Row]]:
         """Read the table, or with a watermark what changed since, where the route can tell.
+
+        Args:
+            watermark: Older changes are known.
+            resume: Rows before it were read by an earlier run; for routes that sort.
 
         Raises:
             OrgxError: From the client, or a list that cannot be read to its end.
         """
         match self.route.paging:
             case "offset" if self.route.adds_bootstrap:
-                yield from self._with_workspace(self._offset(None))
+                yield from self._with_workspace(self._offset(None, None))
             case "offset":
-                yield from self._offset(watermark)
+                yield from self._offset(watermark, resume)
             case "cursor":
                 yield from self._cursor(watermark)
             case "limit":
@@ -117,17 +132,40 @@ class RouteReader:
         if self.route.caveat:
             self.report.miss(self.route.caveat)
 
-    def fetch_ids(self, ids: Iterable[str]) -> set[str]:
-        """Ask for single rows by id; return the ids that OrgX still has.
+    def find_ids(self, ids: Sequence[str]) -> set[str] | None:
+        """Ask OrgX for exactly these ids; return those it still has, None when it cannot be asked.
+
+        Where the route takes no ids, it is read a second time.
 
         Raises:
             OrgxError: From the client.
         """
+        if self.route.takes_ids:
+            return self._ask_for_ids(ids)
+        again = RouteReader(
+            self._client,
+            self._table,
+            self.route,
+            self._executor,
+            workspace=self._workspace,
+            parents=self._parents,
+            spending=self.spending,
+        )
+        found = {row_id for rows in again.rows() for row in rows if (row_id := self._keys.id(row)) is not None}
+        return None if again.report.verdict == "uncertified" else found & set(ids)
+
+    def _ask_for_ids(self, ids: Sequence[str]) -> set[str] | None:
+        # A page that was cut short would make rows look as if they were gone: never ask for more than a page holds.
+        size = min(IDS_AT_ONCE, self.report.page_size or IDS_AT_ONCE)
         found: set[str] = set()
-        remaining = iter(ids)
-        while chunk := list(islice(remaining, IDS_AT_ONCE)):
-            page = self._fetch({"ids": ",".join(chunk), "fields": "id", "limit": len(chunk)})
-            found.update(row_id for row in page.rows if (row_id := self._keys.id(row)) is not None)
+        for start in range(0, len(ids), size):
+            chunk = set(ids[start : start + size])
+            page = self._fetch({"ids": ",".join(sorted(chunk)), "fields": "id", "limit": len(chunk)})
+            answered = {row_id for row in page.rows if (row_id := self._keys.id(row)) is not None}
+            if answered - chunk:
+                # Other rows than those asked for: the filter is not honoured here.
+                return None
+            found |= answered
         return found
 
     def _fetch(self, params: dict[str, str | int]) -> Page:
@@ -137,9 +175,9 @@ class RouteReader:
             if not self.route.needs_workspace:
                 # OrgX's newest client sends both names with one value.
                 scope["command_center_id"] = self._workspace_id
-        return self._client.fetch_page(self.route, {**scope, **params})
+        return self._client.fetch_page(self.route, {**scope, **params}, self.spending)
 
-    def _offset(self, watermark: datetime | None) -> Iterator[list[Row]]:
+    def _offset(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
         order = Order.UNKNOWN
         ordering: dict[str, str | int] = {}
         if self.route.sorts:
@@ -155,11 +193,13 @@ class RouteReader:
             self._keys,
             order=order,
             watermark=watermark,
+            resume=resume,
             page_size=self._client.config.page_size,
             executor=self._executor,
             in_flight=self._client.config.workers,
         )
         self.report = listing.report
+        self._listing = listing if order is Order.CREATED else None
         yield from listing
 
     def _with_workspace(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:

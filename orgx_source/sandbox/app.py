@@ -156,6 +156,8 @@ class SandboxApp:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if not any(name == b"date" for name, _ in message["headers"]):
+                    extra["date"] = http_date(self.world.now, 0)
                 message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in extra.items())]
             await send(message)
 

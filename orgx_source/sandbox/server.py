@@ -56,7 +56,9 @@ class Sandbox:
         )
         self._socket = socket.create_server((HOST, port))
         self.url = f"http://{HOST}:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(self._app, log_level="critical", access_log=False, lifespan="off", ws="none")
+        config = uvicorn.Config(
+            self._app, log_level="critical", access_log=False, lifespan="off", ws="none", date_header=False
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="orgx-sandbox", daemon=True)
 

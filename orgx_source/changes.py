@@ -1,0 +1,220 @@
+"""Which rows are new or changed, and the Arrow tables that say so: for the table, and for its history.
+
+Knows what the warehouse holds by id and hash; reads nothing from OrgX and decides nothing about deletions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from orgx_source.api.envelope import Row
+from orgx_source.shape import Shaper, row_hashes
+from orgx_source.tables import RESERVED, TRACKING_COLUMNS, ColumnType, Table
+from orgx_source.times import never_before
+from orgx_source.warehouse import WORKSPACE_COLUMNS, KnownRow, Warehouse
+
+TIME = pa.timestamp("us", "UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """Rows in the shape of their table.
+
+    Attributes:
+        rows: The values, one row each.
+        ids, hashes, workspaces: Per row; a workspace is None where the row names none.
+    """
+
+    rows: pa.Table
+    ids: list[str]
+    hashes: list[str]
+    workspaces: list[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Rows to write.
+
+    Attributes:
+        rows: For the table.
+        history: For its history; None where every version is there already.
+    """
+
+    rows: pa.Table
+    history: pa.Table | None
+
+
+class Changes:
+    """Compares rows with what the warehouse holds, and remembers what it handed out.
+
+    Attributes:
+        known: What the warehouse will hold after this read, by id.
+        new, changed: How many rows were handed out.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        warehouse: Warehouse,
+        types: dict[str, ColumnType],
+        clock: Callable[[], datetime],
+    ) -> None:
+        """Ask the warehouse what it holds.
+
+        Args:
+            table: The table.
+            warehouse: Where it is.
+            types: Types of the undeclared columns that it has.
+            clock: This machine's time in UTC.
+        """
+        with warehouse.kept_open():
+            self.known = warehouse.known_rows(table)
+            self._versions = warehouse.versions_in_doubt(table)
+            self._stamp = warehouse.newest_stamp(table)
+        self.new = 0
+        self.changed = 0
+        self._table = table
+        self._warehouse = warehouse
+        self._shaper = Shaper(table, types)
+        self._clock = clock
+        self._volatile = [c.name for c in table.columns if c.volatile] + [c.name for c in TRACKING_COLUMNS]
+
+    @property
+    def types(self) -> dict[str, ColumnType]:
+        """Return the type of every column, declared or learnt."""
+        return {c.name: c.type for c in (*self._table.columns, *TRACKING_COLUMNS)} | self._shaper.types
+
+    def shape(self, rows: Sequence[Row], *, narrow: bool = False) -> Shaped:
+        """Shape and hash rows.
+
+        Args:
+            rows: Rows with an id, as OrgX sent them; at least one.
+            narrow: Whether the route tells only a part of each row; the rest is kept as it is stored.
+        """
+        table = self._shaper.shape(rows)
+        ids = table.column(self._table.key).to_pylist()
+        if narrow:
+            table = self._filled(table, ids)
+        workspaces: list[str | None] = [None] * len(ids)
+        for name in WORKSPACE_COLUMNS:
+            if name in table.column_names:
+                values = table.column(name).to_pylist()
+                workspaces = [first or second for first, second in zip(workspaces, values, strict=True)]
+        return Shaped(table, ids, row_hashes(table, self._volatile), workspaces)
+
+    def take(self, shaped: Shaped) -> Versions | None:
+        """Return the rows that are new or differ from what is known; None when none does."""
+        changed: list[int] = []
+        to_history: list[int] = []
+        for index, (row_id, row_hash) in enumerate(zip(shaped.ids, shaped.hashes, strict=True)):
+            known = self.known.get(row_id)
+            differs = known is None or known.deleted or (known.row_hash != row_hash and not self._table.append_only)
+            unwritten = differs
+            if self._versions is not None:
+                latest = self._versions.get(row_id)
+                unwritten = latest is None or latest.deleted or latest.row_hash != row_hash
+            if not (differs or unwritten):
+                continue
+            self.new += known is None
+            self.changed += known is not None
+            self.known[row_id] = KnownRow(row_hash, workspace=shaped.workspaces[index])
+            if unwritten:
+                to_history.append(len(changed))
+                if self._versions is not None:
+                    self._versions[row_id] = KnownRow(row_hash)
+            changed.append(index)
+        if not changed:
+            return None
+        table = shaped.rows.append_column("_row_hash", pa.array(shaped.hashes, pa.string()))
+        if len(changed) < table.num_rows:
+            table = table.take(pa.array(changed))
+        table = _with_times(table, last_changed_at=self._next_stamp())
+        if self._table.append_only:
+            table = table.drop_columns(["_row_hash"])
+        if not self._table.keeps_history:
+            return Versions(table, None)
+        history = table if len(to_history) == table.num_rows else table.take(pa.array(to_history, pa.int64()))
+        return Versions(table, as_history(history) if history.num_rows else None)
+
+    def delete(self, ids: Iterable[str], deleted_at: datetime, last_seen_at: datetime | None) -> Iterator[Versions]:
+        """Yield the stored rows with these ids, marked as deleted."""
+        for table in self._warehouse.fetch_rows(self._table, ids, self.types):
+            kept = table.drop_columns([c.name for c in TRACKING_COLUMNS[:3] if c.name in table.column_names])
+            marked = _with_times(
+                kept, last_changed_at=self._next_stamp(), deleted_at=deleted_at, last_seen_at=last_seen_at
+            )
+            for row_id in table.column(self._table.key).to_pylist():
+                self.known[row_id] = replace(self.known[row_id], deleted=True)
+                if self._versions is not None:
+                    self._versions[row_id] = self.known[row_id]
+            yield Versions(marked, as_history(marked) if self._table.keeps_history else None)
+
+    def missing_history(self) -> Iterator[pa.Table]:
+        """Yield the stored rows whose version the history lacks: what a load that stopped half way left out."""
+        if self._versions is None:
+            return
+        latest = self._versions
+        lacking = [
+            row_id
+            for row_id, known in self.known.items()
+            if (version := latest.get(row_id)) is None
+            or (version.row_hash, version.deleted) != (known.row_hash, known.deleted)
+        ]
+        for table in self._warehouse.fetch_rows(self._table, lacking, self.types):
+            yield as_history(table)
+        for row_id in lacking:
+            latest[row_id] = self.known[row_id]
+
+    def undeclared(self, names: Iterable[str]) -> dict[str, ColumnType]:
+        """Return the types of those columns that are not declared."""
+        return {
+            name: self._shaper.types[name]
+            for name in names
+            if name not in RESERVED and self._table.column(name) is None and name in self._shaper.types
+        }
+
+    def _filled(self, table: pa.Table, ids: list[str]) -> pa.Table:
+        """Add the stored values of columns that a route does not tell: a detour must not wipe them."""
+        known = [row_id for row_id in ids if row_id in self.known]
+        pieces = list(self._warehouse.fetch_rows(self._table, known, self.types))
+        if not pieces:
+            return table
+        stored = pa.concat_tables(pieces, promote_options="default")
+        position = {row_id: index for index, row_id in enumerate(stored.column(self._table.key).to_pylist())}
+        rows = pa.array([position.get(row_id) for row_id in ids], pa.int64())
+        tracking = {column.name for column in TRACKING_COLUMNS}
+        for name in stored.column_names:
+            if name not in tracking and name not in table.column_names:
+                table = table.append_column(name, stored.column(name).take(rows))
+        return table
+
+    def _next_stamp(self) -> datetime:
+        """Return a time later than that of every version so far: their order is what history is."""
+        self._stamp = never_before(self._clock(), self._stamp)
+        return self._stamp
+
+
+def as_history(table: pa.Table) -> pa.Table:
+    """Return the rows of a table as versions in its history."""
+    return table.rename_columns(["valid_from" if name == "last_changed_at" else name for name in table.column_names])
+
+
+def _with_times(table: pa.Table, **moments: datetime | None) -> pa.Table:
+    for name, moment in moments.items():
+        table = table.append_column(name, pa.array([moment] * table.num_rows, TIME))
+    return table
+
+
+def learnt_types(table: Table, columns: dict[str, Any]) -> dict[str, Any]:
+    """Return the types of the undeclared columns among a table's columns in dlt's schema."""
+    kinds = {"text", "bigint", "double", "bool", "timestamp", "date", "json"}
+    return {
+        name: hints["data_type"]
+        for name, hints in columns.items()
+        if hints.get("data_type") in kinds and table.column(name) is None and name not in RESERVED
+    }

@@ -1,0 +1,531 @@
+"""One table in one run: which route, how much of it, what is gone, and where the next run begins.
+
+How a list is read is the reader's work, what is new in it the changes' work, how dlt gets it the source's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from orgx_source.api.envelope import Row
+from orgx_source.api.limits import Spending
+from orgx_source.api.paging import Position
+from orgx_source.api.reader import RouteReader, row_keys
+from orgx_source.api.routes import ROUTES, Route
+from orgx_source.changes import Changes, Versions
+from orgx_source.errors import ApiError, ConfigError, OrgxError, RouteClosedError
+from orgx_source.session import ReadSession
+from orgx_source.tables import TABLES, ColumnType, Table
+from orgx_source.times import never_before, parse_timestamp
+from orgx_source.warehouse import KnownRow, Warehouse
+
+logger = logging.getLogger(__name__)
+
+BATCH_ROWS = 20_000
+STATE_VERSION = 2
+# A route that answers one of these will not serve this key; 400 and 422 come from a route that does not know the type.
+CLOSED_STATUSES = frozenset({400, 401, 403, 404, 410, 422})
+# Refuse to believe that this much of a table vanished at once, unless the read of a later run agrees.
+IMPLAUSIBLE_SHARE = 0.3
+IMPLAUSIBLE_ROWS = 20
+VANISHED_SAMPLE = 100
+# Candidates for deletion that wait for the end of a read in several runs; more are left to the next whole read.
+CANDIDATES_MOST = 5_000
+# A read of changes that was cut short after so many pages is followed by a whole read, which can be resumed.
+CUT_SHORT_PAGES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Something to write.
+
+    Attributes:
+        rows: An Arrow table.
+        history: Whether it belongs into the history of the table.
+        undeclared: Types of the columns that are not declared.
+    """
+
+    rows: pa.Table
+    history: bool
+    undeclared: dict[str, ColumnType]
+
+
+@dataclass(frozen=True, slots=True)
+class _Resume:
+    """Where a whole read that was cut short goes on.
+
+    Attributes:
+        position: How far it came.
+        started: When it began, by OrgX's clock: changes since are read afterwards.
+        began_at: When it began, by this machine's clock.
+        candidates: Ids that it should have met and did not.
+    """
+
+    position: Position
+    started: datetime
+    began_at: datetime
+    candidates: frozenset[str]
+
+
+class TableReader:
+    """Reads one table in one run, in one stretch or several.
+
+    Iterate over `pieces` in each stretch; ``finished`` says whether there is another one.
+    """
+
+    def __init__(self, session: ReadSession, table: Table, warehouse: Warehouse, types: dict[str, ColumnType]) -> None:
+        """Prepare; nothing is asked.
+
+        Args:
+            session: What the tables of the run share.
+            table: The table.
+            warehouse: Where it is kept.
+            types: Types of the undeclared columns that it has.
+        """
+        self.finished = False
+        self._session = session
+        self._config = session.config
+        self._table = table
+        self._warehouse = warehouse
+        self._types = types
+        self._report = session.report(table.name)
+        self._keys = row_keys(table)
+        self._state: dict[str, Any] = {}
+        self._load_id = ""
+        self._pages_before = 0
+        self._pages = 0
+        self._seen: set[str] = set()
+        self._in_sight: set[str] = set()
+        self._newest: datetime | None = None
+        self._spending = Spending()
+        self._resumed: _Resume | None = None
+        self._items = self._read()
+
+    def pieces(self, state: dict[str, Any], load_id: str) -> Iterator[Piece]:
+        """Yield what is to be written in this stretch.
+
+        Args:
+            state: What the table remembers from run to run; changed in place.
+            load_id: The load that will write it.
+
+        Raises:
+            OrgxError: No route could serve the table, or the read failed on the way.
+        """
+        self._state, self._load_id, self._pages_before = state, load_id, self._pages
+        try:
+            for piece in self._items:
+                if piece is None:
+                    return
+                yield piece
+            self.finished = True
+        except BaseException:
+            self.finished = True
+            raise
+        finally:
+            self._report.requests = self._spending.requests
+            self._report.retries = self._spending.retries
+            self._report.waited_seconds = round(self._spending.waited_seconds, 3)
+
+    def close(self) -> None:
+        """Give up what was not read."""
+        self._items.close()
+
+    def _read(self) -> Generator[Piece | None, None, None]:
+        """Yield pieces, and None where a stretch ends."""
+        workspace = self._session.workspace()
+        self._workspace_id = self._config.workspace_id or str(workspace["id"])
+        self._own_workspace = str(workspace["id"])
+        self._started = never_before(self._session.clock(), parse_timestamp(self._state.get("read_at")))
+        self._started_at_orgx = self._session.orgx_time()
+        self._report.cursor_before = self._state.get("cursor")
+        self._changes = Changes(self._table, self._warehouse, self._types, self._session.clock)
+        for table in self._changes.missing_history():
+            yield self._piece([table], history=True)
+        refusal: ApiError | None = None
+        for route in choose_routes(self._table.name, self._config.routes):
+            self._report.route = route.name
+            try:
+                yield from self._read_route(route)
+                return
+            except ApiError as error:
+                if error.status not in CLOSED_STATUSES:
+                    raise
+                logger.warning("%s: %s; trying the next route", self._table.name, error)
+                self._report.closed_routes.append(f"{route.name} ({error.status})")
+                refusal = error
+        closed = ", ".join(self._report.closed_routes)
+        self._report.route = None
+        raise RouteClosedError(
+            f"{self._table.name}: no route is open to this key, although the key itself works ({closed}). {refusal}",
+            status=refusal.status if refusal else 0,
+            path=refusal.path if refusal else "",
+        )
+
+    def _read_route(self, route: Route) -> Iterator[Piece | None]:
+        # The first route of a table tells all there is; the others only a part of each row.
+        self._narrow = route is not ROUTES[self._table.name][0] and self._warehouse.can_be_asked
+        self._resumed = self._resume_point(route)
+        watermark = None if self._resumed else self._watermark(route)
+        whole_at = self._started
+        if self._resumed is not None:
+            logger.info("%s: going on where the last whole read stopped", self._table.name)
+            self._report.resumed = True
+            resumed, whole_at = self._resumed, self._resumed.began_at
+            reader = self._reader(route)
+            yield from self._pass(reader, None, resumed.position)
+            if reader.report.verdict != "uncertified":
+                yield from self._deletions(reader)
+                self._settle(route, cursor=resumed.started, whole_at=whole_at)
+                # What changed behind the place where it stopped, since it began.
+                watermark = resumed.started - self._config.overlap
+            self._resumed = None
+        reader = self._reader(route)
+        yield from self._pass(reader, watermark)
+        whole = watermark is None or not reader.report.stopped_early
+        if not whole and not self._adds_up(reader):
+            # The counts differ: something was deleted, or slipped behind the cursor. Read everything.
+            logger.info("%s: OrgX counts otherwise than the warehouse, reading the whole table", self._table.name)
+            reader, whole_at = self._reader(route), self._started
+            yield from self._pass(reader, None)
+            whole = True
+        if whole:
+            yield from self._deletions(reader)
+        self._finish(route, reader, whole=whole, whole_at=whole_at)
+
+    def _reader(self, route: Route) -> RouteReader:
+        return RouteReader(
+            self._session.client,
+            self._table,
+            route,
+            self._session.executor,
+            workspace=self._session.workspace(),
+            parents=lambda: _read_parents(self._session),
+            spending=self._spending,
+        )
+
+    # -- where to begin ------------------------------------------------------------------------------------------
+
+    def _watermark(self, route: Route) -> datetime | None:
+        """Return the time after which rows must be read, or None to read the whole table."""
+        cursor = parse_timestamp(self._state.get("cursor"))
+        whole_at = parse_timestamp(self._state.get("whole_read_at"))
+        usable = (
+            self._warehouse.can_be_asked
+            and not self._config.full
+            and not self._state.get("cut_short")
+            and cursor is not None
+            and whole_at is not None
+            and self._continues(self._state, route)
+            and self._changes.known
+        )
+        if not usable or cursor is None or whole_at is None:
+            return None
+        if not self._table.append_only and self._started - whole_at >= self._config.full_every:
+            return None
+        if not (route.sorts or route.paging in ("feed", "cursor")):
+            return None
+        return cursor - self._config.overlap
+
+    def _resume_point(self, route: Route) -> _Resume | None:
+        """Return where a whole read that was cut short goes on, if there is such a place."""
+        saved = self._state.get("resume") or {}
+        started, began_at = parse_timestamp(saved.get("started")), parse_timestamp(saved.get("began_at"))
+        if started is None or began_at is None or not self._warehouse.can_be_asked or not self._continues(saved, route):
+            return None
+        if self._config.full and not saved.get("full"):
+            return None
+        position = Position(int(saved["offset"]), float(saved["covered_to"]))
+        return _Resume(position, started, began_at, frozenset(saved.get("candidates") or ()))
+
+    def _continues(self, saved: dict[str, Any], route: Route) -> bool:
+        """Whether what was remembered speaks of this route and workspace, and its rows did arrive.
+
+        The load may have failed, or the warehouse may be another one, or an older copy.
+        """
+        return (
+            saved.get("version") == STATE_VERSION
+            and saved.get("route") == route.name
+            and saved.get("workspace_id") == self._workspace_id
+            and self._warehouse.has_load(str(saved.get("load_id")))
+        )
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def _pass(
+        self, reader: RouteReader, watermark: datetime | None, resume: Position | None = None
+    ) -> Iterator[Piece | None]:
+        """Read once; yield what is new or changed, in tables of some thousand rows."""
+        whole = watermark is None and resume is None
+        if whole:
+            self._seen.clear()
+        pending: list[Versions] = []
+        before = self._pages
+        try:
+            for rows in reader.rows(watermark, resume):
+                versions = self._take(rows)
+                pending += [] if versions is None else [versions]
+                self._pages = before + reader.report.pages
+                if self._session.on_progress is not None:
+                    self._session.on_progress(self._table.name, self._spending.requests, len(self._seen))
+                cut = self._session.stretch_is_over(self._pages - self._pages_before)
+                if cut or sum(piece.rows.num_rows for piece in pending) >= BATCH_ROWS:
+                    yield from self._pieces(pending)
+                    pending = []
+                if cut:
+                    self._remember_position(reader, watermark)
+                    yield None
+        except OrgxError:
+            # What came before the failure is true and is kept; the cursor stays where it was.
+            yield from self._pieces(pending)
+            self._note(reader, before)
+            self._remember_position(reader, watermark)
+            raise
+        yield from self._pieces(pending)
+        self._note(reader, before)
+
+    def _note(self, reader: RouteReader, pages_before: int) -> None:
+        report, seen = self._report, reader.report
+        self._pages = pages_before + seen.pages
+        report.pages = self._pages
+        report.rows_read = len(self._seen)
+        report.rows_new, report.rows_changed = self._changes.new, self._changes.changed
+        report.rows_without_id = seen.nameless
+        report.duplicates += seen.repeats
+        report.seams_repaired += seen.seams_repaired
+        report.passes += seen.passes
+        if seen.totals is not None:
+            lowest, highest = report.total_lowest, report.total_highest
+            report.total_lowest = seen.totals[0] if lowest is None else min(lowest, seen.totals[0])
+            report.total_highest = seen.totals[1] if highest is None else max(highest, seen.totals[1])
+
+    def _take(self, rows: list[Row]) -> Versions | None:
+        rows = self._in_workspace(rows)
+        if not rows:
+            return None
+        shaped = self._changes.shape(rows, narrow=self._narrow)
+        self._seen.update(shaped.ids)
+        self._in_sight.update(name for name in shaped.workspaces if name)
+        for row in rows:
+            moment = self._keys.updated(row) or self._keys.created(row)
+            if moment is not None and (self._newest is None or moment > self._newest):
+                self._newest = moment
+        return self._changes.take(shaped)
+
+    def _in_workspace(self, rows: list[Row]) -> list[Row]:
+        """Keep rows of the workspace asked for, and rows that name none: OrgX's own filter is not always trusted."""
+        wanted = self._config.workspace_id
+        if wanted is None:
+            return rows
+        keys = ("workspace_id", "workspaceId", "command_center_id", "commandCenterId")
+        kept = []
+        for row in rows:
+            named = {row[key] for key in keys if row.get(key)}
+            if not named or wanted in named:
+                kept.append(row)
+        return kept
+
+    def _pieces(self, versions: Sequence[Versions]) -> Iterator[Piece]:
+        if not versions:
+            return
+        yield self._piece([piece.rows for piece in versions], history=False)
+        history = [piece.history for piece in versions if piece.history is not None]
+        if history:
+            yield self._piece(history, history=True)
+
+    def _piece(self, tables: Sequence[pa.Table], *, history: bool) -> Piece:
+        table = pa.concat_tables(tables, promote_options="default")
+        undeclared = self._changes.undeclared(table.column_names)
+        # dlt adds the load's id to Arrow tables only where a setting says so.
+        load_ids = pa.array([self._load_id] * table.num_rows, pa.string())
+        return Piece(table.append_column("_dlt_load_id", load_ids), history, undeclared)
+
+    # -- a read in several stretches or runs ----------------------------------------------------------------------
+
+    def _remember_position(self, reader: RouteReader, watermark: datetime | None) -> None:
+        """Note how far a whole read has come, so that the next run need not begin anew."""
+        if watermark is not None:
+            if reader.report.pages > CUT_SHORT_PAGES:
+                self._state["cut_short"] = True
+            return
+        position = reader.position
+        if position is None or not self._warehouse.can_be_asked:
+            return
+        candidates = self._candidates(position)
+        self._state["resume"] = {
+            "offset": position.offset,
+            "covered_to": position.covered_to,
+            "candidates": candidates if len(candidates) <= CANDIDATES_MOST else [],
+            "started": (self._resumed.started if self._resumed else self._started_at_orgx).isoformat(),
+            "began_at": (self._resumed.began_at if self._resumed else self._started).isoformat(),
+            "full": self._config.full,
+            **self._origin(reader.route),
+        }
+
+    def _candidates(self, position: Position | None) -> list[str]:
+        """Return the living rows that this read should have met so far and did not."""
+        if self._table.append_only or not self._changes.known:
+            return []
+        begin = self._resumed.position.covered_to if self._resumed else 0.0
+        earlier = self._resumed.candidates if self._resumed else frozenset()
+        if position is None and not self._resumed:
+            met: Sequence[str] = list(self._changes.known)
+        else:
+            end = position.covered_to if position else datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+            met = self._warehouse.ids_made_after(
+                self._table, datetime.fromtimestamp(begin, UTC), datetime.fromtimestamp(end, UTC)
+            )
+        return [
+            row_id for row_id in dict.fromkeys([*earlier, *met]) if row_id not in self._seen and self._lives(row_id)
+        ]
+
+    def _lives(self, row_id: str) -> bool:
+        known = self._changes.known.get(row_id)
+        return known is not None and not known.deleted
+
+    # -- deletions -----------------------------------------------------------------------------------------------
+
+    def _adds_up(self, reader: RouteReader) -> bool:
+        """Whether OrgX's count equals what the warehouse will hold after this read."""
+        totals = reader.report.totals
+        if self._table.append_only or totals is None:
+            return True
+        if reader.report.verdict == "uncertified":
+            return False
+        living = [known for known in self._changes.known.values() if not known.deleted]
+        return totals[2] == len(living) or totals[2] == sum(self._is_in_sight(known) for known in living)
+
+    def _is_in_sight(self, known: KnownRow) -> bool:
+        """Whether this run can see the row's workspace: the rows of others are none of its business."""
+        if self._config.workspace_id is not None:
+            return known.workspace == self._config.workspace_id
+        if known.workspace is None or known.workspace in self._in_sight or known.workspace == self._own_workspace:
+            return True
+        self._in_sight |= self._session.listed_workspaces()
+        return known.workspace in self._in_sight
+
+    def _deletions(self, reader: RouteReader) -> Iterator[Piece]:
+        """Yield the rows that OrgX no longer lists, marked; only when the read is proof of that."""
+        if self._table.append_only or reader.report.verdict not in ("certified", "repaired"):
+            return
+        known = self._changes.known
+        living = sum(not row.deleted for row in known.values())
+        candidates = self._candidates(None)
+        gone = [row_id for row_id in candidates if self._is_in_sight(known[row_id]) and self._may_go()]
+        self._report.rows_out_of_sight = len(candidates) - len(gone)
+        if not gone:
+            self._state.pop("vanished", None)
+            return
+        if not self._is_plausible(gone, living):
+            reader.report.miss(
+                f"{len(gone)} of {living} rows vanished at once; none was marked as deleted. "
+                "If the next run sees the same, it will believe it"
+            )
+            return
+        still_there = reader.find_ids(gone)
+        if still_there is None:
+            reader.report.miss(f"{len(gone)} rows vanished, but OrgX cannot be asked for them; none was marked")
+            return
+        gone = [row_id for row_id in gone if row_id not in still_there]
+        last_seen = parse_timestamp(self._state.get("read_at"))
+        for versions in self._changes.delete(gone, self._started, last_seen):
+            self._report.rows_deleted += versions.rows.num_rows
+            yield from self._pieces([versions])
+
+    def _may_go(self) -> bool:
+        """Workspaces themselves go only under the key that brought them: another one may see others."""
+        return self._table.name != "workspaces" or self._state.get("home", self._own_workspace) == self._own_workspace
+
+    def _is_plausible(self, gone: list[str], living: int) -> bool:
+        nothing_came = not self._seen and self._resumed is None
+        if not nothing_came and (len(gone) < IMPLAUSIBLE_ROWS or len(gone) <= IMPLAUSIBLE_SHARE * living):
+            self._state.pop("vanished", None)
+            return True
+        before = self._state.get("vanished")
+        if before and set(before) <= set(gone):
+            self._state.pop("vanished", None)
+            return True
+        self._state["vanished"] = sorted(gone)[:: max(1, len(gone) // VANISHED_SAMPLE)]
+        return False
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _origin(self, route: Route) -> dict[str, Any]:
+        return {
+            "version": STATE_VERSION,
+            "route": route.name,
+            "workspace_id": self._workspace_id,
+            "load_id": self._load_id,
+        }
+
+    def _settle(self, route: Route, *, cursor: datetime | None, whole_at: datetime | None) -> None:
+        """Note that everything up to the cursor is known."""
+        if cursor is not None:
+            self._state["cursor"] = cursor.isoformat()
+        if whole_at is not None:
+            self._state["whole_read_at"] = whole_at.isoformat()
+        self._state.pop("resume", None)
+        self._state.pop("cut_short", None)
+        self._state.setdefault("home", self._own_workspace)
+        self._state.update(self._origin(route))
+
+    def _finish(self, route: Route, reader: RouteReader, *, whole: bool, whole_at: datetime) -> None:
+        report, listing = self._report, reader.report
+        report.verdict = listing.verdict
+        report.reasons += [reason for reason in listing.reasons if reason not in report.reasons]
+        if report.rows_out_of_sight:
+            report.reasons.append(
+                f"{report.rows_out_of_sight} rows of workspaces that this run does not see were left as they are"
+            )
+        report.whole = whole
+        report.total_reported = listing.totals[2] if listing.totals and not listing.total_doubtful else None
+        if listing.short_by or listing.nameless:
+            report.exit_code = 4
+        cursor = parse_timestamp(self._state.get("cursor"))
+        newest = max((moment for moment in (cursor, self._newest) if moment is not None), default=None)
+        proven = whole and listing.verdict != "uncertified"
+        if whole and "whole_read_at" not in self._state:
+            proven = True
+        # Never past the start of the read, by whichever clock is behind: what changes meanwhile comes next time.
+        bound = min(self._started_at_orgx, self._started)
+        self._settle(route, cursor=min(newest, bound) if newest else None, whole_at=whole_at if proven else None)
+        self._state["read_at"] = self._started.isoformat()
+        report.cursor_after = self._state.get("cursor")
+
+
+def choose_routes(table: str, pinned: dict[str, str]) -> Sequence[Route]:
+    """Return the routes to try for a table, in order.
+
+    Raises:
+        ConfigError: A route is pinned that the table does not have.
+    """
+    routes = ROUTES[table]
+    wanted = pinned.get(table)
+    if wanted is None:
+        return routes
+    chosen = [route for route in routes if wanted in (route.name, route.path)]
+    if not chosen:
+        names = ", ".join(route.name for route in routes)
+        raise ConfigError(f"{table} has no route {wanted}; it can be read from {names}")
+    return chosen
+
+
+def _read_parents(session: ReadSession) -> Iterator[tuple[str, str]]:
+    """Yield (entity type, id) of everything an artifact can be attached to, from whatever route is open."""
+    for name in ("initiatives", "workstreams", "milestones", "tasks", "decisions"):
+        for route in ROUTES[name]:
+            reader = RouteReader(session.client, TABLES[name], route, session.executor, workspace=session.workspace())
+            keys = row_keys(TABLES[name])
+            try:
+                for rows in reader.rows():
+                    for row in rows:
+                        if row_id := keys.id(row):
+                            yield name[:-1], row_id
+                break
+            except RouteClosedError:
+                continue
