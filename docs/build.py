@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from orgx_source.api.routes import ROUTES
 from orgx_source.cli import app
 from orgx_source.console import tracking_columns
-from orgx_source.tables import TABLES, Table
+from orgx_source.tables import SYNC_LOG_COLUMNS, TABLES, Table
 
 DOCS = Path(__file__).parent
 COMMANDS = ("", "run", "check", "status", "tables", "demo", "sandbox")
@@ -42,6 +42,15 @@ def tables_page() -> str:
         for column in tracking_columns(table):
             lines.append(f"| `{column.name}` | {column.type} | {column.description} | the connector |")
         lines.append("| `_dlt_load_id` | text | The load that wrote this version of the row. | the connector |")
+        if table.keeps_history:
+            lines += [
+                "",
+                f"`{table.history}` has the same columns with `valid_from` instead of `last_changed_at`, one row per version; "
+                f"`{table.versions}` adds `valid_to` and `is_current`.",
+            ]
+    lines += ["", "## sync_log", "", "One row per table and run of `orgx-sync run`.", ""]
+    lines += ["| column | type | meaning |", "| --- | --- | --- |"]
+    lines += [f"| `{column.name}` | {column.type} | {column.description} |" for column in SYNC_LOG_COLUMNS]
     return "\n".join(lines) + "\n"
 
 

@@ -166,9 +166,17 @@ class Changes:
             or (version.row_hash, version.deleted) != (known.row_hash, known.deleted)
         ]
         for table in self._warehouse.fetch_rows(self._table, lacking, self.types):
-            yield as_history(table)
-        for row_id in lacking:
-            latest[row_id] = self.known[row_id]
+            ids, stamps = (table.column(name).to_pylist() for name in (self._table.key, "last_changed_at"))
+            # Where history is ahead of the table, the row itself will come again from OrgX.
+            behind = [
+                (version := latest.get(row_id)) is None or version.since is None or version.since < stamp
+                for row_id, stamp in zip(ids, stamps, strict=True)
+            ]
+            latest.update(
+                {row_id: self.known[row_id] for row_id, is_behind in zip(ids, behind, strict=True) if is_behind}
+            )
+            if any(behind):
+                yield as_history(table.filter(pa.array(behind)))
 
     def undeclared(self, names: Iterable[str]) -> dict[str, ColumnType]:
         """Return the types of those columns that are not declared."""

@@ -39,6 +39,7 @@ app = typer.Typer(
 )
 
 
+AGE_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 DEMO_DATABASE = Path("orgx_demo.duckdb")
 
 
@@ -55,6 +56,20 @@ def _known_tables(names: list[str] | None) -> list[str] | None:
         if name not in TABLES:
             raise typer.BadParameter(f"there is no table {name!r}; there are {', '.join(TABLES)}")
     return names
+
+
+def _parse_age(text: str) -> timedelta:
+    number, unit = (text[:-1], text[-1]) if text[-1:] in AGE_UNITS else (text, "h")
+    return timedelta(**{AGE_UNITS[unit]: float(number)})
+
+
+def _known_age(text: str) -> str:
+    try:
+        if _parse_age(text) >= timedelta(0):
+            return text
+    except (ValueError, OverflowError):
+        pass
+    raise typer.BadParameter(f"{text!r} is no time; write 90m, 26h or 2d (hours when no unit is given)")
 
 
 def _show_version(wanted: bool) -> None:
@@ -161,8 +176,13 @@ def status(
     dataset: DatasetOption = "orgx",
     database: DatabaseOption = None,
     max_age: Annotated[
-        float, typer.Option(min=0, metavar="HOURS", help="A table that was read longer ago is stale (exit code 4).")
-    ] = 36,
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="A table that was read longer ago is stale (exit code 4): 90m, 26h, 2d.",
+            callback=_known_age,
+        ),
+    ] = "36h",
     as_json: JsonOption = False,
 ) -> None:
     """Show what is in the warehouse and how old it is."""
@@ -174,7 +194,7 @@ def status(
     file = database or Path(DEFAULT_DATABASE)
     if destination == "duckdb" and not file.exists():
         raise _Stale(f"{file} does not exist yet; orgx-sync run makes it")
-    report = read_status(make_pipeline(destination, dataset, database), timedelta(hours=max_age))
+    report = read_status(make_pipeline(destination, dataset, database), _parse_age(max_age))
     _print_json(report.to_json()) if as_json else console.print_status(report)
     raise typer.Exit(report.exit_code)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orgx_source.status import StatusReport
 
 PLAIN_LINE_SECONDS = 5.0
+STATUS_STYLES = {"ok": "green", "incomplete": "yellow"}
 VERDICT_STYLES = {"certified": "green", "repaired": "green", "uncertified": "yellow"}
 
 # A log file has no width: nothing may be cut to fit one.
@@ -113,8 +114,7 @@ def print_run(report: RunReport, console: Console = out) -> None:
     gap = 1 if console.width < 100 else 2
     grid = _grid(("\ntable", "left"), *((name, "right") for name in RUN_COLUMNS), ("\nverdict", "left"), gap=gap)
     for name, table in report.tables.items():
-        word = "failed" if table.error else table.verdict or "-"
-        verdict = Text(word, VERDICT_STYLES.get(word, "red" if table.error else ""))
+        verdict = _verdict(table.verdict, table.error)
         grid.add_row(
             name,
             _number(table.rows_read),
@@ -133,7 +133,7 @@ def print_run(report: RunReport, console: Console = out) -> None:
     seconds = (report.finished_at - report.started_at).total_seconds() if report.finished_at else 0.0
     waited = f", {report.waited_seconds:.0f} s of it waiting" if report.waited_seconds >= 1 else ""
     retries = f" ({report.retries} of them again)" if report.retries else ""
-    style = {"ok": "green", "incomplete": "yellow"}.get(report.status, "red")
+    style = STATUS_STYLES.get(report.status, "red")
     requests = "1 request" if report.requests == 1 else f"{report.requests} requests"
     console.print(f"[{style}]{report.status}[/]: {requests}{retries} in {seconds:.1f} s{waited}")
 
@@ -221,7 +221,7 @@ def print_status(report: StatusReport) -> None:
     """Print what the warehouse holds."""
     grid = _grid(
         ("table", "left"), ("rows", "right"), ("deleted", "right"), ("last change", "left"), ("last read", "left"),
-        ("whole read", "left"), ("route", "left"),
+        ("whole read", "left"), ("verdict", "left"), ("route", "left"),
     )  # fmt: skip
     for name, table in report.tables.items():
         grid.add_row(
@@ -231,12 +231,42 @@ def print_status(report: StatusReport) -> None:
             _ago(table.last_change),
             Text(_ago(table.last_read), "yellow" if name in report.stale else ""),
             _ago(table.last_whole_read),
+            _verdict(table.verdict, table.error),
             table.route or "-",
         )
     if report.tables:
         out.print(grid)
+    if report.runs:
+        out.print("\n[bold]The last runs[/]")
+        out.print(_runs_grid(report))
     if report.stale:
         out.print(f"stale: {', '.join(report.stale)}; orgx-sync run brings them up to date", style="yellow")
+
+
+def _runs_grid(report: StatusReport) -> Grid:
+    grid = _grid(
+        ("began", "left"), ("seconds", "right"), ("requests", "right"), ("new", "right"), ("changed", "right"),
+        ("deleted", "right"), ("status", "left"), ("in doubt", "left"), ("failed", "left"),
+    )  # fmt: skip
+    for run in report.runs:
+        seconds = (run.finished_at - run.started_at).total_seconds() if run.finished_at else None
+        grid.add_row(
+            f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+            "-" if seconds is None else f"{seconds:.1f}",
+            _number(run.requests),
+            _changed(run.rows_new),
+            _changed(run.rows_changed),
+            _changed(run.rows_deleted),
+            Text(run.status, STATUS_STYLES.get(run.status, "red")),
+            ", ".join(run.doubtful) or "-",
+            ", ".join(run.failed) or "-",
+        )
+    return grid
+
+
+def _verdict(verdict: str | None, error: str | None) -> Text:
+    word = "failed" if error else verdict or "-"
+    return Text(word, VERDICT_STYLES.get(word, "red" if error else ""))
 
 
 def print_tables() -> None:

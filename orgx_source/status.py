@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from orgx_source.tables import TABLES
+from orgx_source.tables import SYNC_LOG_COLUMNS, TABLES, Table
 from orgx_source.times import parse_timestamp, utc_now
 from orgx_source.warehouse import Warehouse
 
@@ -22,6 +22,8 @@ class TableStatus:
         last_read: When the table was last read.
         last_whole_read: When every row of it was last read.
         route: Where it was read from.
+        verdict: How sure the last read that was logged is; None when it failed or none was logged.
+        error: Why the last read that was logged failed; None when it did not.
     """
 
     rows: int | None
@@ -30,6 +32,34 @@ class TableStatus:
     last_read: datetime | None
     last_whole_read: datetime | None
     route: str | None
+    verdict: str | None = None
+    error: str | None = None
+
+
+@dataclass
+class PastRun:
+    """One run as `sync_log` tells it.
+
+    Attributes:
+        run_id: Its id.
+        started_at, finished_at: When it began and ended.
+        status: ok, incomplete or failed.
+        requests: Requests sent, retries included.
+        rows_new, rows_changed, rows_deleted: What was written, over all tables.
+        doubtful: Tables whose read was uncertified.
+        failed: Tables that could not be read.
+    """
+
+    run_id: str
+    started_at: datetime
+    finished_at: datetime | None
+    status: str
+    requests: int
+    rows_new: int = 0
+    rows_changed: int = 0
+    rows_deleted: int = 0
+    doubtful: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -39,19 +69,24 @@ class StatusReport:
     Attributes:
         tables: Table name to its state; tables that were never read are not in it.
         stale: Names of the tables whose last read is too old, or that were never read.
+        runs: The last ten runs, newest first.
         exit_code: 0, or 4 when a table is stale.
     """
 
     tables: dict[str, TableStatus] = field(default_factory=dict)
     stale: list[str] = field(default_factory=list)
+    runs: list[PastRun] = field(default_factory=list)
     exit_code: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``status --json`` prints."""
         document = asdict(self)
-        for table in document["tables"].values():
+        for table in [*document["tables"].values(), *document["runs"]]:
             table |= {key: value.isoformat() for key, value in table.items() if isinstance(value, datetime)}
         return document
+
+
+RUNS_SHOWN = 10
 
 
 def read_status(pipeline: Any, max_age: timedelta) -> StatusReport:
@@ -70,19 +105,16 @@ def read_status(pipeline: Any, max_age: timedelta) -> StatusReport:
         # Brings the state that is stored with the data to a machine that has none.
         pipeline.sync_destination()
         states = pipeline.state.get("sources", {}).get("orgx", {}).get("resources", {})
-        for name, table in TABLES.items():
-            state = states.get(name)
-            if not state:
-                continue
-            rows, deleted, last_change = warehouse.describe(table)
-            report.tables[name] = TableStatus(
-                rows,
-                deleted,
-                last_change,
-                parse_timestamp(state.get("read_at")),
-                parse_timestamp(state.get("whole_read_at")),
-                state.get("route"),
-            )
+        with warehouse.kept_open():
+            log = warehouse.read_log([column.name for column in SYNC_LOG_COLUMNS])
+            for name, table in TABLES.items():
+                state = states.get(name)
+                if state:
+                    report.tables[name] = _read_table(warehouse, table, state)
+        for row in log:
+            if table_status := report.tables.get(row["table_name"]):
+                table_status.verdict, table_status.error = row.get("verdict"), row.get("error")
+        report.runs = _past_runs(log)[:RUNS_SHOWN]
     finally:
         warehouse.close()
     oldest = utc_now() - max_age
@@ -93,3 +125,37 @@ def read_status(pipeline: Any, max_age: timedelta) -> StatusReport:
     ]
     report.exit_code = 4 if report.stale else 0
     return report
+
+
+def _read_table(warehouse: Warehouse, table: Table, state: dict[str, Any]) -> TableStatus:
+    rows, deleted, last_change = warehouse.describe(table)
+    # What was read counts only where it arrived.
+    arrived = not warehouse.can_be_asked or warehouse.has_load(str(state.get("load_id")))
+    return TableStatus(
+        rows,
+        deleted,
+        last_change,
+        parse_timestamp(state.get("read_at")) if arrived else None,
+        parse_timestamp(state.get("whole_read_at")) if arrived else None,
+        state.get("route"),
+    )
+
+
+def _past_runs(log: list[dict[str, Any]]) -> list[PastRun]:
+    """Return the runs of a log that is sorted by time, newest first."""
+    runs: dict[str, PastRun] = {}
+    for row in log:
+        run = runs.get(row["run_id"])
+        if run is None:
+            run = PastRun(
+                row["run_id"], row["started_at"], row["finished_at"], row["status"], row.get("run_requests") or 0
+            )
+            runs[run.run_id] = run
+        run.rows_new += row.get("rows_new") or 0
+        run.rows_changed += row.get("rows_changed") or 0
+        run.rows_deleted += row.get("rows_deleted") or 0
+        if row.get("error"):
+            run.failed.append(row["table_name"])
+        elif row.get("verdict") == "uncertified":
+            run.doubtful.append(row["table_name"])
+    return list(runs.values())[::-1]

@@ -9,7 +9,8 @@ import hashlib
 import logging
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 
 import dlt
 from dlt.pipeline.exceptions import PipelineStepFailed
+from filelock import FileLock, Timeout
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.config import OrgxConfig
@@ -100,7 +102,9 @@ def run_sync(
         config, client, reports=report.tables, collect_errors=True, on_progress=on_progress, stretch=stretch
     )
     reached = False
+    only_one = ExitStack()
     try:
+        only_one.enter_context(one_run_at_a_time(pipeline))
         warehouse = session.warehouse(pipeline)
         # Brings the state that is stored with the data to a machine that has none.
         pipeline.sync_destination()
@@ -120,9 +124,31 @@ def run_sync(
         report.tables = {name: report.tables[name] for name in TABLES if name in report.tables}
         report.finished_at = utc_now()
         report.settle()
-    if reached:
-        _write_log(pipeline, report, names)
+    with only_one:
+        if reached:
+            _write_log(pipeline, report, names)
     return report
+
+
+@contextmanager
+def one_run_at_a_time(pipeline: Any) -> Iterator[None]:
+    """Keep a second run on this machine from filling the same dataset; the lock ends with its process.
+
+    Raises:
+        DestinationError: Another run has it; the message says which.
+    """
+    path = Path(pipeline.pipelines_dir) / f"{pipeline.pipeline_name}.lock"
+    holder = path.with_suffix(".holder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=0):
+            holder.write_text(f"process {os.getpid()}, since {utc_now():%Y-%m-%d %H:%M:%S} UTC")
+            yield
+    except Timeout:
+        who = holder.read_text() if holder.exists() else "unknown"
+        raise DestinationError(
+            f"Another run is filling dataset {pipeline.dataset_name} ({who}). Let it finish, then run again."
+        ) from None
 
 
 def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str]) -> None:

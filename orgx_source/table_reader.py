@@ -398,7 +398,10 @@ class TableReader:
         if reader.report.verdict == "uncertified":
             return False
         living = [known for known in self._changes.known.values() if not known.deleted]
-        return totals[2] == len(living) or totals[2] == sum(self._is_in_sight(known) for known in living)
+        if totals[2] == len(living):
+            return True
+        self._report.rows_out_of_sight = sum(not self._is_in_sight(known) for known in living)
+        return totals[2] == len(living) - self._report.rows_out_of_sight
 
     def _is_in_sight(self, known: KnownRow) -> bool:
         """Whether this run can see the row's workspace: the rows of others are none of its business."""

@@ -30,11 +30,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class KnownRow:
-    """What change detection needs of a row in the warehouse."""
+    """What change detection needs of a row in the warehouse, or of its latest version in history.
+
+    Attributes:
+        row_hash: Hash of its values.
+        deleted: Whether it is marked as deleted.
+        workspace: The workspace it names; None where it names none.
+        since: From when on the version held; None for rows of the table itself.
+    """
 
     row_hash: str
     deleted: bool = False
     workspace: str | None = None
+    since: datetime | None = None
 
 
 class _UndoError(Exception):
@@ -123,11 +131,12 @@ class Warehouse:
         if not doubts:
             return None
         rows = self._select(
-            f"select {key}, {{_row_hash}}, {{deleted_at}} from (select {key}, {{_row_hash}}, {{deleted_at}}, "
+            f"select {key}, {{_row_hash}}, {{deleted_at}}, {{valid_from}} from "
+            f"(select {key}, {{_row_hash}}, {{deleted_at}}, {{valid_from}}, "
             f"row_number() over (partition by {key} order by {{valid_from}} desc) as n from {{history}}) v where n = 1",
             history=table.history,
         )
-        return {row[0]: KnownRow(row[1] or "", row[2] is not None) for row in rows}
+        return {row[0]: KnownRow(row[1] or "", row[2] is not None, since=_utc(row[3])) for row in rows}
 
     def newest_stamp(self, table: Table) -> datetime | None:
         """Return the latest time that any version of the table carries."""

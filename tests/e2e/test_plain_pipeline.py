@@ -44,7 +44,9 @@ def test_chosen_resources_only() -> None:
         source = orgx_source(api_key=box.api_key, base_url=box.url).with_resources("initiatives", "decisions")
         pipeline().run(source)
         found = query("select table_name from information_schema.tables where table_schema = 'orgx' order by 1")
-        assert [name for (name,) in found if not name.startswith("_dlt")] == ["decisions", "initiatives"]
+        assert [name for (name,) in found if not name.startswith("_dlt")] == [
+            "decisions", "decisions_history", "initiatives", "initiatives_history",
+        ]  # fmt: skip
         assert {seen.params.get("type") for seen in box.requests} == {None, "initiative", "decision"}
 
 

@@ -1,0 +1,90 @@
+"""What is marked as deleted is gone; what cannot be proved to be gone is left alone, aloud."""
+
+from __future__ import annotations
+
+from orgx_source.sandbox import Fault, Sandbox, World
+from tests.running import differences, query, sync
+
+
+def deleted(table: str) -> int:
+    return int(query(f"select count(deleted_at) from orgx.{table}")[0][0])
+
+
+def test_an_agent_that_is_gone_is_marked_after_a_second_look() -> None:
+    with Sandbox(World("small")) as box:
+        sync(box)
+        box.world.delete("agent", next(iter(box.world.find("agent"))))
+        assert sync(box).status == "ok"
+        assert deleted("agents") == 1
+        assert differences(box.world) == []
+
+
+def test_an_implausible_share_is_believed_only_when_the_next_run_agrees() -> None:
+    with Sandbox(World("small")) as box:
+        sync(box)
+        gone = list(box.world.find("task"))[: box.world.count("task") // 2]
+        for row_id in gone:
+            box.world.delete("task", row_id)
+        report = sync(box)
+        assert report.exit_code == 4
+        assert "vanished at once" in " ".join(report.tables["tasks"].reasons)
+        assert deleted("tasks") == 0
+        assert sync(box).status == "ok"
+        assert deleted("tasks") == len(gone)
+        assert differences(box.world) == []
+
+
+def test_a_list_that_is_empty_once_deletes_nothing() -> None:
+    with Sandbox(World("small")) as box:
+        sync(box)
+        rows = box.world.rows("initiative")
+        for row in rows:
+            box.world.delete("initiative", row["id"])
+        assert len(rows) < 20
+        sync(box)
+        assert deleted("initiatives") == 0
+        for row in rows:
+            box.world.insert("initiative", **row)
+        assert sync(box).status == "ok"
+        assert deleted("initiatives") == 0
+
+
+def test_a_server_that_ignores_ids_is_no_witness() -> None:
+    with Sandbox(World("small")) as box:
+        sync(box)
+        box.world.delete("task", next(iter(box.world.find("task"))))
+        box.inject(Fault("ignore_ids"))
+        report = sync(box, ["tasks"])
+        assert report.exit_code == 4
+        assert deleted("tasks") == 0
+        box.heal()
+        assert sync(box, ["tasks"]).status == "ok"
+        assert deleted("tasks") == 1
+
+
+def test_a_run_over_one_workspace_leaves_the_others_alone_and_finds_its_own_deletions() -> None:
+    with Sandbox(World("medium")) as box:
+        sync(box, ["tasks"])
+        mine, theirs = (row["id"] for row in box.world.rows("workspace"))
+        tasks = box.world.rows("task")
+        for workspace in (mine, theirs):
+            box.world.delete("task", next(row["id"] for row in tasks if row["workspace_id"] == workspace))
+        # The first run with the filter reads whole; what it may mark is the workspace's own.
+        sync(box, ["tasks"], workspace_id=mine)
+        assert query("select workspace_id from orgx.tasks where deleted_at is not null") == [(mine,)]
+        assert sync(box, ["tasks"]).status == "ok"
+        assert differences(box.world, tables=["tasks"]) == []
+
+
+def test_rows_of_a_workspace_that_the_key_no_longer_sees_stay() -> None:
+    with Sandbox(World("medium")) as box:
+        sync(box)
+        hidden = box.world.rows("workspace")[1]["id"]
+        for kind in ("workspace", "task"):
+            for row in box.world.rows(kind):
+                if hidden in (row["id"], row.get("workspace_id")):
+                    box.world.delete(kind, row["id"])
+        for _ in range(2):
+            report = sync(box, ["tasks"])
+        assert deleted("tasks") == 0
+        assert "does not see" in " ".join(report.tables["tasks"].reasons)

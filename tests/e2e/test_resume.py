@@ -1,0 +1,88 @@
+"""A whole read that is cut short goes on where it stopped; nothing is lost and little is read twice."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+from orgx_source.sandbox import Fault, Sandbox, World
+from orgx_source.session import Stretch
+from orgx_source.sync import make_pipeline, run_sync
+from tests.running import DATABASE, differences, fast_client, query, sync
+
+TABLE = ["artifacts"]
+
+
+def offsets(box: Sandbox) -> list[int]:
+    return [int(seen.params["offset"]) for seen in box.requests if seen.params.get("order_by") == "created_at"]
+
+
+def test_a_read_that_runs_out_of_requests_goes_on_on_another_machine() -> None:
+    with Sandbox(World("medium")) as box:
+        runs = 0
+        while (report := sync(box, TABLE, page_size=10, max_requests=30, workers=2)).status != "ok":
+            runs += 1
+            assert (report.exit_code, report.tables["artifacts"].rows_new > 150) == (4, True), report.to_json()
+            # A new machine has only the destination.
+            shutil.rmtree(Path("dlt"))
+            assert runs < 10
+        assert runs >= 3
+        assert differences(box.world, tables=TABLE) == []
+        assert report.tables["artifacts"].resumed
+        repeated = sum(count - 1 for count in Counter(offsets(box)).values())
+        assert repeated <= 2 * runs
+        assert sync(box, TABLE, page_size=10).tables["artifacts"].requests <= 2
+
+
+def test_edits_inserts_and_deletions_between_the_runs_are_found() -> None:
+    with Sandbox(World("medium")) as box:
+        world = box.world
+        assert sync(box, TABLE, page_size=10, max_requests=40, workers=1).exit_code == 4
+        ids = list(world.find("artifact"))
+        world.now += timedelta(hours=1)
+        for row_id in ids[20:40]:
+            world.edit("artifact", row_id, name="edited behind")
+        for row_id in ids[60:80]:
+            world.delete("artifact", row_id)
+        for row_id in ids[700:720]:
+            world.delete("artifact", row_id)
+        world.insert("artifact", name="new")
+        report = sync(box, TABLE, page_size=10)
+        assert report.status == "ok", report.to_json()
+        assert report.tables["artifacts"].resumed
+        assert differences(world, tables=TABLE) == []
+
+
+def test_stretches_load_what_was_read_before_the_rest_is() -> None:
+    with Sandbox(World("medium")) as box:
+        client = fast_client(box, page_size=10, workers=2)
+        box.inject(Fault("status", 500, entity="artifact", after=60))
+        pipeline = make_pipeline(database=DATABASE)
+        report = run_sync(client.config, pipeline, tables=TABLE, client=client, stretch=Stretch(pages=15))
+        assert report.exit_code == 1
+        loads = query("select count(distinct _dlt_load_id) from orgx.artifacts")[0][0]
+        assert loads >= 4
+        box.heal()
+        box.forget()
+        again = sync(box, TABLE, page_size=10)
+        assert again.status == "ok", again.to_json()
+        assert differences(box.world, tables=TABLE) == []
+        assert min(offsets(box)) > 300
+
+
+def test_a_position_counts_only_where_its_rows_arrived() -> None:
+    with Sandbox(World("medium")) as box:
+        assert sync(box, TABLE, page_size=10, max_requests=40).exit_code == 4
+        DATABASE.unlink()
+        assert sync(box, TABLE, page_size=10).status == "ok"
+        assert differences(box.world, tables=TABLE) == []
+
+
+def test_full_begins_anew_unless_it_was_full_that_was_cut_short() -> None:
+    with Sandbox(World("medium")) as box:
+        assert sync(box, TABLE, page_size=10, max_requests=40).exit_code == 4
+        assert sync(box, TABLE, page_size=10, max_requests=40, full=True).tables["artifacts"].resumed is False
+        assert sync(box, TABLE, page_size=10, full=True).tables["artifacts"].resumed is True
+        assert differences(box.world, tables=TABLE) == []
