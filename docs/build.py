@@ -45,8 +45,8 @@ def tables_page() -> str:
         if table.keeps_history:
             lines += [
                 "",
-                f"`{table.history}` has the same columns with `valid_from` instead of `last_changed_at`, one row per version; "
-                f"`{table.versions}` adds `valid_to` and `is_current`.",
+                f"`{table.history}` has the same columns with `valid_from` instead of `last_changed_at`, one row per "
+                f"version; `{table.versions}` adds `valid_to` and `is_current`.",
             ]
     lines += ["", "## sync_log", "", "One row per table and run of `orgx-sync run`.", ""]
     lines += ["| column | type | meaning |", "| --- | --- | --- |"]
