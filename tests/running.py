@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import psycopg2
+import psycopg2.extras
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.limits import RateBudget, RetryPolicy
@@ -19,6 +24,8 @@ from orgx_source.sandbox import Sandbox, World
 from orgx_source.sync import make_pipeline, run_sync
 
 DATABASE = Path("x.duckdb")
+# Where tests run that do not care which database it is; None is DuckDB.
+_postgres: str | None = None
 KINDS = {
     "workspaces": "workspace",
     "initiatives": "initiative",
@@ -65,25 +72,88 @@ def fast_client(box: Sandbox, **settings: Any) -> OrgxClient:
     return OrgxClient(config, budget=budget, policy=RetryPolicy(attempts=5, base_seconds=0.01))
 
 
+@contextmanager
+def on_postgres(server: Any) -> Iterator[None]:
+    """Send runs and questions to a database of its own on this server, made for the moment."""
+    global _postgres
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    _administer(server, f"create database {name}")
+    directory = server.get_uri().partition("host=")[2]
+    _postgres = f"postgresql://postgres:none@localhost:5432/{name}?host={directory}"
+    os.environ["DESTINATION__POSTGRES__CREDENTIALS"] = _postgres
+    try:
+        yield
+    finally:
+        _postgres = None
+        del os.environ["DESTINATION__POSTGRES__CREDENTIALS"]
+        _administer(server, f"drop database {name} with (force)")
+
+
+_numbers = itertools.count()
+
+
+def _administer(server: Any, sql: str) -> None:
+    connection = psycopg2.connect(server.get_uri())
+    try:
+        connection.autocommit = True
+        connection.cursor().execute(sql)
+    finally:
+        connection.close()
+
+
+def pipeline(database: Path = DATABASE) -> Any:
+    """Return the pipeline that fills the warehouse of this test."""
+    return make_pipeline(database=database) if _postgres is None else make_pipeline("postgres")
+
+
 def sync(box: Sandbox, tables: list[str] | None = None, database: Path = DATABASE, **settings: Any) -> RunReport:
-    """Run once into DuckDB."""
+    """Run once."""
     client = fast_client(box, **settings)
-    return run_sync(client.config, make_pipeline(database=database), tables=tables, client=client)
+    return run_sync(client.config, pipeline(database), tables=tables, client=client)
 
 
 def query(sql: str, database: Path = DATABASE) -> list[tuple[Any, ...]]:
     """Ask the warehouse."""
-    with duckdb.connect(str(database), read_only=True) as connection:
-        return connection.execute(sql).fetchall()
+    return _select(sql, database)[1]
+
+
+def execute(*statements: str, database: Path = DATABASE) -> None:
+    """Change the warehouse behind the connector's back."""
+    if _postgres is None:
+        with duckdb.connect(str(database)) as connection:
+            for sql in statements:
+                connection.execute(sql)
+        return
+    connection = psycopg2.connect(_postgres)
+    try:
+        with connection, connection.cursor() as cursor:
+            for sql in statements:
+                cursor.execute(sql)
+    finally:
+        connection.close()
+
+
+def _select(sql: str, database: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
+    if _postgres is None:
+        with duckdb.connect(str(database), read_only=True) as connection:
+            connection.execute("set timezone = 'UTC'")
+            result = connection.execute(sql)
+            return [column[0] for column in result.description or ()], result.fetchall()
+    connection = psycopg2.connect(_postgres, options="-c timezone=UTC")
+    try:
+        # As text, like DuckDB's.
+        psycopg2.extras.register_default_jsonb(connection, loads=lambda text: text)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return [column.name for column in cursor.description or ()], cursor.fetchall()
+    finally:
+        connection.close()
 
 
 def stored(table: str, database: Path = DATABASE, where: str = "true") -> dict[str, dict[str, Any]]:
     """Return the rows of a table by id, without nulls."""
-    with duckdb.connect(str(database), read_only=True) as connection:
-        connection.execute("set timezone = 'UTC'")
-        result = connection.execute(f"select * from orgx.{table} where {where}")
-        names = [column[0] for column in result.description or ()]
-        rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    names, found_rows = _select(f"select * from orgx.{table} where {where}", database)
+    rows = [dict(zip(names, row, strict=True)) for row in found_rows]
     found = {row["id"]: {name: value for name, value in row.items() if value is not None} for row in rows}
     assert len(found) == len(rows), f"{table} holds an id twice"
     return found

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from orgx_source.sandbox import Fault, Sandbox, World
 from tests.running import differences, query, sync
+
+pytestmark = pytest.mark.usefixtures("each_warehouse")
 
 
 def deleted(table: str) -> int:

@@ -7,10 +7,14 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from orgx_source.sandbox import Fault, Sandbox, World
 from orgx_source.session import Stretch
-from orgx_source.sync import make_pipeline, run_sync
-from tests.running import DATABASE, differences, fast_client, query, sync
+from orgx_source.sync import run_sync
+from tests.running import differences, execute, fast_client, pipeline, query, sync
+
+pytestmark = pytest.mark.usefixtures("each_warehouse")
 
 TABLE = ["artifacts"]
 
@@ -59,8 +63,7 @@ def test_stretches_load_what_was_read_before_the_rest_is() -> None:
     with Sandbox(World("medium")) as box:
         client = fast_client(box, page_size=10, workers=2)
         box.inject(Fault("status", 500, entity="artifact", after=60))
-        pipeline = make_pipeline(database=DATABASE)
-        report = run_sync(client.config, pipeline, tables=TABLE, client=client, stretch=Stretch(pages=15))
+        report = run_sync(client.config, pipeline(), tables=TABLE, client=client, stretch=Stretch(pages=15))
         assert report.exit_code == 1
         loads = query("select count(distinct _dlt_load_id) from orgx.artifacts")[0][0]
         assert loads >= 4
@@ -75,7 +78,7 @@ def test_stretches_load_what_was_read_before_the_rest_is() -> None:
 def test_a_position_counts_only_where_its_rows_arrived() -> None:
     with Sandbox(World("medium")) as box:
         assert sync(box, TABLE, page_size=10, max_requests=40).exit_code == 4
-        DATABASE.unlink()
+        execute("drop schema orgx cascade")
         assert sync(box, TABLE, page_size=10).status == "ok"
         assert differences(box.world, tables=TABLE) == []
 

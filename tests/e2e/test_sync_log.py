@@ -7,11 +7,15 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from orgx_source.sandbox import Fault, Sandbox, World
-from orgx_source.sync import make_pipeline, one_run_at_a_time
+from orgx_source.sync import one_run_at_a_time
 from orgx_source.tables import SYNC_LOG_COLUMNS
 from orgx_source.version import __version__
-from tests.running import DATABASE, KINDS, query, sync
+from tests.running import DATABASE, KINDS, pipeline, query, sync
+
+pytestmark = pytest.mark.usefixtures("each_warehouse")
 
 
 def test_one_row_per_table_and_run_that_says_what_the_report_says() -> None:
@@ -59,11 +63,12 @@ def test_a_run_that_fails_is_logged_with_its_reason() -> None:
         ]
 
 
-def test_status_tells_verdicts_and_the_last_runs_and_knows_units_of_time() -> None:
+def test_status_tells_verdicts_and_the_last_runs_and_knows_units_of_time(each_warehouse: str) -> None:
     with Sandbox(World("small")) as box:
         for _ in range(2):
             sync(box)
-        command = [sys.executable, "-m", "orgx_source.cli", "status", "--database", str(DATABASE)]
+        place = ["--database", str(DATABASE)] if each_warehouse == "duckdb" else ["--destination", "postgres"]
+        command = [sys.executable, "-m", "orgx_source.cli", "status", *place]
 
         def status(*options: str) -> subprocess.CompletedProcess[str]:
             return subprocess.run([*command, *options], capture_output=True, text=True, env=dict(os.environ))
@@ -80,7 +85,7 @@ def test_status_tells_verdicts_and_the_last_runs_and_knows_units_of_time() -> No
 
 def test_a_second_run_at_the_same_time_leaves_and_names_the_first() -> None:
     with Sandbox(World("small")) as box:
-        with one_run_at_a_time(make_pipeline(database=DATABASE)):
+        with one_run_at_a_time(pipeline()):
             report = sync(box)
         assert report.exit_code == 4
         assert f"process {os.getpid()}" in str(report.error)
