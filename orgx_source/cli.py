@@ -9,6 +9,8 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -117,13 +119,24 @@ def run(
     max_requests: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Most requests to send.", show_default="no bound")
     ] = None,
+    lock_timeout: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Longest time to wait for a DuckDB file that is open elsewhere."),
+    ] = 60,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Bring the warehouse up to date with OrgX."""
     _set_up_logging(verbose)
-    config = _config(workspace_id=workspace, workers=workers, full=full, max_wait=max_wait, max_requests=max_requests)
+    config = _config(
+        workspace_id=workspace,
+        workers=workers,
+        full=full,
+        max_wait=max_wait,
+        max_requests=max_requests,
+        lock_timeout=lock_timeout,
+    )
     from orgx_source import console
     from orgx_source.sync import make_pipeline, run_sync
 
@@ -158,15 +171,65 @@ def check(
     from orgx_source.check import run_check
     from orgx_source.sync import DEFAULT_DATABASE, make_pipeline
 
-    file = database or Path(DEFAULT_DATABASE)
-    fresh = destination == "duckdb" and not file.exists()
     pipeline = make_pipeline(destination, dataset, database)
-    with console.progress(quiet=as_json) as progress:
+    no_file = _leaving_no_file(destination, database or Path(DEFAULT_DATABASE))
+    with no_file, console.progress(quiet=as_json) as progress:
         report = run_check(config, pipeline, tables=table, on_table=progress.looking_at)
-    if fresh:
-        # Trying to write made the file; checking should leave nothing behind.
-        file.unlink(missing_ok=True)
     _print_json(report.to_json()) if as_json else console.print_check(report)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def plan(
+    table: TableOption = None,
+    destination: DestinationOption = "duckdb",
+    dataset: DatasetOption = "orgx",
+    database: DatabaseOption = None,
+    full: Annotated[bool, typer.Option("--full", help="As if everything were read again.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Show what a run would do: route, requests and rows per table; write nothing."""
+    _set_up_logging(verbose)
+    config = _config(workspace_id=workspace, full=full)
+    from orgx_source import console
+    from orgx_source.plan import run_plan
+    from orgx_source.sync import DEFAULT_DATABASE, make_pipeline
+
+    pipeline = make_pipeline(destination, dataset, database)
+    no_file = _leaving_no_file(destination, database or Path(DEFAULT_DATABASE))
+    with no_file, console.progress(quiet=as_json) as progress:
+        report = run_plan(config, pipeline, tables=table, on_table=progress.looking_at)
+    _print_json(report.to_json()) if as_json else console.print_plan(report)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def verify(
+    table: TableOption = None,
+    destination: DestinationOption = "duckdb",
+    dataset: DatasetOption = "orgx",
+    database: DatabaseOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Read OrgX whole and compare the warehouse with it, row for row; write nothing."""
+    _set_up_logging(verbose)
+    config = _config(workspace_id=workspace)
+    from orgx_source import console
+    from orgx_source.sync import DEFAULT_DATABASE, make_pipeline
+    from orgx_source.verify import run_verify
+
+    file = database or Path(DEFAULT_DATABASE)
+    if destination == "duckdb" and not file.exists():
+        raise _Stale(f"{file} does not exist yet; orgx-sync run makes it")
+    with console.progress(quiet=as_json) as progress:
+        report = run_verify(
+            config, make_pipeline(destination, dataset, database), tables=table, on_table=progress.looking_at
+        )
+    _print_json(report.to_json()) if as_json else console.print_verify(report)
     raise typer.Exit(report.exit_code)
 
 
@@ -252,6 +315,17 @@ def sandbox(
 
 class _Stale(OrgxError):
     exit_code = 4
+
+
+@contextmanager
+def _leaving_no_file(destination: str, file: Path) -> Iterator[None]:
+    """Take a DuckDB file away again that only asking it has made."""
+    fresh = destination == "duckdb" and not file.exists()
+    try:
+        yield
+    finally:
+        if fresh:
+            file.unlink(missing_ok=True)
 
 
 def _config(**given: Any) -> OrgxConfig:

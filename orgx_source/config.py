@@ -36,6 +36,7 @@ class OrgxConfig:
         full: Read every table whole, whatever the cursor says.
         full_every: How old the last whole read of a table may become.
         overlap: How far before the cursor an incremental read goes back.
+        lock_timeout: Seconds this run may wait for a DuckDB file that another process has open.
         routes: Table name to the path of the one route to use for it.
     """
 
@@ -49,6 +50,7 @@ class OrgxConfig:
     full: bool = False
     full_every: timedelta = timedelta(days=7)
     overlap: timedelta = timedelta(minutes=10)
+    lock_timeout: float = 60.0
     routes: dict[str, str] = field(default_factory=dict)
 
 
@@ -66,7 +68,7 @@ def load_config(**given: Any) -> OrgxConfig:
                 found[name] = value
     found["api_key"] = check_key(found.get("api_key"))
     found["base_url"] = check_base_url(found.get("base_url", DEFAULT_BASE_URL))
-    for name, least in (("workers", 1), ("page_size", 1), ("max_requests", 0), ("max_wait", 0)):
+    for name, least in (("workers", 1), ("page_size", 1), ("max_requests", 0), ("max_wait", 0), ("lock_timeout", 0)):
         if found.get(name) is not None and found[name] < least:
             raise ConfigError(f"{name} must be at least {least}, not {found[name]}")
     return OrgxConfig(**found)

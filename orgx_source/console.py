@@ -23,8 +23,10 @@ from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
 
 if TYPE_CHECKING:
     from orgx_source.check import CheckReport
+    from orgx_source.plan import PlanReport
     from orgx_source.report import RunReport, TableReport
     from orgx_source.status import StatusReport
+    from orgx_source.verify import VerifyReport
 
 PLAIN_LINE_SECONDS = 5.0
 STATUS_STYLES = {"ok": "green", "incomplete": "yellow"}
@@ -134,8 +136,7 @@ def print_run(report: RunReport, console: Console = out) -> None:
     waited = f", {report.waited_seconds:.0f} s of it waiting" if report.waited_seconds >= 1 else ""
     retries = f" ({report.retries} of them again)" if report.retries else ""
     style = STATUS_STYLES.get(report.status, "red")
-    requests = "1 request" if report.requests == 1 else f"{report.requests} requests"
-    console.print(f"[{style}]{report.status}[/]: {requests}{retries} in {seconds:.1f} s{waited}")
+    console.print(f"[{style}]{report.status}[/]: {_requests(report.requests)}{retries} in {seconds:.1f} s{waited}")
 
 
 # Two lines where one would push a table of 80 characters over its edge.
@@ -212,6 +213,80 @@ def print_check(report: CheckReport) -> None:
     if report.error:
         out.print(Text(report.error, "red"))
     out.print(f"{report.requests} requests sent", style="dim")
+
+
+# -- plan and verify -----------------------------------------------------------------------------------------------
+
+
+def print_plan(report: PlanReport) -> None:
+    """Print what a run would do."""
+    grid = _grid(
+        ("table", "left"), ("reads", "left"), ("rows", "right"), ("requests", "right"), ("route", "left"),
+        ("because", "left"),
+    )  # fmt: skip
+    for name, table in report.tables.items():
+        more = "+" if table.at_least else ""
+        grid.add_row(
+            name,
+            table.mode or "-",
+            "?" if table.rows is None else f"{table.rows:,}{more}",
+            "?" if table.requests is None else f"{table.requests:,}{more}",
+            Text(table.route or "none is open", "" if table.route else "red"),
+            table.because or "-",
+        )
+    if report.tables:
+        out.print(grid)
+    for name, table in report.tables.items():
+        if table.closed:
+            out.print(Text(f"{name}: closed to this key: {', '.join(table.closed)}", "yellow"))
+        if table.error:
+            out.print(Text(f"{name}: {table.error}", "red"))
+    if report.error:
+        out.print(Text(report.error, "red"))
+        return
+    vague = any(table.at_least or table.requests is None for table in report.tables.values())
+    out.print(f"orgx-sync run would send {'at least' if vague else 'about'} {_requests(report.requests)}")
+    out.print(f"{_requests(report.asked)} sent to find out, nothing written", style="dim")
+
+
+def print_verify(report: VerifyReport) -> None:
+    """Print what differs between OrgX and the warehouse."""
+    grid = _grid(
+        ("\ntable", "left"), ("rows at\nOrgX", "right"), ("in\nwarehouse", "right"), ("\nmissing", "right"),
+        ("\nextra", "right"), ("\ndifferent", "right"), ("\nrequests", "right"), ("\nread", "left"),
+    )  # fmt: skip
+    for name, table in report.tables.items():
+        grid.add_row(
+            name,
+            _number(table.rows_at_orgx),
+            _number(table.rows_in_warehouse),
+            _changed(table.missing),
+            _changed(table.extra),
+            _changed(table.different),
+            _number(table.requests),
+            _verdict(table.verdict, table.error),
+        )
+    if report.tables:
+        out.print(grid)
+    for name, table in report.tables.items():
+        for example in table.examples:
+            columns = f" in {', '.join(example.columns)}" if example.columns else ""
+            out.print(Text(f"{name}: {example.id} is {example.problem}{columns}", "yellow"))
+        if table.newer:
+            out.print(f"{name}: {table.newer} of these changed at OrgX after the last run; orgx-sync run brings them")
+        for reason in table.reasons:
+            out.print(Text(f"{name}: {reason}", "yellow"))
+        if table.error:
+            out.print(Text(f"{name}: {table.error}", "red"))
+    if report.error:
+        out.print(Text(report.error, "red"))
+        return
+    count = sum(table.missing + table.extra + table.different for table in report.tables.values())
+    if not report.exit_code:
+        out.print(f"[green]equal[/]: the warehouse holds what OrgX holds ({_requests(report.requests)})")
+    elif count:
+        rows = "1 row differs" if count == 1 else f"{count:,} rows differ"
+        out.print(f"[red]different[/]: {rows} ({_requests(report.requests)}); orgx-sync run --full mends the warehouse")
 
 
 # -- status and tables ---------------------------------------------------------------------------------------------
@@ -321,6 +396,10 @@ def _grid(*columns: tuple[str, Any], gap: int = 2) -> Grid:
     for number, (name, justify) in enumerate(columns):
         grid.add_column(name, justify=justify, no_wrap=number == 0 or justify == "right")
     return grid
+
+
+def _requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count:,} requests"
 
 
 def _number(value: int | None) -> str:

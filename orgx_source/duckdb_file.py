@@ -7,12 +7,53 @@ pair.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dlt.destinations import duckdb
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
+
+LOOK_AGAIN_SECONDS = 0.5
+LOOK_AGAIN_MOST = 5.0
+
+
+def name_lock_holder(error: BaseException) -> str | None:
+    """Return who has the file open when that is what an error says, else None."""
+    text = " ".join(str(error).split())
+    if "Could not set lock" not in text and "Conflicting lock" not in text:
+        return None
+    return text[max(0, text.find("Conflicting lock")) :].split(". See")[0]
+
+
+@dataclass
+class LockPatience:
+    """How long one run waits for a file that another process has open; the waits are added up.
+
+    Attributes:
+        seconds: Longest time to wait.
+        on_wait: Called with (seconds, why) before each wait.
+    """
+
+    seconds: float = 0.0
+    on_wait: Callable[[float, str], None] | None = None
+    sleep: Callable[[float], None] = time.sleep
+    waited: float = 0.0
+
+    def wait(self, error: BaseException) -> bool:
+        """Wait a moment and return True when trying again may help; False when it does not or time is up."""
+        holder = name_lock_holder(error)
+        if holder is None or self.waited >= self.seconds:
+            return False
+        pause = min(max(LOOK_AGAIN_SECONDS, self.waited / 2), LOOK_AGAIN_MOST, self.seconds - self.waited)
+        if self.on_wait is not None:
+            self.on_wait(pause, f"the DuckDB file is open in another process: {holder}")
+        self.sleep(pause)
+        self.waited += pause
+        return True
 
 
 class _SqlClient(DuckDbSqlClient):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,12 +12,14 @@ from typing import Any
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Row
+from orgx_source.api.limits import Spending
 from orgx_source.api.reader import RouteReader, row_keys
-from orgx_source.api.routes import ROUTES
+from orgx_source.api.routes import ROUTES, Route
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import OrgxError
+from orgx_source.duckdb_file import LockPatience
+from orgx_source.errors import OrgxError, RouteClosedError
 from orgx_source.report import TableReport
-from orgx_source.tables import TABLES
+from orgx_source.tables import TABLES, Table
 from orgx_source.times import utc_now
 from orgx_source.warehouse import Warehouse
 
@@ -67,6 +69,7 @@ class ReadSession:
         self._listed: set[str] | None = None
         self._warehouse: Warehouse | None = None
         self._began = time.monotonic()
+        self.patience = LockPatience(self.config.lock_timeout)
 
     def begin_stretch(self) -> None:
         """Start the time of a stretch anew."""
@@ -87,7 +90,7 @@ class ReadSession:
         """
         with self._lock:
             if self._warehouse is None:
-                warehouse = Warehouse(pipeline)
+                warehouse = Warehouse(pipeline, self.patience)
                 warehouse.check_names()
                 self._warehouse = warehouse
             return self._warehouse
@@ -127,6 +130,45 @@ class ReadSession:
                     if error.exit_code != 1:
                         raise
             return self._listed
+
+    def route_reader(self, table: Table, route: Route, spending: Spending | None = None) -> RouteReader:
+        """Return a reader of one table from one route; no request is made for it but the one for the workspace."""
+        return RouteReader(
+            self.client,
+            table,
+            route,
+            self.executor,
+            workspace=self.workspace(),
+            parents=self._artifact_parents,
+            spending=spending,
+        )
+
+    def _artifact_parents(self) -> Iterator[tuple[str, str]]:
+        """Yield (entity type, id) of everything an artifact can be attached to, from whatever route is open."""
+        for name in ("initiatives", "workstreams", "milestones", "tasks", "decisions"):
+            keys = row_keys(TABLES[name])
+            for route in ROUTES[name]:
+                try:
+                    for rows in self.route_reader(TABLES[name], route).rows():
+                        for row in rows:
+                            if row_id := keys.id(row):
+                                yield name[:-1], row_id
+                    break
+                except RouteClosedError:
+                    continue
+
+    def rows_in_workspace(self, rows: list[Row]) -> list[Row]:
+        """Keep rows of the workspace asked for, and rows that name none: OrgX's own filter is not always trusted."""
+        wanted = self.config.workspace_id
+        if wanted is None:
+            return rows
+        keys = ("workspace_id", "workspaceId", "command_center_id", "commandCenterId")
+        kept = []
+        for row in rows:
+            named = {row[key] for key in keys if row.get(key)}
+            if not named or wanted in named:
+                kept.append(row)
+        return kept
 
     def orgx_time(self) -> datetime:
         """Return a time that is not after now, by OrgX's clock where it tells it, and by this machine's."""

@@ -11,6 +11,8 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.config import OrgxConfig
-from orgx_source.duckdb_file import duckdb_file
+from orgx_source.duckdb_file import LockPatience, duckdb_file
 from orgx_source.errors import DestinationError, OrgxError
 from orgx_source.report import RunReport, log_rows
 from orgx_source.session import ReadSession, Stretch
@@ -80,6 +82,7 @@ def run_sync(
     on_progress: Progress | None = None,
     on_wait: Wait | None = None,
     stretch: Stretch | None = DEFAULT_STRETCH,
+    clock: Callable[[], datetime] = utc_now,
 ) -> RunReport:
     """Bring a warehouse up to date with OrgX.
 
@@ -93,40 +96,42 @@ def run_sync(
         on_progress: Called from several threads.
         on_wait: Called from several threads.
         stretch: How much is read before it is loaded; a kill costs no more than that.
+        clock: This machine's time in UTC.
     """
-    report = RunReport(run_id=str(uuid.uuid4()), started_at=utc_now())
+    report = RunReport(run_id=str(uuid.uuid4()), started_at=clock())
     client = client or OrgxClient(config)
     client.budget.on_wait = on_wait
     names = list(tables or TABLES)
     session = ReadSession(
-        config, client, reports=report.tables, collect_errors=True, on_progress=on_progress, stretch=stretch
+        config, client, report.tables, collect_errors=True, on_progress=on_progress, clock=clock, stretch=stretch
     )
-    reached = False
-    only_one = ExitStack()
-    try:
-        only_one.enter_context(one_run_at_a_time(pipeline))
-        warehouse = session.warehouse(pipeline)
-        # Brings the state that is stored with the data to a machine that has none.
-        pipeline.sync_destination()
-        reached = True
-        report.messages += finish_leftovers(pipeline)
-        session.workspace()
-        _read_and_load(pipeline, session, names)
-        _count(report, warehouse)
-        warehouse.make_views(TABLES[name] for name in names)
-    except (OrgxError, PipelineStepFailed) as error:
-        failure = error if isinstance(error, OrgxError) else _explain(error)
-        report.error, report.exit_code = str(failure), failure.exit_code
-    finally:
-        session.close()
-        report.requests, report.retries = client.budget.spent, client.budget.retries
-        report.waited_seconds = round(client.budget.waited, 3)
-        report.tables = {name: report.tables[name] for name in TABLES if name in report.tables}
-        report.finished_at = utc_now()
-        report.settle()
-    with only_one:
+    session.patience.on_wait = on_wait
+    with ExitStack() as only_one:
+        reached = False
+        try:
+            only_one.enter_context(one_run_at_a_time(pipeline))
+            warehouse = session.warehouse(pipeline)
+            # Before the state is fetched: where nothing was ever loaded, dlt takes that for a reason to begin anew.
+            report.messages += finish_leftovers(pipeline, warehouse, session.patience)
+            # Brings the state that is stored with the data to a machine that has none.
+            _patiently(pipeline, session.patience, pipeline.sync_destination)
+            reached = True
+            session.workspace()
+            _read_and_load(pipeline, session, names)
+            _count(report, warehouse)
+            warehouse.make_views(TABLES[name] for name in names)
+        except (OrgxError, PipelineStepFailed) as error:
+            failure = error if isinstance(error, OrgxError) else _explain(error)
+            report.error, report.exit_code = str(failure), failure.exit_code
+        finally:
+            session.close()
+            report.requests, report.retries = client.budget.spent, client.budget.retries
+            report.waited_seconds = round(client.budget.waited, 3)
+            report.tables = {name: report.tables[name] for name in TABLES if name in report.tables}
+            report.finished_at = clock()
+            report.settle()
         if reached:
-            _write_log(pipeline, report, names)
+            _write_log(pipeline, report, names, session.patience)
     return report
 
 
@@ -156,17 +161,36 @@ def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str]) ->
     remaining = list(names)
     while remaining:
         session.begin_stretch()
-        pipeline.run(orgx_source(session=session).with_resources(*remaining))
+        source = orgx_source(session=session).with_resources(*remaining)
+        _patiently(pipeline, session.patience, partial(pipeline.run, source))
         remaining = [name for name in names if name in session.open_tables]
 
 
-def _write_log(pipeline: Any, report: RunReport, names: Sequence[str]) -> None:
+def _patiently(pipeline: Any, patience: LockPatience, step: Callable[[], Any]) -> None:
+    """Take a step, and while somebody else has the DuckDB file open, wait and go on where it stopped."""
+    while True:
+        try:
+            step()
+            return
+        except PipelineStepFailed as error:
+            if not patience.wait(_root(error)):
+                raise
+            if error.step in ("normalize", "load"):
+                step = partial(_load_pending, pipeline)
+
+
+def _load_pending(pipeline: Any) -> None:
+    if pipeline.list_extracted_load_packages():
+        pipeline.normalize()
+    pipeline.load()
+
+
+def _write_log(pipeline: Any, report: RunReport, names: Sequence[str], patience: LockPatience) -> None:
     """Add one row per table to `sync_log`; where the destination is out of reach, the next run brings it there."""
     rows = log_rows(report, names)
     try:
         pipeline.extract(sync_log_source(rows))
-        pipeline.normalize()
-        pipeline.load()
+        _patiently(pipeline, patience, partial(_load_pending, pipeline))
     except PipelineStepFailed as error:
         failure = _explain(error)
         report.messages.append(f"sync_log could not be written now, the next run does it: {failure}")
@@ -175,7 +199,7 @@ def _write_log(pipeline: Any, report: RunReport, names: Sequence[str]) -> None:
             report.settle()
 
 
-def finish_leftovers(pipeline: Any) -> list[str]:
+def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> list[str]:
     """Load the packages that an earlier run did not get to load; return what was done, in sentences.
 
     A package that cannot be loaded at all is given up: no cursor counts whose load did not arrive, so this run
@@ -187,10 +211,15 @@ def finish_leftovers(pipeline: Any) -> list[str]:
     waiting = _pending(pipeline)
     if not waiting:
         return []
+    if warehouse.can_be_asked and warehouse.newest_load() > min(waiting):
+        # Another machine has loaded since: these rows are older than what is there.
+        pipeline.abort_packages()
+        return [
+            f"Package {', '.join(waiting)} of an earlier run was given up: newer data was loaded from elsewhere since. "
+            "What was in it is read again now."
+        ]
     try:
-        if pipeline.list_extracted_load_packages():
-            pipeline.normalize()
-        pipeline.load()
+        _patiently(pipeline, patience, partial(_load_pending, pipeline))
         message = f"Loaded what an earlier run had left behind (package {', '.join(waiting)})."
     except PipelineStepFailed as error:
         failure = _explain(error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ from orgx_source.api.routes import ROUTES, Route
 from orgx_source.changes import Changes, Versions
 from orgx_source.errors import ApiError, ConfigError, OrgxError, RouteClosedError
 from orgx_source.session import ReadSession
-from orgx_source.tables import TABLES, ColumnType, Table
+from orgx_source.tables import ColumnType, Table
 from orgx_source.times import never_before, parse_timestamp
 from orgx_source.warehouse import KnownRow, Warehouse
 
@@ -54,6 +54,21 @@ class Piece:
     rows: pa.Table
     history: bool
     undeclared: dict[str, ColumnType]
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How a read begins.
+
+    Attributes:
+        watermark: Only what changed since is read; None reads the whole table.
+        offset: Rows that an earlier read, which was cut short, has read already.
+        because: Why.
+    """
+
+    watermark: datetime | None
+    offset: int
+    because: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +153,8 @@ class TableReader:
 
     def _read(self) -> Generator[Piece | None, None, None]:
         """Yield pieces, and None where a stretch ends."""
-        workspace = self._session.workspace()
-        self._workspace_id = self._config.workspace_id or str(workspace["id"])
-        self._own_workspace = str(workspace["id"])
-        self._started = never_before(self._session.clock(), parse_timestamp(self._state.get("read_at")))
-        self._started_at_orgx = self._session.orgx_time()
+        self._prepare()
         self._report.cursor_before = self._state.get("cursor")
-        self._changes = Changes(self._table, self._warehouse, self._types, self._session.clock)
         for table in self._changes.missing_history():
             yield self._piece([table], history=True)
         refusal: ApiError | None = None
@@ -167,11 +177,19 @@ class TableReader:
             path=refusal.path if refusal else "",
         )
 
+    def _prepare(self) -> None:
+        workspace = self._session.workspace()
+        self._workspace_id = self._config.workspace_id or str(workspace["id"])
+        self._own_workspace = str(workspace["id"])
+        self._started = never_before(self._session.clock(), parse_timestamp(self._state.get("read_at")))
+        self._started_at_orgx = self._session.orgx_time()
+        self._changes = Changes(self._table, self._warehouse, self._types, self._session.clock)
+
     def _read_route(self, route: Route) -> Iterator[Piece | None]:
         # The first route of a table tells all there is; the others only a part of each row.
         self._narrow = route is not ROUTES[self._table.name][0] and self._warehouse.can_be_asked
         self._resumed = self._resume_point(route)
-        watermark = None if self._resumed else self._watermark(route)
+        watermark = None if self._resumed else self._watermark(route)[0]
         whole_at = self._started
         if self._resumed is not None:
             logger.info("%s: going on where the last whole read stopped", self._table.name)
@@ -199,38 +217,50 @@ class TableReader:
         self._finish(route, reader, whole=whole, whole_at=whole_at)
 
     def _reader(self, route: Route) -> RouteReader:
-        return RouteReader(
-            self._session.client,
-            self._table,
-            route,
-            self._session.executor,
-            workspace=self._session.workspace(),
-            parents=lambda: _read_parents(self._session),
-            spending=self._spending,
-        )
+        return self._session.route_reader(self._table, route, self._spending)
 
     # -- where to begin ------------------------------------------------------------------------------------------
 
-    def _watermark(self, route: Route) -> datetime | None:
-        """Return the time after which rows must be read, or None to read the whole table."""
+    def plan(self, state: dict[str, Any], route: Route) -> Beginning:
+        """Return how a run would begin to read the table from a route; nothing is asked of OrgX but the workspace.
+
+        Args:
+            state: What the table remembers from run to run.
+            route: The route that is open.
+        """
+        self._state = state
+        self._prepare()
+        resumed = self._resume_point(route)
+        if resumed is not None:
+            return Beginning(None, resumed.position.offset, "the last whole read was cut short")
+        watermark, because = self._watermark(route)
+        return Beginning(watermark, 0, because)
+
+    @property
+    def living(self) -> int:
+        """Return how many rows the warehouse holds that are not marked as deleted; after `plan`."""
+        return sum(not known.deleted for known in self._changes.known.values())
+
+    def _watermark(self, route: Route) -> tuple[datetime | None, str]:
+        """Return the time after which rows must be read, or None to read the whole table, and why."""
         cursor = parse_timestamp(self._state.get("cursor"))
         whole_at = parse_timestamp(self._state.get("whole_read_at"))
-        usable = (
-            self._warehouse.can_be_asked
-            and not self._config.full
-            and not self._state.get("cut_short")
-            and cursor is not None
-            and whole_at is not None
-            and self._continues(self._state, route)
-            and self._changes.known
-        )
-        if not usable or cursor is None or whole_at is None:
-            return None
-        if not self._table.append_only and self._started - whole_at >= self._config.full_every:
-            return None
+        if not self._warehouse.can_be_asked:
+            return None, "the destination cannot be asked what it holds"
+        if self._config.full:
+            return None, "everything was asked for"
+        if cursor is None or whole_at is None or not self._changes.known:
+            return None, "no whole read of it is known"
+        if self._state.get("cut_short"):
+            return None, "a long read of changes was cut short"
+        if not self._continues(self._state, route):
+            return None, "the last read was of another route or workspace, or what it read is not in the warehouse"
+        age = self._started - whole_at
+        if not self._table.append_only and age >= self._config.full_every:
+            return None, f"the last whole read is {age / timedelta(days=1):.1f} days old"
         if not (route.sorts or route.paging in ("feed", "cursor")):
-            return None
-        return cursor - self._config.overlap
+            return None, "the route cannot tell what changed"
+        return cursor - self._config.overlap, f"what changed since {cursor - self._config.overlap:%Y-%m-%d %H:%M} UTC"
 
     def _resume_point(self, route: Route) -> _Resume | None:
         """Return where a whole read that was cut short goes on, if there is such a place."""
@@ -305,7 +335,7 @@ class TableReader:
             report.total_highest = seen.totals[1] if highest is None else max(highest, seen.totals[1])
 
     def _take(self, rows: list[Row]) -> Versions | None:
-        rows = self._in_workspace(rows)
+        rows = self._session.rows_in_workspace(rows)
         if not rows:
             return None
         shaped = self._changes.shape(rows, narrow=self._narrow)
@@ -316,19 +346,6 @@ class TableReader:
             if moment is not None and (self._newest is None or moment > self._newest):
                 self._newest = moment
         return self._changes.take(shaped)
-
-    def _in_workspace(self, rows: list[Row]) -> list[Row]:
-        """Keep rows of the workspace asked for, and rows that name none: OrgX's own filter is not always trusted."""
-        wanted = self._config.workspace_id
-        if wanted is None:
-            return rows
-        keys = ("workspace_id", "workspaceId", "command_center_id", "commandCenterId")
-        kept = []
-        for row in rows:
-            named = {row[key] for key in keys if row.get(key)}
-            if not named or wanted in named:
-                kept.append(row)
-        return kept
 
     def _pieces(self, versions: Sequence[Versions]) -> Iterator[Piece]:
         if not versions:
@@ -516,19 +533,3 @@ def choose_routes(table: str, pinned: dict[str, str]) -> Sequence[Route]:
         names = ", ".join(route.name for route in routes)
         raise ConfigError(f"{table} has no route {wanted}; it can be read from {names}")
     return chosen
-
-
-def _read_parents(session: ReadSession) -> Iterator[tuple[str, str]]:
-    """Yield (entity type, id) of everything an artifact can be attached to, from whatever route is open."""
-    for name in ("initiatives", "workstreams", "milestones", "tasks", "decisions"):
-        for route in ROUTES[name]:
-            reader = RouteReader(session.client, TABLES[name], route, session.executor, workspace=session.workspace())
-            keys = row_keys(TABLES[name])
-            try:
-                for rows in reader.rows():
-                    for row in rows:
-                        if row_id := keys.id(row):
-                            yield name[:-1], row_id
-                break
-            except RouteClosedError:
-                continue

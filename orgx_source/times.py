@@ -22,6 +22,11 @@ def parse_timestamp(value: Any) -> datetime | None:
         return None
 
 
+def iso_utc(moment: datetime) -> str:
+    """Return a time as OrgX writes it: UTC, milliseconds, ``Z``."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def never_before(moment: datetime, other: datetime | None) -> datetime:
     """Return the moment, or one just after ``other`` when this machine's clock went back."""
     return moment if other is None or moment > other else other + timedelta(microseconds=1)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from dlt.common.destination.exceptions import DestinationUndefinedEntity, SqlClientNotAvailable
 from dlt.destinations.exceptions import DatabaseTerminalException
 
+from orgx_source.duckdb_file import LockPatience, name_lock_holder
 from orgx_source.errors import ConfigError, DestinationError
 from orgx_source.shape import ARROW_TYPES, canonical_json
 from orgx_source.tables import SYNC_LOG, ColumnType, Table
@@ -59,8 +60,18 @@ class Warehouse:
         can_be_asked: False for destinations without SQL; then every row that is read counts as changed.
     """
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, patience: LockPatience | None = None) -> None:
+        """Open the dataset.
+
+        Args:
+            pipeline: The pipeline that fills it.
+            patience: How long to wait for a DuckDB file that another process has open; not at all when not given.
+
+        Raises:
+            DestinationError: It cannot be opened.
+        """
         self._pipeline = pipeline
+        self._patience = patience or LockPatience()
         self._sql: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="orgx-warehouse")
         self._holders = 0
@@ -159,6 +170,11 @@ class Warehouse:
         """Return whether a load was completed here."""
         rows = self._select("select {load_id} from {table} where {status} = 0", table="_dlt_loads")
         return any(row[0] == load_id for row in rows)
+
+    def newest_load(self) -> str:
+        """Return the id of the newest load that was completed here; ids are times, and empty means none."""
+        rows = self._select("select max({load_id}) from {table} where {status} = 0", table="_dlt_loads")
+        return str(rows[0][0] or "") if rows else ""
 
     def count_living(self, table: Table) -> int | None:
         """Return how many rows of a table OrgX still lists; None where the destination cannot be asked."""
@@ -345,14 +361,26 @@ class Warehouse:
                 yield self._sql
                 return
             # Open only while something is asked: between two questions the file belongs to whoever needs it.
-            with self._sql as client:
-                yield client
+            self._open()
+            try:
+                yield self._sql
+            finally:
+                self._sql.close_connection()
         except (SqlClientNotAvailable, DestinationUndefinedEntity):
             raise
         except Exception as error:
             if not is_connection_trouble(error):
                 raise
             raise DestinationError(describe_trouble(error)) from None
+
+    def _open(self) -> None:
+        while True:
+            try:
+                self._sql.open_connection()
+                return
+            except Exception as error:
+                if not self._patience.wait(error):
+                    raise
 
 
 def _utc(moment: datetime) -> datetime:
@@ -377,7 +405,9 @@ def is_connection_trouble(error: BaseException) -> bool:
 def describe_trouble(error: BaseException) -> str:
     """Return one sentence for a destination that cannot be opened; a DuckDB lock names who holds it."""
     text = " ".join(str(error).split())
-    if "Could not set lock" in text or "Conflicting lock" in text:
-        holder = text[text.find("Conflicting lock") :].split(". See")[0]
-        return f"The DuckDB file is open in another process: {holder}. Close it there, or wait and run again."
+    if holder := name_lock_holder(error):
+        return (
+            f"The DuckDB file is open in another process: {holder}. Close it there and run again; "
+            "--lock-timeout says how long to wait for it."
+        )
     return f"The destination cannot be used: {text[:300]}"

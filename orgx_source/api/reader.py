@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from datetime import UTC, datetime
+from datetime import datetime
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Page, Row
@@ -16,7 +16,7 @@ from orgx_source.api.paging import Listing, ListingReport, Order, Position, RowK
 from orgx_source.api.routes import Route
 from orgx_source.errors import DriftError, RouteClosedError
 from orgx_source.tables import Table
-from orgx_source.times import parse_timestamp
+from orgx_source.times import iso_utc, parse_timestamp
 
 # No maximum is published; 100 is the largest that OrgX's own schema names.
 LIMIT_ASKED = 100
@@ -217,7 +217,7 @@ class RouteReader:
     def _cursor(self, watermark: datetime | None) -> Iterator[list[Row]]:
         params: dict[str, str | int] = {"limit": LIMIT_ASKED}
         if watermark is not None:
-            params["updated_since"] = _iso(watermark)
+            params["updated_since"] = iso_utc(watermark)
             self.report.stopped_early = True
         cursors: set[str] = set()
         seen: set[str] = set()
@@ -252,7 +252,7 @@ class RouteReader:
     def _feed(self, watermark: datetime | None) -> Iterator[list[Row]]:
         params: dict[str, str | int] = {"limit": FEED_LIMIT_ASKED}
         if watermark is not None:
-            params["since"] = _iso(watermark)
+            params["since"] = iso_utc(watermark)
             self.report.stopped_early = True
         seen: set[str] = set()
         page = self._fetch(params)
@@ -323,7 +323,3 @@ class RouteReader:
         if self.report.nameless:
             self.report.miss(f"rows without an id: {self.report.nameless}; they were kept out")
         self.report.verdict = "uncertified" if self.report.reasons else "certified"
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

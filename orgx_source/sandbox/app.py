@@ -338,8 +338,10 @@ class _Paths:
         if wanted and "ignore_ids" not in hits:
             ids = set(wanted.split(","))
             rows = [row for row in rows if row["id"] in ids]
+        elif "hidden" in hits:
+            rows = [row for row in rows if int(row["id"][:2], 16) % 3]
         chosen, pagination = self._cut_page(rows, request, hits)
-        shown = [self._entity(kind, row) for row in chosen]
+        shown = [] if "empty" in hits else [self._entity(kind, row) for row in chosen]
         if query.get("fields") and "ignore_fields" not in hits:
             fields = {"id", *query["fields"].split(",")}
             shown = [{key: value for key, value in row.items() if key in fields} for row in shown]

@@ -44,6 +44,8 @@ FAULT_KINDS: dict[str, str] = {
     "redirect": "a redirect to another origin (redirect=http://127.0.0.1:9)",
     "has_more_forever": "has_more is always true",
     "page_total": "total counts the rows of the page only",
+    "empty": "the page has no rows, whatever total says",
+    "hidden": "a third of the rows is missing, and total does not count them; asked for by ids they are there",
     "oversize": "limit is ignored: everything in one page",
     "drift": "rows move between two pages (in process only)",
 }

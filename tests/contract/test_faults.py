@@ -58,13 +58,14 @@ LASTING = {
     "has_more_forever": FINE,
     "page_total": Outcome(said="its total cannot be relied on"),
     "oversize": FINE,
+    "empty": Outcome(4, complete=False, said="0 came", status="incomplete"),
     "unknown_fields": Outcome(complete=False),
     "type_change": Outcome(complete=False),
     "strange_text": Outcome(complete=False),
     "big_numbers": Outcome(complete=False),
 }
-# These change values or move rows, and have tests of their own below; clamp cuts the feed, which is said aloud.
-WITH_OWN_TESTS = {"clamp", "drift"}
+# These move or hide rows, and have tests of their own; clamp cuts the feed, which is said aloud.
+WITH_OWN_TESTS = {"clamp", "drift", "hidden"}
 
 
 def test_every_switch_is_tried() -> None:

@@ -208,7 +208,7 @@ def test_a_database_that_another_process_holds_is_exit_4_and_names_it() -> None:
         try:
             assert holder.stdout is not None
             holder.stdout.readline()
-            done = orgx_sync("run", box=box)
+            done = orgx_sync("run", "--lock-timeout", "0", box=box)
             assert done.returncode == 4
             assert f"PID {holder.pid}" in done.stdout
         finally:

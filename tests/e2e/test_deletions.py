@@ -92,3 +92,15 @@ def test_rows_of_a_workspace_that_the_key_no_longer_sees_stay() -> None:
             report = sync(box, ["tasks"])
         assert deleted("tasks") == 0
         assert "does not see" in " ".join(report.tables["tasks"].reasons)
+
+
+def test_rows_that_are_missing_from_the_list_but_answer_to_their_ids_are_not_gone() -> None:
+    with Sandbox(World("small")) as box:
+        sync(box)
+        box.inject(Fault("hidden"))
+        for _ in range(2):
+            assert sync(box, full=True).exit_code == 4
+        assert sum(map(deleted, ("tasks", "milestones", "artifacts"))) == 0
+        box.heal()
+        assert sync(box).status == "ok"
+        assert differences(box.world) == []

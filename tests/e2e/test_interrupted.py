@@ -13,7 +13,9 @@ from datetime import timedelta
 import pytest
 
 from orgx_source.sandbox import Fault, Sandbox, World
-from tests.running import DATABASE, differences, sync
+from orgx_source.session import ReadSession
+from orgx_source.source import orgx_source
+from tests.running import DATABASE, differences, fast_client, pipeline, sync
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -87,3 +89,26 @@ def test_a_warehouse_that_is_gone_is_filled_again() -> None:
         DATABASE.unlink()
         assert sync(box).status == "ok"
         assert differences(box.world) == []
+
+
+def test_a_machine_that_comes_back_does_not_load_rows_that_are_older_than_what_is_there() -> None:
+    with Sandbox(World("small")) as box:
+        sync(box, ["tasks"])
+        task_id = next(iter(box.world.find("task")))
+        box.world.now += timedelta(hours=1)
+        box.world.edit("task", task_id, title="old")
+        client = fast_client(box)
+        waiting = pipeline()
+        waiting.sync_destination()
+        session = ReadSession(client.config, client)
+        waiting.extract(orgx_source(session=session).with_resources("tasks"))
+        session.close()
+        shutil.move("dlt", "away")
+        box.world.now += timedelta(hours=1)
+        box.world.edit("task", task_id, title="new")
+        assert sync(box, ["tasks"]).status == "ok"
+        shutil.rmtree("dlt")
+        shutil.move("away", "dlt")
+        report = sync(box, ["tasks"])
+        assert "newer data was loaded from elsewhere" in " ".join(report.messages)
+        assert differences(box.world, tables=["tasks"]) == []

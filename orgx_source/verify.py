@@ -1,0 +1,231 @@
+"""Whether the warehouse holds what OrgX holds: every row read once more and compared. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from orgx_source.api.client import OrgxClient
+from orgx_source.api.envelope import Row
+from orgx_source.api.limits import Spending
+from orgx_source.api.reader import row_keys
+from orgx_source.api.routes import ROUTES, Route
+from orgx_source.changes import Changes, Shaped, learnt_types
+from orgx_source.config import OrgxConfig
+from orgx_source.errors import ApiError, DestinationError, OrgxError
+from orgx_source.plan import remembered
+from orgx_source.session import ReadSession
+from orgx_source.table_reader import CLOSED_STATUSES, choose_routes
+from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
+from orgx_source.times import parse_timestamp
+from orgx_source.warehouse import KnownRow, Warehouse
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One row that differs.
+
+    Attributes:
+        id: Its id.
+        problem: ``missing`` (not in the warehouse), ``extra`` (only there) or ``different``.
+        columns: Which columns differ, for a row that is different.
+    """
+
+    id: str
+    problem: str
+    columns: list[str] = field(default_factory=list)
+
+
+@dataclass
+class TableComparison:
+    """One table, compared.
+
+    Attributes:
+        route: Where it was read; None when no route is open.
+        verdict: How sure the read is.
+        reasons: Why it is not certified.
+        rows_at_orgx: Rows that came.
+        rows_in_warehouse: Rows there that are not marked as deleted.
+        missing, extra, different: How many rows differ, and how.
+        newer: Of the missing and different ones, rows that changed after the last run's cursor.
+        examples: Some of each.
+        requests: Requests sent.
+        error: Why it could not be compared.
+        exit_code: 1 when anything differs.
+    """
+
+    route: str | None = None
+    verdict: str | None = None
+    reasons: list[str] = field(default_factory=list)
+    rows_at_orgx: int = 0
+    rows_in_warehouse: int = 0
+    missing: int = 0
+    extra: int = 0
+    different: int = 0
+    newer: int = 0
+    examples: list[Difference] = field(default_factory=list)
+    requests: int = 0
+    error: str | None = None
+    exit_code: int = 0
+
+
+@dataclass
+class VerifyReport:
+    """What `verify` found.
+
+    Attributes:
+        tables: Table name to its comparison.
+        requests: Requests sent.
+        error: Why nothing could be compared.
+        exit_code: 0 when nothing differs, 1 when something does.
+    """
+
+    tables: dict[str, TableComparison] = field(default_factory=dict)
+    requests: int = 0
+    error: str | None = None
+    exit_code: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``verify --json`` prints."""
+        return asdict(self)
+
+
+def run_verify(
+    config: OrgxConfig,
+    pipeline: Any,
+    *,
+    tables: Sequence[str] | None = None,
+    client: OrgxClient | None = None,
+    on_table: Callable[[str], None] = lambda name: None,
+) -> VerifyReport:
+    """Compare OrgX with a warehouse, row for row; never raises for what either of them answers.
+
+    Args:
+        config: The settings; a workspace filter compares that workspace only.
+        pipeline: The pipeline that filled the warehouse.
+        tables: Names of the tables; all when not given.
+        client: Reads OrgX, and is closed at the end; made from the settings when not given.
+        on_table: Called before each table.
+    """
+    report = VerifyReport()
+    session = ReadSession(config, client or OrgxClient(config))
+    try:
+        session.workspace()
+        warehouse = session.warehouse(pipeline)
+        if not warehouse.can_be_asked:
+            raise DestinationError("This destination cannot be asked what it holds, so there is nothing to compare.")
+        states, columns = remembered(pipeline)
+        for name in tables or TABLES:
+            on_table(name)
+            found = report.tables[name] = TableComparison()
+            try:
+                _Comparison(session, warehouse, TABLES[name], columns.get(name, {}), states.get(name, {}), found).run()
+            except OrgxError as error:
+                found.error, found.exit_code = str(error), error.exit_code
+    except OrgxError as error:
+        report.error, report.exit_code = str(error), error.exit_code
+    finally:
+        session.close()
+        report.requests = session.client.budget.spent
+    codes = {table.exit_code for table in report.tables.values()} | {report.exit_code}
+    report.exit_code = next((code for code in (3, 1, 4) if code in codes), 0)
+    return report
+
+
+class _Comparison:
+    """Compares one table."""
+
+    def __init__(
+        self,
+        session: ReadSession,
+        warehouse: Warehouse,
+        table: Table,
+        columns: dict[str, Any],
+        state: dict[str, Any],
+        found: TableComparison,
+    ) -> None:
+        self._session, self._warehouse, self._table, self._found = session, warehouse, table, found
+        self._changes = Changes(table, warehouse, learnt_types(table, columns), session.clock)
+        self._cursor = parse_timestamp(state.get("cursor"))
+        self._keys = row_keys(table)
+        self._seen: set[str] = set()
+        self._workspaces: set[str] = set()
+        self._ignored = {c.name for c in table.columns if c.volatile} | {c.name for c in TRACKING_COLUMNS}
+
+    def run(self) -> None:
+        found = self._found
+        refusal: ApiError | None = None
+        for route in choose_routes(self._table.name, self._session.config.routes):
+            try:
+                self._read(route)
+                break
+            except ApiError as error:
+                if error.status not in CLOSED_STATUSES:
+                    raise
+                refusal = error
+        else:
+            raise refusal or DestinationError("no route is open")
+        living = {row_id: known for row_id, known in self._changes.known.items() if not known.deleted}
+        if not self._table.append_only:
+            extra = [row_id for row_id, known in living.items() if row_id not in self._seen and self._in_sight(known)]
+            found.extra = len(extra)
+            found.examples += [Difference(row_id, "extra") for row_id in extra[:EXAMPLES]]
+        found.rows_at_orgx, found.rows_in_warehouse = len(self._seen), len(living)
+        found.exit_code = 1 if found.missing or found.extra or found.different else 0
+
+    def _read(self, route: Route) -> None:
+        narrow = route is not ROUTES[self._table.name][0]
+        spending = Spending()
+        reader = self._session.route_reader(self._table, route, spending)
+        self._found.route = route.name
+        try:
+            for batch in reader.rows():
+                rows = self._session.rows_in_workspace(batch)
+                if rows:
+                    self._compare(rows, self._changes.shape(rows, narrow=narrow))
+        finally:
+            self._found.requests += spending.requests
+        self._found.verdict, self._found.reasons = reader.report.verdict, list(reader.report.reasons)
+
+    def _compare(self, rows: list[Row], shaped: Shaped) -> None:
+        found = self._found
+        self._workspaces.update(name for name in shaped.workspaces if name)
+        moments = {self._keys.id(row): self._keys.updated(row) or self._keys.created(row) for row in rows}
+        for index, (row_id, row_hash) in enumerate(zip(shaped.ids, shaped.hashes, strict=True)):
+            if row_id in self._seen:
+                continue
+            self._seen.add(row_id)
+            known = self._changes.known.get(row_id)
+            if known is None or known.deleted:
+                found.missing += 1
+                if found.missing <= EXAMPLES:
+                    found.examples.append(Difference(row_id, "missing"))
+            elif not self._table.append_only and known.row_hash != row_hash:
+                found.different += 1
+                if found.different <= EXAMPLES:
+                    found.examples.append(Difference(row_id, "different", self._columns(row_id, shaped, index)))
+            else:
+                continue
+            moment = moments.get(row_id)
+            found.newer += moment is not None and self._cursor is not None and moment > self._cursor
+
+    def _columns(self, row_id: str, shaped: Shaped, index: int) -> list[str]:
+        """Return the names of the columns in which a row differs from the stored one."""
+        theirs = shaped.rows.slice(index, 1).to_pylist()[0]
+        ours: dict[str, Any] = {}
+        for piece in self._warehouse.fetch_rows(self._table, [row_id], self._changes.types):
+            ours = next(iter(piece.to_pylist()), {})
+        names = [*theirs, *(name for name in ours if name not in theirs)]
+        return [name for name in names if name not in self._ignored and theirs.get(name) != ours.get(name)]
+
+    def _in_sight(self, known: KnownRow) -> bool:
+        """Whether this read could see the row's workspace."""
+        wanted = self._session.config.workspace_id
+        if wanted is not None:
+            return known.workspace == wanted
+        if known.workspace is None or known.workspace in self._workspaces:
+            return True
+        return known.workspace in self._session.listed_workspaces()
