@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs notebooks bench lock clean
+.PHONY: help setup demo test search lint format docs notebooks bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,11 @@ demo: setup ## Sync a made-up organisation into orgx_demo.duckdb; no account nee
 
 test: setup ## Run all tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+search: setup ## Search for counter-examples for about an hour, and take the guards out one by one
+	@ORGX_SEQUENCES=300 ORGX_EXAMPLES=20000 ORGX_KILLS=50 $(BIN)/python -m pytest tests/e2e/test_any_sequence.py \
+		tests/e2e/test_interrupted.py tests/unit/test_paging_property.py $(PYTEST_ARGS)
+	@$(BIN)/python tests/guards.py
 
 lint: setup ## Check style and types
 	@$(BIN)/ruff check .

@@ -68,16 +68,18 @@ class RateLimit:
     Attributes:
         limit: Requests per window.
         window: Seconds.
+        clock: Unix seconds.
     """
 
     limit: int
     window: float = 3600.0
+    clock: Callable[[], float] = time.time
     spent: int = 0
     until: float = 0.0
 
     def take(self) -> tuple[bool, dict[str, str]]:
         """Count a request; return whether it may pass, and the headers that say what is left."""
-        now = time.time()
+        now = self.clock()
         if now >= self.until:
             self.spent, self.until = 0, now + self.window
         allowed = self.spent < self.limit

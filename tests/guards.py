@@ -1,0 +1,131 @@
+"""Take the guards of the connector out, one at a time, and see a test notice each.
+
+    .venv/bin/python tests/guards.py [WORD]
+
+Each guard is removed in a copy of the checkout, where the test that is named beside it must then fail. A guard that
+nothing misses is reported, and the exit code is 1. With a word, only guards whose name holds it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SEQUENCES = "tests/e2e/test_any_sequence.py"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A guard and how it is taken out.
+
+    Attributes:
+        name: What it keeps from happening.
+        file: Where it stands, below the package.
+        code: Its text; stands there once.
+        without: What takes its place.
+        test: The test that notices.
+    """
+
+    name: str
+    file: str
+    code: str
+    without: str
+    test: str = SEQUENCES
+
+
+GUARDS = (
+    Guard("a cursor stays behind the start of the read", "table_reader.py", "min(newest, bound)", "newest"),
+    Guard(
+        "a cursor counts only where its load arrived", "table_reader.py",
+        'and self._warehouse.has_load(str(saved.get("load_id")))', "",
+    ),
+    Guard("counts that differ cause a whole read", "table_reader.py", "if not whole and not self._adds_up(reader):",
+          "if False:"),
+    Guard("vanished rows are asked for", "table_reader.py", "still_there = reader.find_ids(gone)",
+          "still_there: set[str] | None = set()"),
+    Guard("a filter that is not honoured is no witness", "api/reader.py", "if answered - chunk:", "if False:",
+          "tests/e2e/test_deletions.py"),
+    Guard("what vanishes at once must vanish twice", "table_reader.py",
+          "if not self._is_plausible(gone, living):", "if False:", "tests/e2e/test_deletions.py"),
+    Guard("rows out of sight stay", "table_reader.py", "if self._is_in_sight(known[row_id]) and self._may_go()",
+          "if self._may_go()", "tests/e2e/test_deletions.py"),
+    Guard("a row that returns comes back to life", "changes.py", "known is None or known.deleted or",
+          "known is None or"),
+    Guard("versions keep their order when the clock goes back", "changes.py",
+          "never_before(self._clock(), self._stamp)", "self._clock()"),
+    Guard("what changed behind a resumed read is read", "table_reader.py",
+          "watermark = resumed.started - self._config.overlap", "watermark = self._started"),
+    Guard("deletions before the place of resuming are found", "table_reader.py",
+          "earlier = self._resumed.candidates if self._resumed else frozenset()",
+          "earlier: frozenset[str] = frozenset()", "tests/e2e/test_resume.py"),
+    Guard("history gets what a lost load left out", "table_reader.py",
+          "for table in self._changes.missing_history():", "for table in ():", "tests/e2e/test_history.py"),
+    Guard("leftovers are loaded", "sync.py",
+          "report.messages += finish_leftovers(pipeline, warehouse, session.patience)", "pass"),
+    Guard("leftovers older than the warehouse are given up", "sync.py",
+          "warehouse.newest_load() > min(waiting)", "False", "tests/e2e/test_interrupted.py"),
+    Guard("one run at a time", "sync.py", "only_one.enter_context(one_run_at_a_time(pipeline))", "pass",
+          "tests/e2e/test_sync_log.py"),
+    Guard("rows without an id are no full read", "table_reader.py",
+          "if listing.short_by or listing.nameless:", "if listing.short_by:", "tests/contract/test_faults.py"),
+)  # fmt: skip
+
+
+def main(word: str = "") -> int:
+    """Try each guard; return the exit code."""
+    missed = []
+    for guard in GUARDS:
+        if word not in guard.name:
+            continue
+        began = time.monotonic()
+        noticed = is_noticed(guard)
+        missed += [] if noticed else [guard.name]
+        verdict = "noticed" if noticed else "NOT NOTICED"
+        sys.stdout.write(f"{verdict:<12} {time.monotonic() - began:5.0f} s  {guard.name} ({guard.test})\n")
+        sys.stdout.flush()
+    return 1 if missed else 0
+
+
+def is_noticed(guard: Guard) -> bool:
+    """Take a guard out in a copy of the checkout, and return whether its test fails there."""
+    with tempfile.TemporaryDirectory(prefix="guard-") as directory:
+        copy = Path(directory)
+        for name in ("orgx_source", "tests", "pyproject.toml"):
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, copy / name)
+        path = copy / "orgx_source" / guard.file
+        text = path.read_text()
+        if text.count(guard.code) != 1:
+            raise SystemExit(f"{guard.name}: its code stands {text.count(guard.code)} times in {guard.file}")
+        path.write_text(text.replace(guard.code, guard.without))
+        environment = {**os.environ, "ORGX_SEQUENCES": os.environ.get("ORGX_SEQUENCES", "60")}
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            guard.test,
+            "-x",
+            "-n0",
+            "-k",
+            "not postgres",
+            "-p",
+            "no:cacheprovider",
+        ]
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"{guard.name}: the test could not run: {done.stdout[-2000:]}")
+        return done.returncode == 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))
