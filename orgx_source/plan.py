@@ -202,7 +202,7 @@ def _estimate(
     keys = row_keys(table)
     stamps = [keys.updated(row) or keys.created(row) for row in page.rows]
     changed = sum(stamp is None or stamp >= beginning.watermark for stamp in stamps)
-    plan.rows, plan.requests = changed, 1
+    plan.rows, plan.requests = len(page.rows), 1
     if changed == len(page.rows) and (page.has_more or (page.total or 0) > changed):
         # More than a page has changed; where it ends, only reading on would tell.
         plan.requests, plan.at_least = 2, True

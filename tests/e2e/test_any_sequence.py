@@ -33,7 +33,7 @@ from orgx_source.sync import run_sync
 from tests.running import execute, fast_client, pipeline, query
 
 # `make search` tries 300; each is some five seconds of runs.
-SEQUENCES = int(os.environ.get("ORGX_SEQUENCES", "8"))
+SEQUENCES = int(os.environ.get("ORGX_SEQUENCES", "4"))
 
 # Table to kind, the column that changes, and how many rows there are.
 IN_PLAY = {"tasks": ("task", "title", 24), "initiatives": ("initiative", "title", 6), "agents": ("agent", "name", 4)}

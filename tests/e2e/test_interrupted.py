@@ -18,7 +18,7 @@ from orgx_source.source import orgx_source
 from tests.running import DATABASE, differences, fast_client, pipeline, sync
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("ORGX_KILLS", "6"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("ORGX_KILLS", "4"))))
 def test_kill_9_at_a_random_request_and_run_again(seed: int) -> None:
     rng = random.Random(seed)
     with Sandbox(World("medium")) as box:
