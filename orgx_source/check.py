@@ -13,10 +13,10 @@ from typing import Any
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Page
 from orgx_source.api.reader import row_keys
-from orgx_source.api.routes import ROUTES, Route
+from orgx_source.api.route_choice import ask_first_open
+from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import ApiError, DestinationError, OrgxError
-from orgx_source.table_reader import CLOSED_STATUSES
+from orgx_source.errors import ApiError, DestinationError, OrgxError, RouteClosedError, worst_exit_code
 from orgx_source.tables import TABLES
 from orgx_source.warehouse import Warehouse
 
@@ -117,7 +117,7 @@ def run_check(
     except DestinationError as error:
         report.destination_error = str(error)
         report.exit_code = report.exit_code or error.exit_code
-    report.exit_code = report.exit_code or max((t.exit_code for t in report.tables.values()), default=0)
+    report.exit_code = worst_exit_code(report.exit_code, *(table.exit_code for table in report.tables.values()))
     return report
 
 
@@ -128,16 +128,11 @@ def _describe(pipeline: Any) -> str:
 
 def _check_table(client: OrgxClient, name: str, workspace_id: str) -> TableCheck:
     found = TableCheck()
-    for route in _candidates(client.config, name):
-        try:
-            page = _probe(client, route, workspace_id)
-        except ApiError as error:
-            if error.status in CLOSED_STATUSES:
-                found.closed.append(f"{route.name} ({error.status})")
-                continue
-            found.route, found.error, found.exit_code = route.name, str(error), error.exit_code
-            return found
-        found.route, found.note = route.name, route.caveat
+
+    def ask(route: Route) -> None:
+        found.route = route.name
+        page = _probe(client, route, workspace_id)
+        found.note = route.caveat
         if page is not None:
             found.rows = page.total
             found.order, found.total = _judge_order(name, route, page), _judge_total(page)
@@ -145,14 +140,14 @@ def _check_table(client: OrgxClient, name: str, workspace_id: str) -> TableCheck
                 found.note = "no total: a read cannot be certified"
             if found.total == "doubtful":
                 found.note = f"OrgX counts {page.total} rows and says that more follow: its total cannot be relied on"
-        return found
-    found.error, found.exit_code = "no route is open to this key", 1
+
+    try:
+        ask_first_open(name, client.config.routes, ask, found.closed)
+    except RouteClosedError:
+        found.route, found.error, found.exit_code = None, "no route is open to this key", 1
+    except ApiError as error:
+        found.error, found.exit_code = str(error), error.exit_code
     return found
-
-
-def _candidates(config: OrgxConfig, name: str) -> Sequence[Route]:
-    pinned = config.routes.get(name)
-    return [route for route in ROUTES[name] if pinned in (None, route.name, route.path)]
 
 
 def _probe(client: OrgxClient, route: Route, workspace_id: str) -> Page | None:

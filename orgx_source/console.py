@@ -282,7 +282,10 @@ def print_verify(report: VerifyReport) -> None:
         out.print(Text(report.error, "red"))
         return
     count = sum(table.missing + table.extra + table.different for table in report.tables.values())
-    if not report.exit_code:
+    unsure = [name for name, table in report.tables.items() if table.verdict == "uncertified"]
+    if not report.exit_code and unsure:
+        out.print(f"[yellow]nothing differs[/] in what came; whether all came is uncertain for {', '.join(unsure)}")
+    elif not report.exit_code:
         out.print(f"[green]equal[/]: the warehouse holds what OrgX holds ({_requests(report.requests)})")
     elif count:
         rows = "1 row differs" if count == 1 else f"{count:,} rows differ"

@@ -120,3 +120,8 @@ class DestinationError(OrgxError):
     """The warehouse cannot be opened, read or written."""
 
     exit_code = 4
+
+
+def worst_exit_code(*codes: int) -> int:
+    """Return the code that a command leaves with when its parts had these: what no later run mends comes first."""
+    return next((code for code in (3, 1, 4) if code in codes), 0)

@@ -8,23 +8,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Page
-from orgx_source.api.reader import FEED_LIMIT_ASKED, row_keys
+from orgx_source.api.reader import row_keys
+from orgx_source.api.route_choice import ask_first_open
 from orgx_source.api.routes import Route
 from orgx_source.changes import learnt_types
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import ApiError, OrgxError
+from orgx_source.errors import ApiError, OrgxError, RouteClosedError, worst_exit_code
 from orgx_source.session import ReadSession
-from orgx_source.table_reader import CLOSED_STATUSES, Beginning, TableReader, choose_routes
+from orgx_source.table_reader import Beginning, TableReader
 from orgx_source.tables import TABLES, Table
-from orgx_source.times import iso_utc
 from orgx_source.warehouse import Warehouse
 
-Mode = str
-"""``whole``, ``changes`` or ``resume``."""
+Mode = Literal["whole", "changes", "resume"]
 
 
 @dataclass
@@ -100,7 +99,7 @@ def run_plan(
     try:
         session.workspace()
         warehouse = session.warehouse(pipeline)
-        states, columns = remembered(pipeline)
+        states, columns = warehouse.remembered()
         for name in tables or TABLES:
             on_table(name)
             report.tables[name] = _plan_table(session, warehouse, name, states.get(name, {}), columns.get(name, {}))
@@ -110,18 +109,8 @@ def run_plan(
     finally:
         session.close()
         report.asked = session.client.budget.spent
-    report.exit_code = report.exit_code or max((table.exit_code for table in report.tables.values()), default=0)
+    report.exit_code = worst_exit_code(report.exit_code, *(table.exit_code for table in report.tables.values()))
     return report
-
-
-def remembered(pipeline: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what each table remembers from its last run, and its columns as dlt knows them."""
-    pipeline.sync_destination()
-    states = pipeline.state.get("sources", {}).get("orgx", {}).get("resources", {})
-    if "orgx" not in pipeline.schema_names:
-        return states, {}
-    found = pipeline.schemas["orgx"].tables
-    return states, {name: dict(found[name]["columns"]) for name in TABLES if name in found}
 
 
 def _plan_table(
@@ -129,44 +118,22 @@ def _plan_table(
 ) -> TablePlan:
     table, plan = TABLES[name], TablePlan()
     reader = TableReader(session, table, warehouse, learnt_types(table, columns))
-    for route in choose_routes(name, session.config.routes):
+
+    def ask(route: Route) -> None:
+        plan.route = route.name
         beginning = reader.plan(dict(state), route)
-        try:
-            page = _first_page(session, route, beginning)
-        except ApiError as error:
-            if error.status in CLOSED_STATUSES:
-                plan.closed.append(f"{route.name} ({error.status})")
-                continue
-            plan.route, plan.error, plan.exit_code = route.name, str(error), error.exit_code
-            return plan
-        plan.route, plan.because = route.name, beginning.because
+        page = session.route_reader(table, route).first_page(beginning.watermark)
+        plan.because = beginning.because
         plan.mode = "resume" if beginning.offset else "whole" if beginning.watermark is None else "changes"
         _estimate(plan, table, session.config.page_size, route, beginning, page, reader.living)
-        return plan
-    plan.error, plan.exit_code = "no route is open to this key", 1
+
+    try:
+        ask_first_open(name, session.config.routes, ask, plan.closed)
+    except RouteClosedError:
+        plan.route, plan.error, plan.exit_code = None, "no route is open to this key", 1
+    except ApiError as error:
+        plan.error, plan.exit_code = str(error), error.exit_code
     return plan
-
-
-def _first_page(session: ReadSession, route: Route, beginning: Beginning) -> Page | None:
-    """Fetch what a run would fetch first; None where bootstrap has told it already."""
-    workspace = session.config.workspace_id or str(session.workspace()["id"])
-    params: dict[str, str | int] = {"limit": session.config.page_size}
-    if route.paging == "bootstrap":
-        return None
-    if route.paging == "snapshot":
-        params = {}
-    if route.paging == "feed":
-        params["limit"] = FEED_LIMIT_ASKED
-    if route.paging == "by_entity":
-        params |= {"entity_type": "initiative", "entity_id": workspace}
-    if beginning.watermark is not None and route.paging in ("feed", "cursor"):
-        params["since" if route.paging == "feed" else "updated_since"] = iso_utc(beginning.watermark)
-    if route.sorts:
-        field_name, direction = ("created_at", "asc") if beginning.watermark is None else ("updated_at", "desc")
-        params |= {"order_by": field_name, "order_direction": direction}
-    if route.needs_workspace or session.config.workspace_id:
-        params["workspace_id"] = workspace
-    return session.client.fetch_page(route, params)
 
 
 def _estimate(

@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from orgx_source.errors import worst_exit_code
 from orgx_source.tables import SYNC_LOG_COLUMNS
 from orgx_source.version import __version__
 
 Status = Literal["ok", "incomplete", "failed"]
+STATUSES: dict[int, Status] = {0: "ok", 4: "incomplete"}
 
 
 @dataclass
@@ -101,9 +103,8 @@ class RunReport:
 
     def settle(self) -> None:
         """Derive status and exit code from the tables; a failure outweighs what a later run would mend."""
-        codes = {table.exit_code for table in self.tables.values()} | {self.exit_code}
-        self.exit_code = next((code for code in (3, 1, 4) if code in codes), 0)
-        self.status = {0: "ok", 4: "incomplete"}.get(self.exit_code, "failed")  # type: ignore[assignment]
+        self.exit_code = worst_exit_code(self.exit_code, *(table.exit_code for table in self.tables.values()))
+        self.status = STATUSES.get(self.exit_code, "failed")
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``run --json`` prints."""

@@ -102,9 +102,7 @@ def read_status(pipeline: Any, max_age: timedelta) -> StatusReport:
     report = StatusReport()
     warehouse = Warehouse(pipeline)
     try:
-        # Brings the state that is stored with the data to a machine that has none.
-        pipeline.sync_destination()
-        states = pipeline.state.get("sources", {}).get("orgx", {}).get("resources", {})
+        states, _ = warehouse.remembered()
         with warehouse.kept_open():
             log = warehouse.read_log([column.name for column in SYNC_LOG_COLUMNS])
             for name, table in TABLES.items():

@@ -17,9 +17,10 @@ from orgx_source.api.envelope import Row
 from orgx_source.api.limits import Spending
 from orgx_source.api.paging import Position
 from orgx_source.api.reader import RouteReader, row_keys
+from orgx_source.api.route_choice import CLOSED_STATUSES, choose_routes, none_is_open
 from orgx_source.api.routes import ROUTES, Route
 from orgx_source.changes import Changes, Versions
-from orgx_source.errors import ApiError, ConfigError, OrgxError, RouteClosedError
+from orgx_source.errors import ApiError, OrgxError
 from orgx_source.session import ReadSession
 from orgx_source.tables import ColumnType, Table
 from orgx_source.times import never_before, parse_timestamp
@@ -29,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 BATCH_ROWS = 20_000
 STATE_VERSION = 2
-# A route that answers one of these will not serve this key; 400 and 422 come from a route that does not know the type.
-CLOSED_STATUSES = frozenset({400, 401, 403, 404, 410, 422})
 # Refuse to believe that this much of a table vanished at once, unless the read of a later run agrees.
 IMPLAUSIBLE_SHARE = 0.3
 IMPLAUSIBLE_ROWS = 20
@@ -169,13 +168,8 @@ class TableReader:
                 logger.warning("%s: %s; trying the next route", self._table.name, error)
                 self._report.closed_routes.append(f"{route.name} ({error.status})")
                 refusal = error
-        closed = ", ".join(self._report.closed_routes)
         self._report.route = None
-        raise RouteClosedError(
-            f"{self._table.name}: no route is open to this key, although the key itself works ({closed}). {refusal}",
-            status=refusal.status if refusal else 0,
-            path=refusal.path if refusal else "",
-        )
+        raise none_is_open(self._table.name, self._report.closed_routes, refusal)
 
     def _prepare(self) -> None:
         workspace = self._session.workspace()
@@ -516,20 +510,3 @@ class TableReader:
         self._settle(route, cursor=min(newest, bound) if newest else None, whole_at=whole_at if proven else None)
         self._state["read_at"] = self._started.isoformat()
         report.cursor_after = self._state.get("cursor")
-
-
-def choose_routes(table: str, pinned: dict[str, str]) -> Sequence[Route]:
-    """Return the routes to try for a table, in order.
-
-    Raises:
-        ConfigError: A route is pinned that the table does not have.
-    """
-    routes = ROUTES[table]
-    wanted = pinned.get(table)
-    if wanted is None:
-        return routes
-    chosen = [route for route in routes if wanted in (route.name, route.path)]
-    if not chosen:
-        names = ", ".join(route.name for route in routes)
-        raise ConfigError(f"{table} has no route {wanted}; it can be read from {names}")
-    return chosen

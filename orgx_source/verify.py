@@ -10,13 +10,12 @@ from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Row
 from orgx_source.api.limits import Spending
 from orgx_source.api.reader import row_keys
+from orgx_source.api.route_choice import ask_first_open
 from orgx_source.api.routes import ROUTES, Route
 from orgx_source.changes import Changes, Shaped, learnt_types
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import ApiError, DestinationError, OrgxError
-from orgx_source.plan import remembered
+from orgx_source.errors import DestinationError, OrgxError, worst_exit_code
 from orgx_source.session import ReadSession
-from orgx_source.table_reader import CLOSED_STATUSES, choose_routes
 from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
 from orgx_source.times import parse_timestamp
 from orgx_source.warehouse import KnownRow, Warehouse
@@ -117,7 +116,7 @@ def run_verify(
         warehouse = session.warehouse(pipeline)
         if not warehouse.can_be_asked:
             raise DestinationError("This destination cannot be asked what it holds, so there is nothing to compare.")
-        states, columns = remembered(pipeline)
+        states, columns = warehouse.remembered()
         for name in tables or TABLES:
             on_table(name)
             found = report.tables[name] = TableComparison()
@@ -130,8 +129,7 @@ def run_verify(
     finally:
         session.close()
         report.requests = session.client.budget.spent
-    codes = {table.exit_code for table in report.tables.values()} | {report.exit_code}
-    report.exit_code = next((code for code in (3, 1, 4) if code in codes), 0)
+    report.exit_code = worst_exit_code(report.exit_code, *(table.exit_code for table in report.tables.values()))
     return report
 
 
@@ -157,17 +155,7 @@ class _Comparison:
 
     def run(self) -> None:
         found = self._found
-        refusal: ApiError | None = None
-        for route in choose_routes(self._table.name, self._session.config.routes):
-            try:
-                self._read(route)
-                break
-            except ApiError as error:
-                if error.status not in CLOSED_STATUSES:
-                    raise
-                refusal = error
-        else:
-            raise refusal or DestinationError("no route is open")
+        ask_first_open(self._table.name, self._session.config.routes, self._read, [])
         living = {row_id: known for row_id, known in self._changes.known.items() if not known.deleted}
         if not self._table.append_only:
             extra = [row_id for row_id, known in living.items() if row_id not in self._seen and self._in_sight(known)]

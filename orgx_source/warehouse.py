@@ -102,6 +102,16 @@ class Warehouse:
                     f'destination=dlt.destinations.duckdb("{client.dataset_name}_warehouse.duckdb")'
                 )
 
+    def remembered(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Fetch what the last runs left here: per table its state, and its columns as dlt knows them."""
+        # Brings both to a machine that has none.
+        self._pipeline.sync_destination()
+        states = self._pipeline.state.get("sources", {}).get("orgx", {}).get("resources", {})
+        if "orgx" not in self._pipeline.schema_names:
+            return states, {}
+        found = self._pipeline.schemas["orgx"].tables
+        return states, {name: dict(found[name].get("columns", {})) for name in found}
+
     def known_rows(self, table: Table) -> dict[str, KnownRow]:
         """Return id to hash of every row of a table, deleted ones included."""
         if not self.can_be_asked:

@@ -67,8 +67,8 @@ class FakeTime:
 def fast_client(box: Sandbox, **settings: Any) -> OrgxClient:
     """Return a client that waits in fake seconds."""
     config = load_config(api_key=box.api_key, base_url=box.url, **settings)
-    time = FakeTime()
-    budget = RateBudget(max_requests=config.max_requests, max_wait=config.max_wait, clock=time.clock, sleep=time.sleep)
+    fake = FakeTime()
+    budget = RateBudget(max_requests=config.max_requests, max_wait=config.max_wait, clock=fake.clock, sleep=fake.sleep)
     return OrgxClient(config, budget=budget, policy=RetryPolicy(attempts=5, base_seconds=0.01))
 
 

@@ -132,6 +132,31 @@ class RouteReader:
         if self.route.caveat:
             self.report.miss(self.route.caveat)
 
+    def first_page(self, watermark: datetime | None = None) -> Page | None:
+        """Fetch what `rows` fetches first; None where bootstrap has told it all.
+
+        Of a route that lists per entity this is the answer for the workspace, which only shows whether it is open.
+
+        Raises:
+            OrgxError: From the client.
+        """
+        match self.route.paging:
+            case "bootstrap":
+                return None
+            case "offset":
+                page_size = self._client.config.page_size
+                return self._fetch({**self._ordering(watermark), "limit": page_size, "offset": 0})
+            case "cursor":
+                return self._fetch({"limit": LIMIT_ASKED, **_since("updated_since", watermark)})
+            case "feed":
+                return self._fetch({"limit": FEED_LIMIT_ASKED, **_since("since", watermark)})
+            case "limit":
+                return self._fetch({"limit": LIMIT_ASKED})
+            case "by_entity":
+                return self._fetch({"entity_type": "initiative", "entity_id": str(self._workspace_id)})
+            case "snapshot":
+                return self._fetch({})
+
     def find_ids(self, ids: Sequence[str]) -> set[str] | None:
         """Ask OrgX for exactly these ids; return those it still has, None when it cannot be asked.
 
@@ -177,13 +202,16 @@ class RouteReader:
                 scope["command_center_id"] = self._workspace_id
         return self._client.fetch_page(self.route, {**scope, **params}, self.spending)
 
+    def _ordering(self, watermark: datetime | None) -> dict[str, str | int]:
+        if not self.route.sorts:
+            return {}
+        field, direction = ("created_at", "asc") if watermark is None else ("updated_at", "desc")
+        return {"order_by": field, "order_direction": direction}
+
     def _offset(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
-        order = Order.UNKNOWN
-        ordering: dict[str, str | int] = {}
-        if self.route.sorts:
+        order, ordering = Order.UNKNOWN, self._ordering(watermark)
+        if ordering:
             order = Order.CREATED if watermark is None else Order.UPDATED
-            field, direction = ("created_at", "asc") if watermark is None else ("updated_at", "desc")
-            ordering = {"order_by": field, "order_direction": direction}
 
         def fetch(offset: int, limit: int) -> Page:
             return self._fetch({**ordering, "limit": limit, "offset": offset})
@@ -215,10 +243,8 @@ class RouteReader:
                 self.report.totals = (low + 1, high + 1, last + 1)
 
     def _cursor(self, watermark: datetime | None) -> Iterator[list[Row]]:
-        params: dict[str, str | int] = {"limit": LIMIT_ASKED}
-        if watermark is not None:
-            params["updated_since"] = iso_utc(watermark)
-            self.report.stopped_early = True
+        params: dict[str, str | int] = {"limit": LIMIT_ASKED, **_since("updated_since", watermark)}
+        self.report.stopped_early = watermark is not None
         cursors: set[str] = set()
         seen: set[str] = set()
         while True:
@@ -250,10 +276,8 @@ class RouteReader:
             self.report.miss(f"answers were full, older rows may be missing ({', '.join(full)})")
 
     def _feed(self, watermark: datetime | None) -> Iterator[list[Row]]:
-        params: dict[str, str | int] = {"limit": FEED_LIMIT_ASKED}
-        if watermark is not None:
-            params["since"] = iso_utc(watermark)
-            self.report.stopped_early = True
+        params: dict[str, str | int] = {"limit": FEED_LIMIT_ASKED, **_since("since", watermark)}
+        self.report.stopped_early = watermark is not None
         seen: set[str] = set()
         page = self._fetch(params)
         if page.total is not None and page.total > len(page.rows) > 0:
@@ -323,3 +347,7 @@ class RouteReader:
         if self.report.nameless:
             self.report.miss(f"rows without an id: {self.report.nameless}; they were kept out")
         self.report.verdict = "uncertified" if self.report.reasons else "certified"
+
+
+def _since(name: str, watermark: datetime | None) -> dict[str, str]:
+    return {} if watermark is None else {name: iso_utc(watermark)}

@@ -121,7 +121,8 @@ def test_rows_that_move_appear_and_vanish_between_pages_are_not_lost(seed: int) 
         for task_id in rng.sample(ids, 3):
             world.edit("task", task_id, title=f"moved {number}")
         world.delete("task", rng.choice(ids))
-        world.insert("task", **{**world.get("task", ids[0]), "id": f"new-{number}", "title": "new"})  # type: ignore[dict-item]
+        copied = world.get("task", ids[0]) or {}
+        world.insert("task", **{**copied, "id": f"new-{number}", "title": "new"})
 
     with Sandbox(World("small"), faults=[Fault.drift(churn, entity="task", times=25)]) as box:
         before = set(box.world.find("task"))

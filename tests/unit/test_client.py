@@ -46,11 +46,11 @@ def client(
             raise answer
         return answer(request) if callable(answer) else answer
 
-    time = FakeTime()
+    fake = FakeTime()
     config = OrgxConfig(api_key=KEY, base_url="https://orgx.test", **settings)
-    budget = RateBudget(max_requests=config.max_requests, max_wait=config.max_wait, clock=time.clock, sleep=time.sleep)
+    budget = RateBudget(max_requests=config.max_requests, max_wait=config.max_wait, clock=fake.clock, sleep=fake.sleep)
     transport = httpx.MockTransport(handle)
-    return OrgxClient(config, budget=budget, policy=RetryPolicy(attempts=4), transport=transport), sent, time
+    return OrgxClient(config, budget=budget, policy=RetryPolicy(attempts=4), transport=transport), sent, fake
 
 
 def test_each_request_carries_the_key_the_version_and_a_name() -> None:
@@ -97,15 +97,15 @@ def test_a_connection_that_fails_is_tried_again_and_names_the_host(error: Except
 
 
 def test_retry_after_is_obeyed_in_seconds_and_as_a_date() -> None:
-    door, _, time = client(httpx.Response(429, headers={"retry-after": "30"}), ok())
-    began = time.now
+    door, _, fake = client(httpx.Response(429, headers={"retry-after": "30"}), ok())
+    began = fake.now
     door.fetch_page(TASKS, {})
-    assert 30 <= time.now - began < 31
+    assert 30 <= fake.now - began < 31
     dated = {"retry-after": "Mon, 13 Apr 2026 06:00:45 GMT", "date": "Mon, 13 Apr 2026 06:00:00 GMT"}
-    door, _, time = client(httpx.Response(429, headers=dated), ok())
-    began = time.now
+    door, _, fake = client(httpx.Response(429, headers=dated), ok())
+    began = fake.now
     door.fetch_page(TASKS, {})
-    assert 45 <= time.now - began < 46
+    assert 45 <= fake.now - began < 46
 
 
 @pytest.mark.parametrize(
@@ -123,29 +123,29 @@ def test_what_retry_after_means(headers: dict[str, str], seconds: float | None) 
 def test_a_used_up_budget_is_waited_for_before_the_next_request() -> None:
     reset = str(int(FakeTime().now) + 600)
     used_up = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
-    door, sent, time = client(ok(**used_up), ok())
+    door, sent, fake = client(ok(**used_up), ok())
     door.fetch_page(TASKS, {})
-    began = time.now
+    began = fake.now
     door.fetch_page(TASKS, {})
-    assert time.now - began == 600
+    assert fake.now - began == 600
     assert (len(sent), door.budget.waited) == (2, 600)
 
 
 def test_unlimited_is_no_number() -> None:
-    door, _, time = client(ok(**{"x-ratelimit-limit": "unlimited", "x-ratelimit-remaining": "unlimited"}))
-    began = time.now
+    door, _, fake = client(ok(**{"x-ratelimit-limit": "unlimited", "x-ratelimit-remaining": "unlimited"}))
+    began = fake.now
     for _ in range(3):
         door.fetch_page(TASKS, {})
-    assert time.now == began
+    assert fake.now == began
     assert door.budget.remaining is None
 
 
 def test_waiting_and_spending_have_bounds() -> None:
-    door, sent, time = client(httpx.Response(429, headers={"retry-after": "3600"}), max_wait=60)
-    began = time.now
+    door, sent, fake = client(httpx.Response(429, headers={"retry-after": "3600"}), max_wait=60)
+    began = fake.now
     with pytest.raises(BudgetError, match="--max-wait"):
         door.fetch_page(TASKS, {})
-    assert (len(sent), time.now) == (1, began)
+    assert (len(sent), fake.now) == (1, began)
     door, sent, _ = client(ok(), max_requests=2)
     with pytest.raises(BudgetError, match="--max-requests"):
         for _ in range(3):

@@ -1,0 +1,404 @@
+"""What stands behind each path of OrgX: rows of the world, chosen, ordered, cut to a page and shown as that path does.
+
+Where OrgX is silent (order of live lists, default page sizes of v1), the sandbox picks what is least convenient.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from orgx_source.sandbox.answers import RefusalError, json_answer, refusal
+from orgx_source.sandbox.faults import Hits, distort_rows, needs_plain_json
+from orgx_source.sandbox.world import Row
+
+if TYPE_CHECKING:
+    from orgx_source.sandbox.app import SandboxApp
+
+PAGE_DEFAULT = 20
+FEED_DEFAULT = 100
+ENTITY_TYPES = {
+    "initiative": "initiative",
+    "workstream": "workstream",
+    "milestone": "milestone",
+    "task": "task",
+    "decision": "decision",
+    "artifact": "artifact",
+    "run": "run",
+    "agent": "agent",
+    "command_center": "workspace",
+}
+ORDER_FIELDS = (
+    "created_at", "updated_at", "sequence", "due_date", "priority", "status", "title", "name", "natural",
+)  # fmt: skip
+PARENTS = ("initiative_id", "workstream_id", "milestone_id")
+LIVE_INITIATIVE = ("id", "title", "status", "priority")
+V1_DECISION = (
+    "id", "workspace_id", "title", "summary", "status", "shape", "blocks_task", "task_id", "initiative_id",
+    "created_at", "updated_at",
+)  # fmt: skip
+V1_URGENCY = {"low": "deferred", "medium": "standard", "high": "urgent", "critical": "critical"}
+V1_WORK = (
+    "id", "title", "status", "priority", "due_date", "initiative_id", "workstream_id", "milestone_id", "sequence",
+    "metadata", "created_at", "updated_at",
+)  # fmt: skip
+
+
+class Paths:
+    """The endpoints. Each holds the world's lock while it builds its answer."""
+
+    def __init__(self, app: SandboxApp) -> None:
+        self._app = app
+        self._world = app.world
+
+    def routes(self) -> list[Route]:
+        """Return every path with its endpoint; what has none is a 404 in OrgX's shape."""
+        endpoints: dict[str, Callable[[Request, Hits], Response]] = {
+            "/api/client/live/initiatives": self._live_initiatives,
+            "/api/client/live/agents": self._live_agents,
+            "/api/client/live/activity": self._live_activity,
+            "/api/client/artifacts/by-entity": self._artifacts_by_entity,
+            "/api/client/artifacts/{id}": self._artifact,
+            "/api/entities": self._entities,
+            "/api/v1/decisions": self._v1_decisions,
+            "/api/v1/artifacts": self._v1_artifacts,
+            "/api/v1/artifacts/by-entity": self._artifacts_by_entity,
+            "/api/v1/artifacts/{id}": self._artifact,
+            "/api/v1/work": self._v1_work,
+        }
+        found = [Route(path, self._guard(endpoint), methods=["GET"]) for path, endpoint in endpoints.items()]
+        both = Route("/api/client/bootstrap", self._guard(self._bootstrap), methods=["GET", "POST"])
+        nothing = Route("/{rest:path}", self._guard(self._nothing), methods=["GET", "POST", "PATCH", "PUT", "DELETE"])
+        return [both, *found, nothing]
+
+    def _guard(self, endpoint: Callable[[Request, Hits], Response]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            hits: Hits = request.state.hits
+            try:
+                if "drift" in hits:
+                    hits.value("drift")(self._world, hits.numbers["drift"])
+                with self._world.lock:
+                    response = endpoint(request, hits)
+            except RefusalError as error:
+                return refusal(error.status, error.code, error.message)
+            if "truncated" in hits:
+                return Response(bytes(response.body)[: len(response.body) // 2], media_type="application/json")
+            return response
+
+        return answer
+
+    def _nothing(self, request: Request, hits: Hits) -> Response:
+        raise RefusalError(404, "entity_not_found", "There is nothing here.")
+
+    def _bootstrap(self, request: Request, hits: Hits) -> Response:
+        workspace = self._home()
+        data = {
+            "workspace": {"id": workspace["id"], "name": workspace["name"]},
+            "sourceClient": request.query_params.get("source_client", "custom"),
+            "capabilities": [],
+            "setup": {"ready": True},
+        }
+        return self._answer({"ok": True, "data": data}, hits)
+
+    # -- live ------------------------------------------------------------------------------------------------------
+
+    def _live_initiatives(self, request: Request, hits: Hits) -> Response:
+        scope, query = self._scope(request, hits), request.query_params
+        wanted = query.get("id")
+
+        def make(rows: list[Row]) -> list[Row]:
+            return sorted((row for row in rows if self._within(row, scope)), key=lambda row: row["id"])
+
+        rows = self._world.listing("initiative", ("live", scope), make)
+        if wanted is not None:
+            rows = [row for row in rows if row["id"] == wanted]
+        chosen, pagination = self._cut_page(rows, request, hits)
+        total = pagination.pop("total", None)
+        document: Row = {"initiatives": distort_rows([_live_initiative(row) for row in chosen], hits)}
+        if total is not None:
+            document["total"] = total
+        return self._answer(document | {"pagination": pagination}, hits)
+
+    def _live_agents(self, request: Request, hits: Hits) -> Response:
+        query = request.query_params
+        rows = list(self._world.find("agent").values())
+        if query.get("include_idle", "true") == "false":
+            rows = [row for row in rows if row["status"] != "idle"]
+        if query.get("initiative"):
+            rows = [row for row in rows if row["initiative_id"] == query["initiative"]]
+        states = ("running", "queued", "blocked", "idle")
+        summary = {state: sum(row["status"] == state for row in rows) for state in states}
+        if "no_total" not in hits:
+            summary = {"total": len(rows), **summary}
+        return self._answer({"agents": distort_rows([_camel(row) for row in rows], hits), "summary": summary}, hits)
+
+    def _live_activity(self, request: Request, hits: Hits) -> Response:
+        query = request.query_params
+        rows = self._world.listing(
+            "activity", ("newest",), lambda rows: sorted(rows, key=lambda r: (r["timestamp"], r["id"]), reverse=True)
+        )
+        if query.get("since") and "ignore_since" not in hits:
+            since = _moment(query["since"])
+            rows = [row for row in rows if datetime.fromisoformat(row["timestamp"]) >= since]
+        if query.get("run"):
+            rows = [row for row in rows if row["run_id"] == query["run"]]
+        limit = min(_number(query, "limit", FEED_DEFAULT), hits.value("clamp") or len(rows))
+        document: Row = {"activities": distort_rows([_camel(row) for row in rows[:limit]], hits)}
+        if "no_total" not in hits:
+            document["total"] = limit if "page_total" in hits else len(rows)
+        return self._answer(document, hits)
+
+    # -- entities --------------------------------------------------------------------------------------------------
+
+    def _entities(self, request: Request, hits: Hits) -> Response:
+        query = request.query_params
+        kind = ENTITY_TYPES.get(query.get("type", ""))
+        if kind is None:
+            raise RefusalError(400, "invalid_input", f"type must be one of {', '.join(ENTITY_TYPES)}.")
+        if "offset" in query and "cursor" in query:
+            raise RefusalError(400, "invalid_input", "offset and cursor exclude each other.")
+        scope = self._scope(request, hits)
+        filters = tuple((key, query[key]) for key in ("status", "search", "domain", *PARENTS) if query.get(key))
+        if kind == "run":
+            filters = tuple(pair for pair in filters if pair[0] != "initiative_id")
+        below = any(key in PARENTS for key, _ in filters)
+        order = query.get("order_by", "sequence" if below else "created_at")
+        if order not in ORDER_FIELDS:
+            raise RefusalError(400, "invalid_input", f"order_by must be one of {', '.join(ORDER_FIELDS)}.")
+        descending = query.get("order_direction", "asc" if below else "desc") == "desc"
+        if "ignore_order" in hits:
+            order, descending = "created_at", True
+
+        def make(rows: list[Row]) -> list[Row]:
+            kept = [row for row in rows if self._within(row, scope) and all(_matches(row, *pair) for pair in filters)]
+            return _sorted(kept, order, descending)
+
+        rows = self._world.listing(kind, ("entities", scope, filters, order, descending), make)
+        wanted = query.get("ids") or query.get("id")
+        if wanted and "ignore_ids" not in hits:
+            ids = set(wanted.split(","))
+            rows = [row for row in rows if row["id"] in ids]
+        elif "hidden" in hits:
+            rows = [row for row in rows if int(row["id"][:2], 16) % 3]
+        chosen, pagination = self._cut_page(rows, request, hits)
+        shown = [] if "empty" in hits else [self._entity(kind, row) for row in chosen]
+        if query.get("fields") and "ignore_fields" not in hits:
+            fields = {"id", *query["fields"].split(",")}
+            shown = [{key: value for key, value in row.items() if key in fields} for row in shown]
+        return self._answer({"type": query["type"], "data": distort_rows(shown, hits), "pagination": pagination}, hits)
+
+    def _entity(self, kind: str, row: Row) -> Row:
+        if kind == "decision" and row["status"] == "pending":
+            # Derived, and different on every read: whoever compares it sees changes where there are none.
+            asked = datetime.fromisoformat(row["created_at"])
+            return row | {"waiting_minutes": int((self._world.now - asked).total_seconds() // 60) + len(self._app.seen)}
+        return row
+
+    # -- v1 and artifacts ------------------------------------------------------------------------------------------
+
+    def _v1_decisions(self, request: Request, hits: Hits) -> Response:
+        scope, query = self._v1_scope(request, hits), request.query_params
+        rows = _sorted([r for r in self._world.find("decision").values() if self._within(r, scope)], "created_at", True)
+        shown = [_v1_decision(row) for row in rows]
+        for key in ("shape", "urgency", "status"):
+            if query.get(key):
+                shown = [row for row in shown if row[key] == query[key]]
+        return self._answer({"decisions": distort_rows(shown[: self._limit(query, hits)], hits)}, hits)
+
+    def _v1_artifacts(self, request: Request, hits: Hits) -> Response:
+        scope, query = self._v1_scope(request, hits), request.query_params
+        rows = [row for row in self._world.find("artifact").values() if self._within(row, scope)]
+        for key in ("status", "initiative_id", "task_id"):
+            if query.get(key):
+                rows = [row for row in rows if row[key] == query[key]]
+        if query.get("since") and "ignore_since" not in hits:
+            since = _moment(query["since"])
+            rows = [r for r in rows if datetime.fromisoformat(r["updated_at"] or r["created_at"]) >= since]
+        rows = _sorted(rows, "created_at", True)[: self._limit(query, hits)]
+        return self._answer({"artifacts": distort_rows(rows, hits)}, hits)
+
+    def _v1_work(self, request: Request, hits: Hits) -> Response:
+        scope, query = self._v1_scope(request, hits), request.query_params
+        rows = [row for row in self._world.find("task").values() if self._within(row, scope)]
+        for key in ("status", "initiative_id"):
+            if query.get(key):
+                rows = [row for row in rows if row[key] == query[key]]
+        if query.get("updated_since") and "ignore_since" not in hits:
+            since = _moment(query["updated_since"])
+            rows = [r for r in rows if datetime.fromisoformat(r["updated_at"] or r["created_at"]) >= since]
+        rows = sorted(rows, key=lambda row: row["id"])
+        start, limit = _read_cursor(query.get("cursor")), self._limit(query, hits)
+        chosen = rows[start : start + limit]
+        more = start + limit < len(rows)
+        meta: Row = {
+            "apiVersion": "1",
+            "workspaceId": scope,
+            "count": len(chosen),
+            "hasMore": more,
+            "nextCursor": _cursor(start + limit) if more else None,
+            "limit": limit,
+        }
+        shown = [
+            {key: row.get(key) for key in V1_WORK} | {"updated_at": row["updated_at"] or row["created_at"]}
+            for row in chosen
+        ]
+        return self._answer({"data": distort_rows(shown, hits), "meta": meta}, hits)
+
+    def _artifacts_by_entity(self, request: Request, hits: Hits) -> Response:
+        query = request.query_params
+        entity = (query.get("entity_type", ""), query.get("entity_id", ""))
+        if not all(entity):
+            raise RefusalError(400, "invalid_input", "entity_type and entity_id are needed.")
+
+        def make(rows: list[Row]) -> Any:
+            groups: dict[tuple[str, str], list[Row]] = {}
+            for row in rows:
+                groups.setdefault((row["entity_type"], row["entity_id"]), []).append(row)
+            return groups
+
+        groups: Any = self._world.listing("artifact", ("by entity",), make)
+        rows = groups.get(entity, [])[: self._limit(query, hits)]
+        return self._answer({"ok": True, "artifacts": distort_rows(rows, hits)}, hits)
+
+    def _artifact(self, request: Request, hits: Hits) -> Response:
+        row = self._world.find("artifact").get(request.path_params["id"])
+        if row is None:
+            raise RefusalError(404, "entity_not_found", "No artifact with this id.")
+        return self._answer({"ok": True, "artifact": row, "relationships": []}, hits)
+
+    # -- what they share -------------------------------------------------------------------------------------------
+
+    def _home(self) -> Row:
+        return next(iter(self._world.find("workspace").values()))
+
+    def _scope(self, request: Request, hits: Hits) -> str | None:
+        """Return the workspace asked for, None for all that the key may see."""
+        query = request.query_params
+        given = {query[key] for key in ("workspace_id", "command_center_id") if query.get(key)}
+        if len(given) > 1:
+            raise RefusalError(400, "invalid_input", "workspace_id and command_center_id differ.")
+        scope = next(iter(given), None)
+        if scope is not None and scope not in self._world.find("workspace"):
+            raise RefusalError(404, "entity_not_found", "No such workspace.")
+        return None if "ignore_workspace" in hits else scope
+
+    def _v1_scope(self, request: Request, hits: Hits) -> str | None:
+        if not request.query_params.get("workspace_id"):
+            raise RefusalError(400, "invalid_input", "workspace_id is needed.")
+        return self._scope(request, hits)
+
+    def _within(self, row: Row, scope: str | None) -> bool:
+        """Rows that name no workspace belong to the first one."""
+        return scope is None or scope == (row.get("workspace_id") or row.get("command_center_id") or self._home()["id"])
+
+    def _limit(self, query: Mapping[str, str], hits: Hits) -> int:
+        most = min(self._app.page_max, hits.value("clamp") or self._app.page_max)
+        return 10**9 if "oversize" in hits else min(_number(query, "limit", PAGE_DEFAULT), most)
+
+    def _cut_page(self, rows: list[Row], request: Request, hits: Hits) -> tuple[list[Row], Row]:
+        """Return the rows of one page, and its ``pagination`` with the total."""
+        query, limit = request.query_params, self._limit(request.query_params, hits)
+        asked = _read_cursor(query["cursor"]) if "cursor" in query else _number(query, "offset", 0)
+        offset = 0 if "ignore_offset" in hits else asked
+        chosen = rows[offset : offset + limit]
+        more = offset + limit < len(rows) or "has_more_forever" in hits
+        pagination: Row = {"total": len(chosen) if "page_total" in hits else len(rows)}
+        if "no_echo" not in hits:
+            pagination |= {"limit": limit, "offset": asked if "ignore_offset" in hits else offset}
+        pagination |= {"has_more": more, "next_cursor": _cursor(offset + limit) if more else None}
+        if "no_total" in hits:
+            del pagination["total"]
+        if "no_has_more" in hits:
+            del pagination["has_more"], pagination["next_cursor"]
+        return chosen, pagination
+
+    def _answer(self, document: Row, hits: Hits) -> Response:
+        if "not_ok" in hits:
+            document = {"ok": False, "error": {"code": "server_error", "message": "Try again.", "status": 200}}
+        if "wrong_envelope" in hits:
+            document = {"items": [], "page": 1}
+        return json_answer(document, plain=needs_plain_json(hits))
+
+
+# -- rows ----------------------------------------------------------------------------------------------------------
+
+
+def _camel(row: Row) -> Row:
+    def name(key: str) -> str:
+        first, *rest = key.split("_")
+        return first + "".join(word.capitalize() for word in rest)
+
+    return {name(key): value for key, value in row.items()}
+
+
+def _live_initiative(row: Row) -> Row:
+    shown = {key: row.get(key) for key in LIVE_INITIATIVE}
+    return shown | {
+        "progress": row.get("progress_pct"),
+        "createdAt": row.get("created_at"),
+        "updatedAt": row.get("updated_at"),
+        "targetDate": row.get("target_date"),
+        "dueDate": None,
+        "etaEndAt": None,
+        "commandCenterId": row.get("command_center_id") or row.get("workspace_id"),
+    }
+
+
+def _v1_decision(row: Row) -> Row:
+    shown = {key: row.get(key) for key in V1_DECISION}
+    status = "declined" if row["status"] == "rejected" else row["status"]
+    return shown | {"status": status, "urgency": V1_URGENCY[row["urgency"]]}
+
+
+def _matches(row: Row, key: str, value: str) -> bool:
+    if key == "search":
+        return value.lower() in str(row.get("title") or row.get("name") or "").lower()
+    return str(row.get(key)) == value
+
+
+def _sorted(rows: Iterable[Row], order: str, descending: bool) -> list[Row]:
+    """Sort by one field, rows without it last whatever the direction, ties by id."""
+    field_name = "sequence" if order == "natural" else order
+    rows = sorted(rows, key=lambda row: str(row["id"]), reverse=descending)
+    having = [row for row in rows if row.get(field_name) is not None]
+    without = [row for row in rows if row.get(field_name) is None]
+    return sorted(having, key=lambda row: row[field_name], reverse=descending) + without
+
+
+# -- parameters ----------------------------------------------------------------------------------------------------
+
+
+def _number(query: Mapping[str, str], key: str, default: int) -> int:
+    text = query.get(key)
+    if text is None:
+        return default
+    if not text.isdigit():
+        raise RefusalError(400, "invalid_input", f"{key} must be a number.")
+    return int(text)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise RefusalError(400, "invalid_input", "Not a time.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _cursor(offset: int) -> str:
+    return base64.urlsafe_b64encode(f"o:{offset}".encode()).decode()
+
+
+def _read_cursor(text: str | None) -> int:
+    if not text:
+        return 0
+    try:
+        return int(base64.urlsafe_b64decode(text).decode().removeprefix("o:"))
+    except ValueError:
+        raise RefusalError(400, "invalid_input", "Not a cursor of this list.") from None
