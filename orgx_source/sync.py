@@ -20,6 +20,7 @@ from typing import Any
 os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 
 import dlt
+from dlt.common.destination import Destination
 from dlt.pipeline.exceptions import PipelineStepFailed
 from filelock import FileLock, Timeout
 
@@ -59,12 +60,13 @@ def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: 
     Raises:
         DestinationError: There is no such destination, or its package is not installed.
     """
-    place = destination
     target: Any = destination
     if destination == "duckdb":
         path = Path(database or DEFAULT_DATABASE).resolve()
         place = f"duckdb:{path}"
         target = duckdb_file(credentials=str(path), destination_name="duckdb")
+    else:
+        place = f"{destination}:{_address(destination)}"
     digest = hashlib.blake2b(f"{place}|{dataset}".encode(), digest_size=6).hexdigest()
     working = Path(dlt.current.run_context().data_dir) / "orgx-sync" / digest
     try:
@@ -133,6 +135,18 @@ def run_sync(
         if reached:
             _write_log(pipeline, report, names, session.patience)
     return report
+
+
+def _address(destination: str) -> str:
+    """Return where a destination is, as far as its settings tell; empty when they do not, which its first use says."""
+    try:
+        kind: Any = Destination.from_reference(destination)
+        config: Any = kind.configuration(kind.spec(), accept_partial=True)
+        url = getattr(config.credentials, "to_url", None)
+        return f"{config.fingerprint()} {url().render_as_string(hide_password=True) if url else config}"
+    except Exception:
+        logger.debug("the address of %s is not known", destination, exc_info=True)
+        return ""
 
 
 @contextmanager

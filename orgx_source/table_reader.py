@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from orgx_source.api.envelope import Row
 from orgx_source.api.limits import Spending
-from orgx_source.api.paging import Position
+from orgx_source.api.paging import ListingReport, Position
 from orgx_source.api.reader import RouteReader, row_keys
 from orgx_source.api.route_choice import CLOSED_STATUSES, choose_routes, none_is_open
 from orgx_source.api.routes import ROUTES, Route
@@ -185,17 +185,19 @@ class TableReader:
         self._resumed = self._resume_point(route)
         watermark = None if self._resumed else self._watermark(route)[0]
         whole_at = self._started
+        doubtful: ListingReport | None = None
         if self._resumed is not None:
             logger.info("%s: going on where the last whole read stopped", self._table.name)
             self._report.resumed = True
             resumed, whole_at = self._resumed, self._resumed.began_at
             reader = self._reader(route)
             yield from self._pass(reader, None, resumed.position)
-            if reader.report.verdict != "uncertified":
+            if reader.report.order_obeyed:
                 yield from self._deletions(reader)
                 self._settle(route, cursor=resumed.started, whole_at=whole_at)
                 # What changed behind the place where it stopped, since it began.
                 watermark = resumed.started - self._config.overlap
+                doubtful = reader.report if reader.report.reasons else None
             self._resumed = None
         reader = self._reader(route)
         yield from self._pass(reader, watermark)
@@ -208,6 +210,12 @@ class TableReader:
             whole = True
         if whole:
             yield from self._deletions(reader)
+        elif doubtful is not None:
+            # What is not certain of the read that went on is not certain of the table.
+            for reason in doubtful.reasons:
+                reader.report.miss(reason)
+            reader.report.verdict = "uncertified"
+            reader.report.nameless = doubtful.nameless
         self._finish(route, reader, whole=whole, whole_at=whole_at)
 
     def _reader(self, route: Route) -> RouteReader:
@@ -264,7 +272,7 @@ class TableReader:
             return None
         if self._config.full and not saved.get("full"):
             return None
-        position = Position(int(saved["offset"]), float(saved["covered_to"]))
+        position = Position(int(saved["offset"]), float(saved["covered_to"]), bool(saved.get("tied")))
         return _Resume(position, started, began_at, frozenset(saved.get("candidates") or ()))
 
     def _continues(self, saved: dict[str, Any], route: Route) -> bool:
@@ -319,7 +327,6 @@ class TableReader:
         report.pages = self._pages
         report.rows_read = len(self._seen)
         report.rows_new, report.rows_changed = self._changes.new, self._changes.changed
-        report.rows_without_id = seen.nameless
         report.duplicates += seen.repeats
         report.seams_repaired += seen.seams_repaired
         report.passes += seen.passes
@@ -371,6 +378,7 @@ class TableReader:
         self._state["resume"] = {
             "offset": position.offset,
             "covered_to": position.covered_to,
+            "tied": position.tied,
             "candidates": candidates if len(candidates) <= CANDIDATES_MOST else [],
             "started": (self._resumed.started if self._resumed else self._started_at_orgx).isoformat(),
             "began_at": (self._resumed.began_at if self._resumed else self._started).isoformat(),
@@ -492,6 +500,7 @@ class TableReader:
         report, listing = self._report, reader.report
         report.verdict = listing.verdict
         report.reasons += [reason for reason in listing.reasons if reason not in report.reasons]
+        report.rows_without_id = listing.nameless
         if report.rows_out_of_sight:
             report.reasons.append(
                 f"{report.rows_out_of_sight} rows of workspaces that this run does not see were left as they are"

@@ -116,10 +116,12 @@ class Position:
     Attributes:
         offset: Where the last page that was accepted ended.
         covered_to: Unix seconds; every row that existed throughout and was made before has come.
+        tied: Whether rows that share one time, more than a page holds, lie before it: their order proves nothing.
     """
 
     offset: int
     covered_to: float
+    tied: bool = False
 
 
 @dataclass(slots=True)
@@ -159,6 +161,7 @@ class _Pass:
         first_key: Sort key at the head when the walk began.
         moved: Whether anything hinted that the list changed meanwhile.
         unproven: Whether a gap cannot be excluded by the sort keys.
+        tied: Whether it cannot, only because more rows than a page holds share one time or have none.
         unnamed: Positions in the list of rows without an id.
         requests: Pages asked for.
         repeated_head: Pages in a row that brought the first page again.
@@ -170,6 +173,7 @@ class _Pass:
     first_key: float | None = None
     moved: bool = False
     unproven: bool = False
+    tied: bool = False
     unnamed: set[int] = field(default_factory=set)
     requests: int = 0
     repeated_head: int = 0
@@ -294,12 +298,20 @@ class Listing:
     def _find_position(self, resume: Position, state: _Pass) -> _Slice:
         """Return a page that begins behind what is covered: deletions since have moved the rest up."""
         state.covered_to = resume.covered_to
+        state.tied = resume.tied
         back = max(2, self._page_size // 10)
         piece = self._read(max(0, resume.offset - back), state)
-        while piece.offset > 0 and (piece.first_key is None or piece.first_key >= resume.covered_to):
+        while piece.offset > 0 and not self._is_behind(piece, resume):
             back *= 2
             piece = self._read(max(0, piece.offset - back), state)
         return piece
+
+    @staticmethod
+    def _is_behind(piece: _Slice, resume: Position) -> bool:
+        """Whether the page begins with rows that had come; among rows of one time that is all that can be asked."""
+        if resume.tied:
+            return bool(piece.ids) and (piece.first_key is None or piece.first_key <= resume.covered_to)
+        return piece.first_key is not None and piece.first_key < resume.covered_to
 
     def _passed(self, piece: _Slice, stop_at: float | None, inclusive: bool) -> bool:
         if stop_at is None or not self.report.order_obeyed or piece.last_key is None:
@@ -431,7 +443,7 @@ class Listing:
             start = self._start_of_ties(piece, last) if back == 0 else 0
             if start is None:
                 # No page can hold all the rows that share this one time: their order proves nothing.
-                state.unproven = True
+                state.tied = True
                 return piece
             back = max(1, 2 * back) if back else max(1, self._size - self._overlap)
             if not start:
@@ -456,7 +468,7 @@ class Listing:
             return piece.ids[0] in state.ids
         if piece.keys[0] is None:
             # Rows without a time stand together at one end, in an order that proves nothing.
-            state.unproven = True
+            state.tied = True
             return piece.ids[0] in state.ids
         if last.first_key is not None and piece.keys[-1] is not None and piece.keys[-1] < last.first_key:
             # A later page that lies wholly before the one in front of it: sorted the other way round, perhaps.
@@ -493,6 +505,7 @@ class Listing:
             if probe.requests == 1:
                 return
             state.unproven = state.unproven or probe.unproven
+            state.tied = state.tied or probe.tied
             state.moved = True
             began = probe.first_key
         state.unproven = True
@@ -535,7 +548,7 @@ class Listing:
             state.covered_to = max(state.covered_to, piece.last_key)
         if self._order is Order.CREATED:
             provable = not state.unproven and state.covered_to > float("-inf")
-            self._position = Position(piece.end, state.covered_to) if provable else None
+            self._position = Position(piece.end, state.covered_to, state.tied) if provable else None
         self.report.distinct = len(self._stamps)
         return fresh, self._ends(piece, state, unseen)
 
@@ -588,7 +601,8 @@ class Listing:
         return not self._is_proven(state) or (not self.report.stopped_early and self._missing(state) > 0)
 
     def _is_proven(self, state: _Pass) -> bool:
-        return self._order is not Order.UNKNOWN and self.report.order_obeyed is True and not state.unproven
+        obeyed = self._order is not Order.UNKNOWN and self.report.order_obeyed is True
+        return obeyed and not (state.unproven or state.tied)
 
     def _missing(self, state: _Pass) -> int:
         if self.report.totals is None or self._total_doubtful:
@@ -607,7 +621,8 @@ class Listing:
         if (report.pages > 1 or self._resume is not None) and not self._is_proven(state):
             agree = previous is not None and previous.ids == state.ids and not moved
             if not agree:
-                report.miss(f"{self._why_unproven()}, and the list moved while it was read")
+                doubt = "was read in more than one run" if self._resume is not None else "moved while it was read"
+                report.miss(f"{self._why_unproven()}, and the list {doubt}")
         if report.nameless:
             count, first = report.nameless, min(state.unnamed)
             report.miss(f"rows without an id: {count}, the first at offset {first}; they were kept out")

@@ -89,3 +89,22 @@ def test_full_begins_anew_unless_it_was_full_that_was_cut_short() -> None:
         assert sync(box, TABLE, page_size=10, max_requests=40, full=True).tables["artifacts"].resumed is False
         assert sync(box, TABLE, page_size=10, full=True).tables["artifacts"].resumed is True
         assert differences(box.world, tables=TABLE) == []
+
+
+def test_a_block_of_one_time_that_is_longer_than_a_run_is_passed_and_said_to_be_unproven() -> None:
+    with Sandbox(World("medium")) as box:
+        for row_id in list(box.world.find("artifact"))[100:700]:
+            box.world.edit("artifact", row_id, touch=False, created_at="2026-04-12T08:00:00.000Z")
+        runs = 1
+        while (report := sync(box, TABLE, page_size=10, max_requests=25, workers=2)).status != "ok":
+            runs += 1
+            assert runs < 9, report.to_json()
+        table = report.tables["artifacts"]
+        assert runs >= 5
+        assert differences(box.world, tables=TABLE) == []
+        assert (table.verdict, table.rows_in_warehouse) == ("uncertified", table.total_reported)
+        assert table.reasons == ["many rows share one time or have none, and the list was read in more than one run"]
+        repeated = sum(count - 1 for count in Counter(offsets(box)).values())
+        assert repeated <= 3 * runs
+        # One read in one piece proves it: two passes that agree.
+        assert sync(box, TABLE, full=True).tables["artifacts"].verdict == "certified"

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from orgx_source.api.paging import Listing, Order
+from orgx_source.errors import DriftError
 from tests.unit.moving_list import KEYS, START, MovingList, check_promise
 
 EXAMPLES = int(os.environ.get("ORGX_EXAMPLES", "2000"))
@@ -22,6 +23,7 @@ STEPS = st.one_of(
     st.tuples(st.just("bulk"), PLACES, st.integers(10, 80)),
     st.tuples(st.just("edit"), PLACES, PLACES),
 )
+REAL_ORDERS = {Order.CREATED: "created_asc", Order.UPDATED: "updated_desc", Order.UNKNOWN: "heap"}
 
 
 class LazyExecutor:
@@ -39,7 +41,7 @@ class LazyExecutor:
 @st.composite
 def scenarios(draw: st.DrawFn) -> tuple[MovingList, dict[str, Any]]:
     asked = draw(st.sampled_from(list(Order)))
-    real = {Order.CREATED: "created_asc", Order.UPDATED: "updated_desc", Order.UNKNOWN: "heap"}[asked]
+    real = REAL_ORDERS[asked]
     if draw(st.integers(0, 3)) == 0:
         real = draw(st.sampled_from(["created_asc", "created_desc", "updated_desc", "heap", "anywhere"]))
     page_size = draw(st.sampled_from([5, 10, 20]))
@@ -68,7 +70,12 @@ def scenarios(draw: st.DrawFn) -> tuple[MovingList, dict[str, Any]]:
 def test_no_row_is_lost_doubled_or_invented_while_the_list_moves(scenario: tuple[MovingList, dict[str, Any]]) -> None:
     source, options = scenario
     listing = Listing(source.fetch, KEYS, **options)
-    check_promise(listing, source)
+    obeys = source.order == REAL_ORDERS[options["order"]]
+    try:
+        check_promise(listing, source, obeys=obeys)
+    except DriftError:
+        # A list that happens to bring the same few rows at every offset; never one that is sorted as asked.
+        assert not obeys
     event(f"{options['order'].name} {listing.report.verdict}")
 
 
