@@ -1,4 +1,4 @@
-"""Writes what is generated: docs/tables.md and the command's help in docs/cli.md. Run by ``make docs``."""
+"""Writes what is generated: docs/tables.md, erd.md, cli.md, and the views in docs/marts.md. Run by ``make docs``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typer.testing import CliRunner
 from orgx_source.api.routes import ROUTES
 from orgx_source.cli import app
 from orgx_source.console import tracking_columns
-from orgx_source.tables import SYNC_LOG_COLUMNS, TABLES, Table
+from orgx_source.marts import load_marts
+from orgx_source.tables import SYNC_LOG_COLUMNS, TABLES, Table, references
 
 DOCS = Path(__file__).parent
-COMMANDS = ("", "run", "check", "status", "tables", "demo", "sandbox")
+GENERATED = "<!-- What follows is generated from the headers of orgx_source/marts/sql by make docs. -->"
+COMMANDS = ("", "run", "check", "plan", "verify", "status", "marts", "report", "export", "tables", "demo", "sandbox")
 
 
 def tables_page() -> str:
@@ -58,6 +60,66 @@ def _grain(table: Table) -> str:
     return table.description.removeprefix("One row per ").rstrip(".")
 
 
+def erd_page() -> str:
+    """Return docs/erd.md: the tables, their keys, and which column leads where."""
+    lines = [
+        "# How the tables hang together",
+        "",
+        "Generated from `orgx_source/tables.py` by `make docs`. Keys and the columns that lead to another table; all",
+        "columns are in [tables.md](tables.md).",
+        "",
+        "```mermaid",
+        "erDiagram",
+    ]
+    for table in TABLES.values():
+        for column, other in references(table).items():
+            lines.append(f'    {other.name} |o--o{{ {table.name} : "{column}"')
+    for table in TABLES.values():
+        lines.append(f"    {table.name} {{")
+        lines.append(f"        text {table.key} PK")
+        lines += [f"        text {column} FK" for column in references(table)]
+        lines.append("    }")
+    lines += ["```", "", "| table | belongs to | column | leads to |", "| --- | --- | --- | --- |"]
+    for table in TABLES.values():
+        for number, (column, other) in enumerate(references(table).items()):
+            first = (f"`{table.name}`", f"`{table.parent}`" if table.parent else "") if number == 0 else ("", "")
+            lines.append(f"| {first[0]} | {first[1]} | `{column}` | `{other.name}.{other.key}` |")
+    lines += [
+        "",
+        "* No database constraint stands behind these lines: OrgX leaves columns empty, and a row may outlive what it",
+        "  leads to. Deleted rows stay with `deleted_at`, so most ids still find theirs; join with `left join`.",
+        "* Some rows name their workspace only in `command_center_id`: take",
+        "  `coalesce(workspace_id, command_center_id)`.",
+        "* `artifacts.entity_id` leads to the table that `artifacts.entity_type` names, an initiative, workstream,",
+        "  milestone or task among them; `artifacts.created_by_id` to an agent where `created_by_type` is `agent`.",
+        "* `depends_on`, `assigned_agent_ids` and `blockers` are JSON lists of ids.",
+        "* `<table>_history` holds the versions of a row, many per id: join it by the key of its table and pick a",
+        "  version by `valid_from`. Its other columns lead where those of its table do. The view `<table>_versions`",
+        "  says until when each version held, and has the current one with `is_current`.",
+        "* `sync_log` stands alone: one row per run and table, `table_name` naming the table.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def marts_page() -> str:
+    """Return docs/marts.md: what stands there by hand, then every view with its grain, key and columns."""
+    written, mark, _ = (DOCS / "marts.md").read_text().partition(GENERATED)
+    marts = [mart for mart in load_marts().values() if not mart.is_staging]
+    lines = ["", "", "## Views", "", "| view | one row per | what it says |", "| --- | --- | --- |"]
+    lines += [f"| [`{m.name}`](#{m.name}) | {m.grain} | {m.description.partition('. ')[0]} |" for m in marts]
+    for mart in marts:
+        lines += ["", f"## {mart.name}", "", mart.description, "", f"* Grain: {mart.grain}."]
+        lines.append(f"* Key: {', '.join(f'`{name}`' for name in mart.key)}.")
+        if mart.not_to_sum:
+            lines.append(f"* Not to sum: {mart.not_to_sum}")
+        lines += ["", "| column | what it says |", "| --- | --- |"]
+        lines += [f"| `{name}` | {text} |" for name, text in mart.columns.items()]
+    lines += ["", "## Steps on the way", "", "Views that only rename, cast and fold; the others are built on them.", ""]
+    lines += ["| view | one row per | what it does |", "| --- | --- | --- |"]
+    lines += [f"| `{m.name}` | {m.grain} | {m.description} |" for m in load_marts().values() if m.is_staging]
+    return written + mark + "\n".join(lines) + "\n"
+
+
 def cli_page() -> str:
     """Return docs/cli.md: the help of every command."""
     runner = CliRunner()
@@ -70,7 +132,7 @@ def cli_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"tables.md": tables_page, "cli.md": cli_page}
+PAGES = {"tables.md": tables_page, "erd.md": erd_page, "marts.md": marts_page, "cli.md": cli_page}
 
 
 def main() -> int:

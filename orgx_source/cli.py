@@ -11,19 +11,20 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from orgx_source.errors import ConfigError, OrgxError
+from orgx_source.errors import ConfigError, OrgxError, worst_exit_code
 from orgx_source.tables import TABLES
 from orgx_source.version import __version__
 
 if TYPE_CHECKING:
     from orgx_source.config import OrgxConfig
+    from orgx_source.report import RunReport
 
 EXIT_CODES = """
 Exit codes: 0 fine, 1 failed (some table), 2 usage, 3 configuration or credentials, 4 incomplete or stale: try again
@@ -43,6 +44,7 @@ app = typer.Typer(
 
 AGE_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 DEMO_DATABASE = Path("orgx_demo.duckdb")
+DEFAULT_REPORT = Path("orgx_report.html")
 
 
 class Size(StrEnum):
@@ -51,6 +53,13 @@ class Size(StrEnum):
     small = "small"
     medium = "medium"
     large = "large"
+
+
+class FileFormat(StrEnum):
+    """What an export writes."""
+
+    parquet = "parquet"
+    csv = "csv"
 
 
 def _known_tables(names: list[str] | None) -> list[str] | None:
@@ -123,12 +132,19 @@ def run(
         float,
         typer.Option(min=0, metavar="SECONDS", help="Longest time to wait for a DuckDB file that is open elsewhere."),
     ] = 60,
+    publish: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Then put a copy of the DuckDB file here, at one stroke, for readers.", dir_okay=False
+        ),
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Bring the warehouse up to date with OrgX."""
     _set_up_logging(verbose)
+    _check_publishing(publish, destination, dataset, database)
     config = _config(
         workspace_id=workspace,
         workers=workers,
@@ -143,10 +159,12 @@ def run(
     pipeline = make_pipeline(destination, dataset, database)
     with console.progress(quiet=quiet) as progress:
         report = run_sync(config, pipeline, tables=table, on_progress=progress.advance, on_wait=progress.wait)
+    published = _publish(report, pipeline, publish, database, lock_timeout)
     if as_json:
-        _print_json(report.to_json())
+        _print_json({**report.to_json(), "published": str(published) if published else None})
     elif not quiet:
         console.print_run(report)
+        console.print_published(published)
         if report.exit_code == 0 and destination == "duckdb":
             console.print_next_step(database or Path("orgx.duckdb"), dataset)
     if (quiet or as_json) and report.exit_code:
@@ -263,6 +281,87 @@ def status(
 
 
 @app.command()
+def marts(
+    destination: DestinationOption = "duckdb",
+    dataset: DatasetOption = "orgx",
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the views that answer questions, in dataset NAME_marts; every run does so too."""
+    _set_up_logging(False)
+    from orgx_source import console
+    from orgx_source.marts import load_marts
+    from orgx_source.marts.apply import marts_dataset
+    from orgx_source.sync import DEFAULT_DATABASE, make_pipeline, renew_marts
+
+    file = database or Path(DEFAULT_DATABASE)
+    if destination == "duckdb" and not file.exists():
+        raise _Stale(f"{file} does not exist yet; orgx-sync run makes it")
+    written = renew_marts(make_pipeline(destination, dataset, database))
+    shown = [mart for mart in load_marts().values() if not mart.is_staging]
+    if as_json:
+        _print_json({"dataset": marts_dataset(dataset), "written": written, "marts": [mart.name for mart in shown]})
+    else:
+        console.print_marts(shown, marts_dataset(dataset), written=written)
+
+
+@app.command()
+def export(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where the files go: DIR/DATASET/TABLE.FORMAT.", file_okay=False)
+    ],
+    file_format: Annotated[FileFormat, typer.Option("--format", help="What the files are.")] = FileFormat.parquet,
+    table: Annotated[
+        list[str] | None,
+        typer.Option("--table", metavar="NAME", help="Only this table or view; may be given often."),
+    ] = None,
+    destination: DestinationOption = "duckdb",
+    dataset: DatasetOption = "orgx",
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write each table and view, those of the marts too, as a file."""
+    _set_up_logging(False)
+    from orgx_source import console
+    from orgx_source.export import export_tables
+    from orgx_source.sync import DEFAULT_DATABASE, make_pipeline
+
+    file = database or Path(DEFAULT_DATABASE)
+    if destination == "duckdb" and not file.exists():
+        raise ConfigError(f"{file} does not exist: orgx-sync run makes it, and --database names another file.")
+    files = export_tables(make_pipeline(destination, dataset, database), directory, file_format.value, table)
+    if as_json:
+        _print_json({"format": file_format.value, "files": [exported.to_json() for exported in files]})
+    elif not quiet:
+        console.print_export(files)
+
+
+@app.command()
+def report(
+    output: Annotated[
+        Path, typer.Option(metavar="FILE", help="HTML file to write; an older one is replaced.", dir_okay=False)
+    ] = DEFAULT_REPORT,
+    destination: DestinationOption = "duckdb",
+    dataset: DatasetOption = "orgx",
+    database: DatabaseOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Write the marts as one HTML page, with pictures and tables, that any browser shows."""
+    _set_up_logging(False)
+    from orgx_source import console
+    from orgx_source.html_report import write_report
+    from orgx_source.sync import DEFAULT_DATABASE, make_pipeline
+
+    file = database or Path(DEFAULT_DATABASE)
+    if destination == "duckdb" and not file.exists():
+        raise _Stale(f"{file} does not exist yet; orgx-sync run makes it")
+    write_report(make_pipeline(destination, dataset, database), output)
+    if not quiet:
+        console.print_written(output)
+
+
+@app.command()
 def tables(
     name: Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Show the columns of this table.")] = None,
     as_json: JsonOption = False,
@@ -286,12 +385,19 @@ def demo(
         Path, typer.Option(metavar="FILE", help="DuckDB file to make; an older one is replaced.")
     ] = DEMO_DATABASE,
     size: Annotated[Size, typer.Option(help="Size of the made-up organisation.")] = Size.medium,
+    days: Annotated[
+        int, typer.Option(min=1, max=366, metavar="N", help="Days that pass there, with syncs between.")
+    ] = 1,
+    start: Annotated[
+        datetime | None,
+        typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="First day there.", show_default="N days ago"),
+    ] = None,
 ) -> None:
     """Sync a made-up organisation; no account needed."""
     _set_up_logging(False)
     from orgx_source.demo import run_demo
 
-    raise typer.Exit(run_demo(database, size.value))
+    raise typer.Exit(run_demo(database, size.value, days, start))
 
 
 @app.command()
@@ -311,6 +417,41 @@ def sandbox(
     from orgx_source.demo import serve_sandbox
 
     raise typer.Exit(serve_sandbox(port, size.value, seed, fault or [], rate_limit))
+
+
+def _check_publishing(file: Path | None, destination: str, dataset: str, database: Path | None) -> None:
+    if file is None:
+        return
+    if destination != "duckdb":
+        raise typer.BadParameter("only a DuckDB file can be published", param_hint="--publish")
+    from orgx_source.publish import problem_with
+    from orgx_source.sync import DEFAULT_DATABASE
+
+    if problem := problem_with(file, database or Path(DEFAULT_DATABASE), dataset):
+        raise typer.BadParameter(problem, param_hint="--publish")
+
+
+def _publish(
+    report: RunReport, pipeline: Any, file: Path | None, database: Path | None, patience_seconds: float
+) -> Path | None:
+    """Publish what a run has loaded; a failure is added to its report."""
+    if file is None:
+        return None
+    from orgx_source.duckdb_file import LockPatience
+    from orgx_source.publish import publish
+    from orgx_source.sync import DEFAULT_DATABASE
+
+    if report.error is not None:
+        report.messages.append(f"{file} was not published, because the run failed.")
+        return None
+    try:
+        publish(pipeline, database or Path(DEFAULT_DATABASE), file, LockPatience(patience_seconds))
+    except OrgxError as error:
+        report.messages.append(str(error))
+        report.exit_code = worst_exit_code(report.exit_code, error.exit_code)
+        report.settle()
+        return None
+    return file
 
 
 class _Stale(OrgxError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,8 @@ from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
 
 if TYPE_CHECKING:
     from orgx_source.check import CheckReport
+    from orgx_source.export import ExportedFile
+    from orgx_source.marts import Mart
     from orgx_source.plan import PlanReport
     from orgx_source.report import RunReport, TableReport
     from orgx_source.status import StatusReport
@@ -147,6 +149,12 @@ def print_errors(report: RunReport) -> None:
     """Print what went wrong, to stderr."""
     for line in _remarks(report):
         err.print(line)
+
+
+def print_published(file: Path | None) -> None:
+    """Print where the copy for readers is; nothing when there is none."""
+    if file is not None:
+        out.print(Text(f"Published to {file}"))
 
 
 def print_next_step(database: Path, dataset: str) -> None:
@@ -345,6 +353,28 @@ def _runs_grid(report: StatusReport) -> Grid:
 def _verdict(verdict: str | None, error: str | None) -> Text:
     word = "failed" if error else verdict or "-"
     return Text(word, VERDICT_STYLES.get(word, "red" if error else ""))
+
+
+def print_marts(marts: Sequence[Mart], dataset: str, *, written: bool) -> None:
+    """Print which views there are, and whether they had to be made anew."""
+    grid = _grid(("view", "left"), ("one row per", "left"), ("what it answers", "left"))
+    for mart in marts:
+        grid.add_row(f"{dataset}.{mart.name}", mart.grain, mart.description.partition(". ")[0])
+    out.print(grid)
+    out.print("Made anew." if written else "All of them are current; nothing was written.")
+
+
+def print_export(files: Sequence[ExportedFile]) -> None:
+    """Print which files were written."""
+    grid = _grid(("file", "left"), ("rows", "right"))
+    for file in files:
+        grid.add_row(str(file.path), _number(file.rows))
+    out.print(grid)
+
+
+def print_written(page: Path) -> None:
+    """Print where the report is."""
+    out.print(Text(f"Report written to {page}; open it in a browser"))
 
 
 def print_tables() -> None:

@@ -4,38 +4,51 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from orgx_source.errors import ConfigError
+from orgx_source.times import utc_now
 
 QUESTIONS = (
     (
-        "Which initiatives are moving?",
-        """select title, status, progress_pct, updated_at::date as last_update
-from orgx.initiatives
-where status in ('active', 'at_risk', 'blocked') and deleted_at is null
-order by updated_at desc nulls last limit 5""",
+        "Which initiatives stand still?",
+        """select title, status, tasks_done_pct::int as done_pct, tasks_blocked as blocked,
+  decisions_pending as pending, round(days_since_movement, 1) as days_still
+from orgx_marts.initiatives_current
+where status_group in ('active', 'blocked')
+order by days_since_movement desc, title limit 5""",
     ),
     (
         "How long do decisions wait for a human?",
-        """select urgency, count(*) filter (status = 'pending') as open, count(resolved_at) as settled,
-  round(median(date_diff('minute', created_at, resolved_at))) as median_minutes
-from orgx.decisions where deleted_at is null
-group by urgency order by open desc""",
+        """select urgency, count(*) filter (is_open) as waiting, count(*) filter (not is_open) as settled,
+  round(median(hours_waiting) filter (not is_open), 1) as median_hours,
+  round(max(hours_waiting) filter (is_open), 1) as longest_now
+from orgx_marts.decision_latency
+group by urgency, urgency_rank order by urgency_rank desc""",
     ),
     (
-        "Which agents get work approved?",
-        """select created_by_name as agent, count(*) as artifacts,
-  round(100.0 * count(*) filter (status = 'approved') / count(*)) as approved_pct
-from orgx.artifacts where created_by_type = 'agent' and deleted_at is null
-group by agent order by artifacts desc limit 5""",
+        "Which agents got work done in the last seven days?",
+        """select agent_name as agent, sum(runs_completed)::int as runs, sum(tasks_done)::int as tasks,
+  sum(artifacts_produced)::int as artifacts, sum(artifacts_approved)::int as approved
+from orgx_marts.agent_throughput_daily
+where day > (select max(day) - 7 from orgx_marts.agent_throughput_daily)
+group by agent_name order by tasks desc, artifacts desc limit 5""",
     ),
 )
+# So many syncs make a history worth looking at; more would only take longer.
+SYNCS_MOST = 30
 
 
-def run_demo(database: Path, size: str) -> int:
+def run_demo(database: Path, size: str, days: int = 1, start: datetime | None = None) -> int:
     """Run the demonstration; return the exit code.
+
+    Args:
+        database: DuckDB file to make.
+        size: Size of the organisation.
+        days: How many days pass there, with syncs between them.
+        start: First day there; so that the last one is today when it is not given.
 
     Raises:
         ConfigError: The sandbox's packages are not installed.
@@ -53,16 +66,31 @@ def run_demo(database: Path, size: str) -> int:
     # An earlier demonstration's state is about a file that is gone.
     shutil.rmtree(pipeline.working_dir, ignore_errors=True)
     pipeline = make_pipeline("duckdb", "orgx", database)
-    with sandbox.Sandbox(sandbox.World(size)) as box:
+    world = sandbox.World(
+        size, start=start.replace(hour=6, tzinfo=UTC) if start else _this_hour() - timedelta(days=days)
+    )
+    step = max(1, days // SYNCS_MOST)
+    with sandbox.Sandbox(world) as box:
         config = load_config(api_key=box.api_key, base_url=box.url)
         console.out.print(f"A made-up organisation answers at {box.url}. First sync, into {database}:\n")
-        for day in range(2):
+        for day in range(0, days + 1, step):
             if day:
-                box.world.advance(days=1)
-                console.out.print("\nA day passes there. Second sync, which asks only for what changed:\n")
+                world.advance(days=step)
+                passed = "A day passes" if step == 1 else f"{step} days pass"
+                console.out.print(f"\n{passed} there. Another sync, which asks only for what changed:\n")
             with console.progress(quiet=False) as progress:
-                report = run_sync(config, pipeline, on_progress=progress.advance, on_wait=progress.wait)
-            console.print_run(report)
+                report = run_sync(
+                    config,
+                    pipeline,
+                    on_progress=progress.advance,
+                    on_wait=progress.wait,
+                    # The clock of the organisation, so that ages and history make sense.
+                    clock=lambda: world.now,
+                )
+            if day == 0 or day + step > days:
+                console.print_run(report)
+            else:
+                console.out.print(f"{world.now:%Y-%m-%d}: {report.status}, {report.requests} requests")
             if report.exit_code:
                 return report.exit_code
     with duckdb.connect(str(database), read_only=True) as connection:
@@ -70,7 +98,25 @@ def run_demo(database: Path, size: str) -> int:
             result = connection.execute(sql)
             console.print_result(title, sql, [column[0] for column in result.description or ()], result.fetchall())
     console.out.print(f"\nIt is all in [bold]{database}[/]; ask on with any DuckDB client.")
+    _write_report(pipeline, database.with_name("orgx_report.html"))
     return 0
+
+
+def _write_report(pipeline: Any, page: Path) -> None:
+    """Write the report next to the database, or say what it needs."""
+    from orgx_source import console
+    from orgx_source.html_report import write_report
+
+    try:
+        write_report(pipeline, page)
+    except ConfigError as error:
+        console.out.print(str(error), style="yellow", markup=False)
+        return
+    console.print_written(page)
+
+
+def _this_hour() -> datetime:
+    return utc_now().replace(minute=0, second=0, microsecond=0)
 
 
 def serve_sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_limit: int | None) -> int:
@@ -89,7 +135,7 @@ def serve_sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_l
     try:
         switched = [sandbox.Fault.parse(text) for text in faults]
         limit = sandbox.RateLimit(rate_limit) if rate_limit else None
-        box = sandbox.Sandbox(sandbox.World(size, seed), port=port, faults=switched, rate_limit=limit)
+        box = sandbox.Sandbox(sandbox.World(size, seed, _this_hour()), port=port, faults=switched, rate_limit=limit)
     except ValueError as error:
         raise ConfigError(f"--fault: {error}") from None
     except OSError as error:

@@ -14,6 +14,7 @@
     │   ├── ServerError       5xx after every attempt                      exit 1  retryable
     │   └── EnvelopeError     200, but not in any shape we can read        exit 1  retryable
     ├── DriftError            the list cannot be read to its end           exit 1
+    ├── PublishError          the copy for readers cannot be made          exit 1
     └── DestinationError      the warehouse cannot be read or written      exit 4
 """
 
@@ -114,6 +115,10 @@ class EnvelopeError(ApiError):
 
 class DriftError(OrgxError):
     """The list moved or contradicted itself so much that its end cannot be reached."""
+
+
+class PublishError(OrgxError):
+    """The data are loaded, but the copy of them that others read cannot be made."""
 
 
 class DestinationError(OrgxError):

@@ -27,7 +27,8 @@ from filelock import FileLock, Timeout
 from orgx_source.api.client import OrgxClient
 from orgx_source.config import OrgxConfig
 from orgx_source.duckdb_file import LockPatience, duckdb_file
-from orgx_source.errors import DestinationError, OrgxError
+from orgx_source.errors import DestinationError, OrgxError, worst_exit_code
+from orgx_source.marts.apply import apply_marts
 from orgx_source.report import RunReport, log_rows
 from orgx_source.session import ReadSession, Stretch
 from orgx_source.source import orgx_source, sync_log_source
@@ -134,6 +135,7 @@ def run_sync(
             report.settle()
         if reached:
             _write_log(pipeline, report, names, session.patience)
+            _renew_marts(pipeline, report, session.patience)
     return report
 
 
@@ -211,6 +213,29 @@ def _write_log(pipeline: Any, report: RunReport, names: Sequence[str], patience:
         if not report.exit_code:
             report.exit_code = failure.exit_code
             report.settle()
+
+
+def _renew_marts(pipeline: Any, report: RunReport, patience: LockPatience) -> None:
+    """Make the views that answer questions, where this version's differ from those that are there."""
+    try:
+        renew_marts(pipeline, patience)
+    except OrgxError as error:
+        report.messages.append(str(error))
+        report.exit_code = worst_exit_code(report.exit_code, error.exit_code)
+        report.settle()
+
+
+def renew_marts(pipeline: Any, patience: LockPatience | None = None) -> bool:
+    """Make the marts of a pipeline's dataset; return whether anything had to be written.
+
+    Raises:
+        DestinationError: The destination cannot be reached, or refuses them.
+    """
+    warehouse = Warehouse(pipeline, patience)
+    try:
+        return apply_marts(warehouse)
+    finally:
+        warehouse.close()
 
 
 def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> list[str]:

@@ -462,3 +462,21 @@ TABLES: dict[str, Table] = {
         ),
     )
 }
+
+REFERENCES: dict[str, str] = {
+    "workspace_id": "workspaces",
+    "command_center_id": "workspaces",
+    "initiative_id": "initiatives",
+    "workstream_id": "workstreams",
+    "milestone_id": "milestones",
+    "task_id": "tasks",
+    "agent_id": "agents",
+    "requester_agent_id": "agents",
+    "executor_agent_id": "agents",
+}
+"""Column to the table whose key it holds, in whichever table it stands. OrgX promises none of it: ids may dangle."""
+
+
+def references(table: Table) -> dict[str, Table]:
+    """Return the columns of a table that hold the key of a table, and that table."""
+    return {column.name: TABLES[REFERENCES[column.name]] for column in table.columns if column.name in REFERENCES}

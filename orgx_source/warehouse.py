@@ -340,6 +340,20 @@ class Warehouse:
         except SqlClientNotAvailable:
             return False
 
+    def with_client(self, work: Callable[[Any], T]) -> T:
+        """Do work with dlt's SQL client, in the thread that owns it, and return its result.
+
+        Raises:
+            DestinationError: The destination cannot be reached.
+        """
+        result: T = self._ask(self._work_with_client, work)
+        return result
+
+    def _work_with_client(self, work: Callable[[Any], T]) -> T:
+        with self._client() as client:
+            result = work(client)
+        return result
+
     def _ask(self, work: Callable[..., T], *args: Any) -> T:
         return self._thread.submit(work, *args).result()
 

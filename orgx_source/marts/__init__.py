@@ -1,0 +1,97 @@
+"""The marts: SQL views that answer questions, one file each in ``sql/``, described in their own header.
+
+Owns the files, their order and their documentation. How they get into a database is `apply`'s work.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from graphlib import TopologicalSorter
+from importlib.resources import files
+
+RAW = re.compile(r"\braw\.(\w+)(\s+as\s+\w+)?")
+MART = re.compile(r"\bmarts\.(\w+)")
+STAGING = "stg_"
+
+
+@dataclass(frozen=True)
+class Mart:
+    """One view.
+
+    Attributes:
+        name: Its name in the dataset of the marts.
+        header: The comment at the head of its file, without dashes.
+        sql: Its query: ``raw.x`` is a table of the connector, ``marts.x`` another view.
+    """
+
+    name: str
+    header: str
+    sql: str
+
+    @property
+    def is_staging(self) -> bool:
+        """Whether it only renames, casts and folds: a step on the way to the others."""
+        return self.name.startswith(STAGING)
+
+    @cached_property
+    def description(self) -> str:
+        """What it answers, in the words of its header."""
+        return " ".join(self.header.partition("\ngrain:")[0].split())
+
+    @cached_property
+    def grain(self) -> str:
+        """What one row is."""
+        return self._field("grain")
+
+    @cached_property
+    def key(self) -> tuple[str, ...]:
+        """The columns that tell two rows apart."""
+        return tuple(self._field("key").split(", "))
+
+    @cached_property
+    def not_to_sum(self) -> str:
+        """What must not be added up; empty where everything may."""
+        return self._field("not to sum")
+
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """Column name to description; of a step on the way only what is not obvious."""
+        _, _, listed = self.header.partition("\ncolumns:\n")
+        found: dict[str, str] = {}
+        for line in listed.splitlines():
+            entry = re.match(r"  (\w+)  +(\S.*)", line)
+            if entry:
+                name, found[entry[1]] = entry[1], entry[2]
+            else:
+                found[name] += " " + line.strip()
+        return found
+
+    @property
+    def tables(self) -> set[str]:
+        """The tables of the connector that it reads."""
+        return {found[0] for found in RAW.findall(self.sql)}
+
+    @property
+    def views(self) -> set[str]:
+        """The other views that it reads."""
+        return set(MART.findall(self.sql))
+
+    def _field(self, name: str) -> str:
+        found = re.search(rf"^{name}: (.*)$", self.header, re.MULTILINE)
+        return found[1] if found else ""
+
+
+@lru_cache
+def load_marts() -> dict[str, Mart]:
+    """Return every view by name, each after those that it reads."""
+    found: dict[str, Mart] = {}
+    for path in (files(__package__) / "sql").iterdir():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        count = next(number for number, line in enumerate(lines) if not line.startswith("--"))
+        header = "\n".join(line[3:] for line in lines[:count])
+        name = path.name.removesuffix(".sql")
+        found[name] = Mart(name, header, "\n".join(lines[count:]).strip())
+    order = TopologicalSorter({name: sorted(mart.views) for name, mart in sorted(found.items())})
+    return {name: found[name] for name in order.static_order()}

@@ -1,0 +1,146 @@
+"""Rows of the marts as plain Python values, the same from DuckDB and from any other destination that answers SQL.
+
+The report and notebooks read through here; what a picture makes of the rows is `charts`' work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from orgx_source.errors import DestinationError
+from orgx_source.marts.apply import marts_dataset
+from orgx_source.shape import canonical_json
+from orgx_source.warehouse import Warehouse, describe_trouble, is_connection_trouble
+
+Row: TypeAlias = dict[str, Any]
+
+
+class MartsReader:
+    """Answers with rows; made by `read_marts`.
+
+    Attributes:
+        workspaces: Names of the workspaces that OrgX lists, sorted; empty where that table was never read.
+    """
+
+    def __init__(self, warehouse: Warehouse, dataset: str, workspaces: Sequence[str]) -> None:
+        self._warehouse = warehouse
+        self._marts = marts_dataset(dataset)
+        self.workspaces = workspaces
+
+    def rows(
+        self,
+        view: str,
+        *,
+        columns: Sequence[str] = (),
+        where: str = "",
+        values: Sequence[Any] = (),
+        order_by: str = "",
+        most: int | None = None,
+    ) -> list[Row]:
+        """Return rows of a view: times in UTC, dates, numbers as int or float, JSON as text.
+
+        Args:
+            view: Name of a mart.
+            columns: Names of the columns; all when not given.
+            where: SQL condition in the common ground of DuckDB and PostgreSQL, with ``%s`` for each value.
+            values: What stands for these.
+            order_by: SQL list of columns.
+            most: Most rows to fetch; all when not given.
+
+        Raises:
+            DestinationError: There is no such view yet, or it cannot be read.
+        """
+        sql = f"select {', '.join(columns) or '*'} from {{table}}"
+        sql += f" where {where}" if where else ""
+        sql += f" order by {order_by}" if order_by else ""
+        try:
+            return self._warehouse.with_client(lambda client: _fetch(client, self._marts, view, sql, values, most))
+        except DestinationError:
+            raise
+        except Exception as error:
+            raise self._explain(view, error) from None
+
+    def _explain(self, view: str, error: Exception) -> DestinationError:
+        if is_connection_trouble(error):
+            return DestinationError(describe_trouble(error))
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if "DestinationUndefinedEntity" in names:
+            return DestinationError(
+                f"There is no {self._marts}.{view} yet: orgx-sync run makes the marts with every run, and "
+                "orgx-sync marts alone."
+            )
+        text = " ".join(str(error).split())[:300]
+        return DestinationError(f"{self._marts}.{view} cannot be read; orgx-sync marts makes it anew. {text}")
+
+
+@contextmanager
+def read_marts(pipeline: Any) -> Iterator[MartsReader]:
+    """Read marts through one connection, all of them as of one moment where the destination can.
+
+    Args:
+        pipeline: From `make_pipeline`.
+
+    Raises:
+        DestinationError: The destination cannot be opened, or answers no SQL.
+    """
+    warehouse = Warehouse(pipeline)
+    try:
+        if not warehouse.can_be_asked:
+            raise DestinationError("This destination cannot be asked with SQL, so there are no marts in it.")
+        dataset = str(pipeline.dataset_name)
+        with warehouse.kept_open():
+            # A question about a table that is not there ends a transaction, so this one comes before it.
+            workspaces = _workspaces(warehouse, dataset)
+            with _one_moment(warehouse):
+                yield MartsReader(warehouse, dataset, workspaces)
+    finally:
+        warehouse.close()
+
+
+@contextmanager
+def _one_moment(warehouse: Warehouse) -> Iterator[None]:
+    """Read in one transaction: a run that loads meanwhile shows in every answer, or in none."""
+    held = ExitStack()
+    warehouse.with_client(lambda client: _begin(client, held))
+    try:
+        yield
+    finally:
+        # Nothing was written, and a question that failed has ended it already.
+        with suppress(Exception):
+            warehouse.with_client(lambda client: held.close())
+
+
+def _begin(client: Any, held: ExitStack) -> None:
+    if client.capabilities.supports_ddl_transactions:
+        held.enter_context(client.begin_transaction())
+        if str(client.capabilities.sqlglot_dialect) == "postgres":
+            client.execute_sql("set transaction isolation level repeatable read, read only")
+
+
+def _workspaces(warehouse: Warehouse, dataset: str) -> list[str]:
+    if not {"name", "deleted_at"} <= set(warehouse.columns("workspaces") or ()):
+        return []
+    sql = "select name from {table} where deleted_at is null and name is not null order by name"
+    found = warehouse.with_client(lambda client: _fetch(client, dataset, "workspaces", sql, (), None))
+    return [str(row["name"]) for row in found]
+
+
+def _fetch(client: Any, dataset: str, table: str, sql: str, values: Sequence[Any], most: int | None) -> list[Row]:
+    with client.with_alternative_dataset_name(dataset):
+        name = client.make_qualified_table_name(table)
+    with client.execute_query(sql.replace("{table}", name), *values) as cursor:
+        names = [column[0].lower() for column in cursor.description]
+        found = cursor.fetchall() if most is None else cursor.fetchmany(most)
+        return [dict(zip(names, map(_plain, row), strict=True)) for row in found]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return canonical_json(value) if isinstance(value, list | dict) else value

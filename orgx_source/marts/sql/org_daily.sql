@@ -1,0 +1,155 @@
+-- The organisation in one line per day (UTC), from the first stamp in the data to the last read.
+-- Counts of runs, artifacts and decisions follow OrgX's stamps and reach back before the first read; initiatives, tasks
+-- and approvals follow history and are null before it.
+-- grain: day
+-- key: day
+-- not to sum: initiatives_active, tasks_total, tasks_done_total, decisions_open: each day counts them all again.
+-- columns:
+--   day                      The day (UTC).
+--   initiatives_active       Initiatives that were active or blocked at the end of the day.
+--   tasks_total              Tasks that OrgX listed at the end of the day.
+--   tasks_done_total         Of these, done.
+--   tasks_done               Tasks that became done that day.
+--   runs_started             Runs that began.
+--   runs_completed           Runs that ended well.
+--   runs_failed              Runs that failed.
+--   artifacts_produced       Artifacts that were made, by agents and humans, also those deleted since.
+--   artifacts_approved       Artifacts that became approved that day.
+--   decisions_asked          Decisions that were asked.
+--   decisions_settled        Decisions that were settled, cancelled or superseded.
+--   decisions_open           Decisions that waited at the end of the day; asked less settled, so far.
+--   median_decision_hours    Median hours that the decisions settled that day had waited; null when none was.
+--   cost_usd                 Cost of the day's events, in US dollars; null where OrgX gave none.
+--   reads                    Good reads of the initiatives that day.
+with recursive progress as (
+    select
+        day,
+        count(*) filter (where status_group in ('active', 'blocked')) as initiatives_active
+    from marts.initiative_progress_daily
+    group by day
+),
+
+task_steps as (
+    select cast(valid_from at time zone 'UTC' as date) as day, status_group, 1 as step
+    from marts.stg_orgx__versions
+    where entity_type = 'task' and not is_deleted
+    union all
+    select cast(valid_to at time zone 'UTC' as date), status_group, -1
+    from marts.stg_orgx__versions
+    where entity_type = 'task' and not is_deleted and valid_to is not null
+),
+
+tasks as (
+    select day, sum(step) as total, sum(case when status_group = 'done' then step else 0 end) as done
+    from task_steps
+    group by day
+),
+
+seen as (
+    select
+        cast(estimated_at at time zone 'UTC' as date) as day,
+        count(*) filter (where entity_type = 'task' and to_group = 'done') as tasks_done,
+        count(*) filter (where entity_type = 'artifact' and to_group = 'approved') as artifacts_approved
+    from marts.status_transitions
+    where kind in ('changed', 'created') and from_group is distinct from to_group
+    group by 1
+),
+
+activity as (
+    select
+        cast(happened_at at time zone 'UTC' as date) as day,
+        count(*) filter (where event_type = 'run_started') as runs_started,
+        count(*) filter (where event_type = 'run_completed') as runs_completed,
+        count(*) filter (where event_type = 'run_failed') as runs_failed,
+        sum(cost_usd) as cost_usd
+    from marts.stg_orgx__activity
+    where happened_at is not null
+    group by 1
+),
+
+artifacts as (
+    select cast(created_at at time zone 'UTC' as date) as day, count(*) as artifacts_produced
+    from marts.stg_orgx__artifacts
+    where created_at is not null
+    group by 1
+),
+
+asked as (
+    select cast(asked_at at time zone 'UTC' as date) as day, count(*) as decisions_asked
+    from marts.decision_latency
+    where asked_at is not null
+    group by 1
+),
+
+settled as (
+    select
+        cast(settled_at at time zone 'UTC' as date) as day,
+        count(*) as decisions_settled,
+        percentile_cont(0.5) within group (order by hours_waiting) as median_decision_hours
+    from marts.decision_latency
+    where settled_at is not null and asked_at is not null
+    group by 1
+),
+
+reads as (
+    select cast(read_at at time zone 'UTC' as date) as day, count(*) as reads
+    from marts.stg_orgx__reads
+    where table_name = 'initiatives'
+    group by 1
+),
+
+first_days as (
+    select min(day) as day from activity
+    union all
+    select min(day) from artifacts
+    union all
+    select min(day) from asked
+    union all
+    select min(day) from progress
+),
+
+span as (
+    select min(first_days.day) as first_day, max(cast(as_of.as_of at time zone 'UTC' as date)) as last_day
+    from first_days
+    cross join marts.stg_orgx__as_of as as_of
+),
+
+days as (
+    select first_day as day, last_day from span where first_day is not null
+    union all
+    select day + 1, last_day from days where day < last_day
+)
+
+select
+    days.day,
+    progress.initiatives_active,
+    cast(
+        case when progress.day is not null then sum(coalesce(tasks.total, 0)) over so_far end as bigint
+    ) as tasks_total,
+    cast(
+        case when progress.day is not null then sum(coalesce(tasks.done, 0)) over so_far end as bigint
+    ) as tasks_done_total,
+    case when progress.day is not null then coalesce(seen.tasks_done, 0) end as tasks_done,
+    coalesce(activity.runs_started, 0) as runs_started,
+    coalesce(activity.runs_completed, 0) as runs_completed,
+    coalesce(activity.runs_failed, 0) as runs_failed,
+    coalesce(artifacts.artifacts_produced, 0) as artifacts_produced,
+    case when progress.day is not null then coalesce(seen.artifacts_approved, 0) end as artifacts_approved,
+    coalesce(asked.decisions_asked, 0) as decisions_asked,
+    coalesce(settled.decisions_settled, 0) as decisions_settled,
+    cast(
+        sum(coalesce(asked.decisions_asked, 0) - coalesce(settled.decisions_settled, 0)) over so_far as bigint
+    ) as decisions_open,
+    settled.median_decision_hours,
+    activity.cost_usd,
+    coalesce(reads.reads, 0) as reads
+from days
+left join progress on days.day = progress.day
+left join tasks on days.day = tasks.day
+left join seen on days.day = seen.day
+left join activity on days.day = activity.day
+left join artifacts on days.day = artifacts.day
+left join asked on days.day = asked.day
+left join settled on days.day = settled.day
+left join reads on days.day = reads.day
+window so_far as (order by days.day)

@@ -1,0 +1,82 @@
+-- Every change of status that a run saw, every appearance after the first read, every deletion and every return.
+-- When it happened lies between two reads: after changed_after, not later than changed_before. A status that came and
+-- went between two reads was never seen.
+-- grain: entity and transition
+-- key: entity_type, entity_id, changed_before
+-- not to sum: hours_in_from_status of a deletion and of the return after it, which is time out of sight.
+-- columns:
+--   entity_type           initiative, workstream, milestone, task, decision or artifact.
+--   entity_id             Its id.
+--   initiative_id         Initiative it belongs to.
+--   title                 Its title at the time.
+--   agent_id              Agent it is assigned to, that asks, or that made it.
+--   kind                  changed, created, deleted (OrgX no longer lists it) or returned.
+--   from_status           Status before, as OrgX sent it; null for created.
+--   to_status             Status after, as OrgX sent it; of a deletion the last one that was seen.
+--   from_group            What the status before is counted as.
+--   to_group              What the status after is counted as.
+--   changed_after         Last read that still saw the status before (UTC); null when no read was logged.
+--   changed_before        First read that saw the status after (UTC).
+--   changed_at            OrgX's own stamp of the row's last change where it lies between the two (UTC), else null.
+--   estimated_at          changed_at, else changed_before (UTC).
+--   hours_uncertain       Hours between the two reads.
+--   hours_in_from_status  Hours in the status before, by estimated_at; null where its beginning was not seen.
+with versions as (
+    select
+        *,
+        lag(status) over history as previous_status,
+        lag(status_group) over history as previous_group,
+        lag(is_deleted) over history as was_deleted,
+        row_number() over history as number
+    from marts.stg_orgx__versions
+    window history as (partition by entity_type, entity_id order by valid_from)
+),
+
+transitions as (
+    select
+        *,
+        case
+            when number = 1 then 'created'
+            when is_deleted and not was_deleted then 'deleted'
+            when was_deleted and not is_deleted then 'returned'
+            else 'changed'
+        end as kind
+    from versions
+    where
+        (number = 1 and seen_after is not null and not is_deleted)
+        or (number > 1 and (status is distinct from previous_status or is_deleted <> was_deleted))
+),
+
+timed as (
+    select
+        *,
+        case
+            when kind = 'created' and created_at > seen_after and created_at <= valid_from then created_at
+            when kind = 'changed' and updated_at > seen_after and updated_at <= valid_from then updated_at
+        end as changed_at
+    from transitions
+)
+
+select
+    entity_type,
+    entity_id,
+    initiative_id,
+    title,
+    agent_id,
+    kind,
+    previous_status as from_status,
+    status as to_status,
+    previous_group as from_group,
+    status_group as to_group,
+    seen_after as changed_after,
+    valid_from as changed_before,
+    changed_at,
+    coalesce(changed_at, valid_from) as estimated_at,
+    cast(extract(epoch from valid_from - seen_after) / 3600 as double precision) as hours_uncertain,
+    cast(
+        extract(
+            epoch from coalesce(changed_at, valid_from)
+            - lag(coalesce(changed_at, valid_from)) over (partition by entity_type, entity_id order by valid_from)
+        ) / 3600 as double precision
+    ) as hours_in_from_status
+from timed

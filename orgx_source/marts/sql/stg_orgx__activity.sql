@@ -1,0 +1,19 @@
+-- Events of the activity feed, each under the agent that an alias stands for.
+-- grain: event
+-- key: event_id
+-- columns:
+--   event_id    Event id.
+--   agent_id    Agent that acted; an alias counts as the agent it stands for.
+--   happened_at  When it happened (UTC).
+--   cost_usd    Cost it added, in US dollars; null on most events.
+select
+    activity.id as event_id,
+    activity.type as event_type,
+    coalesce(agents.canonical_agent_id, activity.agent_id) as agent_id,
+    coalesce(agents.agent_name, activity.agent_name, activity.agent_id) as agent_name,
+    activity.run_id,
+    activity.initiative_id,
+    activity.timestamp as happened_at,
+    activity.cost_delta as cost_usd
+from raw.activity as activity
+left join marts.stg_orgx__agents as agents on activity.agent_id = agents.agent_id

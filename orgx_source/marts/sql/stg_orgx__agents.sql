@@ -1,0 +1,49 @@
+-- Agents that OrgX lists or listed, with the one that an alias stands for.
+-- Two records with one display name are one agent: the standard one (its id ends in -agent), else the first by id.
+-- grain: agent record
+-- key: agent_id
+-- columns:
+--   agent_id            Id as OrgX sends it.
+--   canonical_agent_id  The agent that this record stands for; its own id when it is no alias.
+--   is_alias            Whether the record is an alias of another.
+--   is_application      Whether it is an application that acts as an agent, such as chatgpt-app.
+--   agent_name          Display name; the id where there is none.
+--   domain              Domain, as sent.
+--   status              As OrgX sends it.
+--   status_group        running, queued, blocked or idle; an agent with blockers counts as blocked.
+--   current_task        What it works on.
+--   initiative_id       Initiative of the current run.
+--   run_id              Current run.
+--   started_at          Start of the current run.
+--   deleted_at          First read without it; null while OrgX lists it.
+with agents as (
+    select * from raw.agents
+),
+
+statuses as (
+    select status, status_group from marts.stg_orgx__statuses where entity_type = 'agent'
+)
+
+select
+    agents.id as agent_id,
+    first_value(agents.id) over same_name as canonical_agent_id,
+    first_value(agents.id) over same_name <> agents.id as is_alias,
+    agents.id like '%-app' as is_application,
+    coalesce(agents.name, agents.id) as agent_name,
+    agents.domain,
+    agents.status,
+    case
+        when cast(agents.blockers as text) not in ('[]', '{}', 'null', '""') then 'blocked'
+        else coalesce(statuses.status_group, 'idle')
+    end as status_group,
+    agents.current_task,
+    agents.initiative_id,
+    agents.run_id,
+    agents.started_at,
+    agents.deleted_at
+from agents
+left join statuses on agents.status = statuses.status
+window same_name as (
+    partition by coalesce(agents.name, agents.id)
+    order by case when agents.id like '%-agent' then 0 else 1 end, agents.id
+)

@@ -1,0 +1,113 @@
+-- How fresh and how sure each table is, from the log of runs.
+-- grain: table
+-- key: table_name
+-- columns:
+--   table_name            The table.
+--   last_read_at          When its last good read began (UTC); null when it never had one.
+--   hours_since_read      Hours from then to the newest read of any table.
+--   last_verdict          Verdict of that read: certified, repaired or uncertified.
+--   last_whole_read_at    When its last good whole read began (UTC).
+--   last_error            Error of the newest run, when that run failed for this table.
+--   rows_living           Rows that OrgX lists, after the last run that counted them.
+--   rows_deleted          Rows that were marked as deleted, over all runs.
+--   rows_changed          Versions that were written for known rows, over all runs.
+--   runs                  Runs that were asked for this table.
+--   runs_failed           Of these, without a good read.
+--   runs_certified        Of these, certified or repaired.
+--   requests_per_run      Requests per run, on average.
+--   requests_last_run     Requests of the newest run.
+--   lateness_minutes_p50  Median minutes from OrgX's stamp of a change to the read that saw it, first reads aside.
+--   lateness_minutes_p95  95th percentile of the same.
+--   lateness_count        Versions behind these two.
+--   as_of                 Start of the newest good read of any table (UTC).
+with log as (
+    select
+        *,
+        error is null and verdict is not null as is_good,
+        row_number() over (partition by table_name order by started_at desc) as newest
+    from raw.sync_log
+),
+
+good as (
+    select
+        *,
+        row_number() over (partition by table_name order by started_at desc) as newest_good
+    from log
+    where is_good
+),
+
+totals as (
+    select
+        table_name,
+        count(*) as runs,
+        count(*) filter (where not is_good) as runs_failed,
+        count(*) filter (where verdict in ('certified', 'repaired')) as runs_certified,
+        sum(rows_deleted) as rows_deleted,
+        sum(rows_changed) as rows_changed,
+        avg(requests) as requests_per_run
+    from log
+    group by table_name
+),
+
+whole as (
+    select table_name, max(started_at) as last_whole_read_at from good where whole group by table_name
+),
+
+counted as (
+    select table_name, rows_in_warehouse
+    from (
+        select
+            table_name,
+            rows_in_warehouse,
+            row_number() over (partition by table_name order by started_at desc) as number
+        from log
+        where rows_in_warehouse is not null
+    ) as numbered
+    where number = 1
+),
+
+-- A row that was there at the first read says nothing about how late changes come.
+late as (
+    select
+        entity_type || 's' as table_name,
+        cast(extract(epoch from valid_from - updated_at) / 60 as double precision) as minutes
+    from marts.stg_orgx__versions
+    where seen_after is not null and updated_at is not null and not is_deleted
+),
+
+lateness as (
+    select
+        table_name,
+        percentile_cont(0.5) within group (order by minutes) as p50,
+        percentile_cont(0.95) within group (order by minutes) as p95,
+        count(*) as versions
+    from late
+    group by table_name
+)
+
+select
+    totals.table_name,
+    good.started_at as last_read_at,
+    cast(extract(epoch from as_of.as_of - good.started_at) / 3600 as double precision) as hours_since_read,
+    good.verdict as last_verdict,
+    whole.last_whole_read_at,
+    log.error as last_error,
+    counted.rows_in_warehouse as rows_living,
+    cast(totals.rows_deleted as bigint) as rows_deleted,
+    cast(totals.rows_changed as bigint) as rows_changed,
+    totals.runs,
+    totals.runs_failed,
+    totals.runs_certified,
+    cast(totals.requests_per_run as double precision) as requests_per_run,
+    log.requests as requests_last_run,
+    lateness.p50 as lateness_minutes_p50,
+    lateness.p95 as lateness_minutes_p95,
+    coalesce(lateness.versions, 0) as lateness_count,
+    as_of.as_of
+from totals
+inner join log on totals.table_name = log.table_name and log.newest = 1
+cross join marts.stg_orgx__as_of as as_of
+left join good on totals.table_name = good.table_name and good.newest_good = 1
+left join whole on totals.table_name = whole.table_name
+left join counted on totals.table_name = counted.table_name
+left join lateness on totals.table_name = lateness.table_name

@@ -1,0 +1,278 @@
+"""Puts a copy of the DuckDB file where dashboards read: all of a run or nothing of it, under whoever reads there.
+
+DuckDB makes the copy, in one transaction. A reader that has the older copy open goes on reading that one, which has
+lost its name but not its content; whoever opens the file anew gets the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orgx_source.duckdb_file import LockPatience, name_lock_holder
+from orgx_source.errors import DestinationError, PublishError
+from orgx_source.marts.apply import marts_dataset
+from orgx_source.sync import make_pipeline, one_run_at_a_time, renew_marts
+from orgx_source.warehouse import describe_trouble
+
+UNFINISHED = ".unfinished"
+# The DuckDB inside a dashboard is often older than ours, and refuses the format that ours writes by default.
+READABLE_SINCE = "v1.0.0"
+NAME = r'(?:"(?:[^"]|"")*"|[A-Za-z_]\w*)'
+PART = re.compile(NAME)
+# What matters in the SQL of a view: a text, or a name with its parts.
+PIECE = re.compile(rf"'(?:[^']|'')*'|{NAME}(?:\s*\.\s*{NAME})*")
+# Here a text is the name of a table.
+BEFORE_NAME_IN_TEXT = re.compile(r"\bquery_table\s*\(\s*$", re.IGNORECASE)
+
+
+def problem_with(file: Path, working: Path, dataset: str) -> str | None:
+    """Return why a file cannot take the copy of a working file, as far as that is known beforehand; else None.
+
+    Args:
+        file: Where the copy shall be.
+        working: The DuckDB file that runs fill.
+        dataset: Its dataset.
+    """
+    if file.resolve() == working.resolve() or (file.exists() and working.exists() and file.samefile(working)):
+        return f"{file} is the database that the run itself fills; name another file"
+    if not file.resolve().parent.is_dir():
+        return f"the folder {file.parent} does not exist"
+    name = _catalog(file).lower()
+    if name != _catalog(working).lower() and name in (dataset.lower(), marts_dataset(dataset).lower()):
+        return (
+            f"DuckDB would call {file.name} by the name of a dataset in it, {name}, and could not tell one from the "
+            f"other; name it otherwise, such as {dataset}_published.duckdb"
+        )
+    return None
+
+
+def publish(pipeline: Any, working: Path, file: Path, patience: LockPatience) -> None:
+    """Put a copy of a working file in place of another file, at one stroke.
+
+    Args:
+        pipeline: The pipeline that fills the working file.
+        working: A DuckDB file.
+        file: Where the copy shall be; an older copy is replaced, and stays when anything fails.
+        patience: How long to wait for the working file when another process has it open.
+
+    Raises:
+        PublishError: It cannot be copied, written or put in place.
+        DestinationError: The working file is open elsewhere, or what was read is not loaded yet.
+    """
+    target = file.resolve()
+    # DuckDB calls a database by its file's name up to the first dot: the copy has its later name from the start.
+    unfinished = target.with_name(target.name + UNFINISHED)
+    try:
+        with one_run_at_a_time(pipeline):
+            if pipeline.has_pending_data:
+                raise DestinationError("Not everything that was read is loaded; the next run does that.")
+            _remove(unfinished)
+            try:
+                _copy(working, unfinished, pipeline.dataset_name, patience)
+                _put_in_place(unfinished, target)
+            finally:
+                _remove(unfinished)
+    except DestinationError as error:
+        raise DestinationError(f"{file} was not published and is as it was. {error}") from None
+    except (PublishError, duckdb.Error, OSError) as error:
+        system = error.strerror if isinstance(error, OSError) else None
+        reason = system or " ".join(str(error).split())[:300]
+        raise PublishError(
+            f"{file} was not published and is as it was, the data are loaded: {reason}. Mend that, then run again."
+        ) from None
+
+
+def _catalog(file: Path) -> str:
+    return file.name.partition(".")[0]
+
+
+def _remove(file: Path) -> None:
+    for path in (file, file.with_name(f"{file.name}.wal")):
+        path.unlink(missing_ok=True)
+
+
+def _put_in_place(unfinished: Path, target: Path) -> None:
+    if target.exists():
+        # Who could read the older copy can read this one.
+        unfinished.chmod(target.stat().st_mode & 0o777)
+    _to_disk(unfinished)
+    # A log there belongs to the older copy; DuckDB would play it into the new one.
+    target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
+    unfinished.replace(target)
+    _to_disk(target.parent)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A view as DuckDB stores it.
+
+    Attributes:
+        schema: Where it is.
+        name: Its name.
+        sql: ``CREATE VIEW schema.name AS ...``.
+        comment: What is said about it.
+        columns: Column name to what is said about it.
+    """
+
+    schema: str
+    name: str
+    sql: str
+    comment: str | None
+    columns: Mapping[str, str]
+
+    def path(self, catalog: str) -> str:
+        """Return its name in a database."""
+        return ".".join(_quote(part) for part in (catalog, self.schema, self.name))
+
+
+def _copy(working: Path, unfinished: Path, dataset: str, patience: LockPatience) -> None:
+    """Write a copy that answers under its own name whatever the original answers under the other."""
+    old, new = _catalog(working), _catalog(unfinished)
+    renamed = old.lower() != new.lower()
+    source = old if renamed else f"{old}_working"
+    with _opened(unfinished) as connection:
+        _attach(connection, working, source, patience)
+        connection.execute(f"copy from database {_quote(source)} to {_quote(new)}")
+        views = _views(connection, new) if renamed else []
+        answering = [view for view in views if _answers(connection, view, source)]
+        connection.execute(f"detach {_quote(source)}")
+    if not renamed:
+        return
+    # Before all others, and not from what DuckDB prints of them: 1.4 prints some that it does not understand itself.
+    renew_marts(make_pipeline("duckdb", dataset, unfinished))
+    with _opened(unfinished) as connection:
+        _remake_views(connection, old, new)
+        for view in answering:
+            if not _answers(connection, view, new):
+                raise PublishError(f"the view {view.schema}.{view.name} would not answer in a file of that name")
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = duckdb.connect(str(file), config={"storage_compatibility_version": READABLE_SINCE})
+    try:
+        yield connection
+        # Closing writes what is left too, but says nothing when that fails.
+        connection.execute("checkpoint")
+    finally:
+        connection.close()
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, working: Path, name: str, patience: LockPatience) -> None:
+    """Open the working file to read, as others may meanwhile.
+
+    Never opened as a plain file: closing that would take DuckDB's lock off it, as POSIX locks go.
+    """
+    while True:
+        try:
+            connection.execute(f"attach {_text(str(working.resolve()))} as {_quote(name)} (read_only)")
+            return
+        except duckdb.Error as error:
+            if not patience.wait(error):
+                if name_lock_holder(error):
+                    raise DestinationError(describe_trouble(error)) from None
+                raise
+
+
+def _views(connection: duckdb.DuckDBPyConnection, catalog: str) -> list[_View]:
+    described: dict[tuple[str, str], dict[str, str]] = {}
+    for schema, table, column, comment in connection.execute(
+        "select schema_name, table_name, column_name, comment from duckdb_columns() "
+        "where database_name = ? and comment is not null",
+        [catalog],
+    ).fetchall():
+        described.setdefault((schema, table), {})[column] = comment
+    found = connection.execute(
+        "select schema_name, view_name, sql, comment from duckdb_views() where database_name = ? and not internal",
+        [catalog],
+    ).fetchall()
+    return [
+        _View(schema, name, sql, comment, described.get((schema, name), {})) for schema, name, sql, comment in found
+    ]
+
+
+def _answers(connection: duckdb.DuckDBPyConnection, view: _View, catalog: str) -> bool:
+    try:
+        connection.execute(f"describe select * from {view.path(catalog)}")
+        return True
+    except duckdb.Error:
+        return False
+
+
+def _remake_views(connection: duckdb.DuckDBPyConnection, old: str, new: str) -> None:
+    """Make the views anew that name the database, with what is said about them, each after those that it reads."""
+    schemas = {name.lower() for (name,) in connection.execute("select schema_name from duckdb_schemas()").fetchall()}
+    found = _views(connection, new)
+    waiting = [(view, sql) for view in found if (sql := without_catalog(view.sql, old, schemas)) != view.sql]
+    while waiting:
+        refused = [(view, sql) for view, sql in waiting if not _remake(connection, view, sql)]
+        if len(refused) == len(waiting):
+            # Views that did not answer before either; of the others, whoever called tells.
+            return
+        waiting = refused
+
+
+def _remake(connection: duckdb.DuckDBPyConnection, view: _View, sql: str) -> bool:
+    path = f"{_quote(view.schema)}.{_quote(view.name)}"
+    try:
+        connection.execute(sql.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
+    except duckdb.Error:
+        return False
+    if view.comment is not None:
+        connection.execute(f"comment on view {path} is {_text(view.comment)}")
+    for column, comment in view.columns.items():
+        connection.execute(f"comment on column {path}.{_quote(column)} is {_text(comment)}")
+    return True
+
+
+def without_catalog(sql: str, catalog: str, schemas: Collection[str]) -> str:
+    """Return SQL in which no table is named by its database, only by schema and name.
+
+    ``orgx.orgx.tasks`` becomes ``orgx.tasks``, which means the same in a file of any other name. Texts stay as they
+    are, but for those that name a table: ``query_table('orgx.orgx.tasks')``.
+
+    Args:
+        sql: As DuckDB prints it.
+        catalog: Name of the database.
+        schemas: Names of its schemas, in lower case.
+    """
+
+    def replace(found: re.Match[str]) -> str:
+        piece = found[0]
+        if piece.startswith("'"):
+            is_name = BEFORE_NAME_IN_TEXT.search(sql, 0, found.start())
+            return f"'{PIECE.sub(shorten, piece[1:-1])}'" if is_name else piece
+        return shorten(found)
+
+    def shorten(found: re.Match[str]) -> str:
+        parts = PART.findall(found[0])
+        names = [part[1:-1].replace('""', '"') if part.startswith('"') else part for part in parts]
+        if len(parts) >= 3 and names[0].lower() == catalog.lower() and names[1].lower() in schemas:
+            return ".".join(parts[1:])
+        return found[0]
+
+    return PIECE.sub(replace, sql)
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
