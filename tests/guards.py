@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SEQUENCES = "tests/e2e/test_any_sequence.py"
+NUMBERS = "tests/marts/test_numbers.py"
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,37 @@ GUARDS = (
           "tests/e2e/test_sync_log.py"),
     Guard("rows without an id are no full read", "table_reader.py",
           "if listing.short_by or listing.nameless:", "if listing.short_by:", "tests/contract/test_faults.py"),
+    # The marts: each number has a way to be wrong.
+    Guard("tasks of an initiative are the sum of their groups", "marts/sql/initiatives_current.sql",
+          "count(*) filter (where status_group = 'dropped') as tasks_dropped", "count(*) as tasks_dropped", NUMBERS),
+    Guard("deleted tasks are not there now", "marts/sql/initiatives_current.sql",
+          "    from marts.stg_orgx__tasks\n    where deleted_at is null", "    from marts.stg_orgx__tasks", NUMBERS),
+    Guard("a version of a task counts until the next one", "marts/sql/initiative_progress_daily.sql",
+          "cast(valid_to at time zone 'UTC' as date), -1", "cast(valid_to at time zone 'UTC' as date), 0", NUMBERS),
+    Guard("a share is not a percentage", "marts/sql/stg_orgx__versions.sql",
+          "then histories.progress_raw * 100", "then histories.progress_raw", NUMBERS),
+    Guard("what was there at the first read did not appear then", "marts/sql/status_transitions.sql",
+          "number = 1 and seen_after is not null", "number = 1", NUMBERS),
+    Guard("an alias counts as the agent it stands for", "marts/sql/stg_orgx__activity.sql",
+          "coalesce(agents.canonical_agent_id, activity.agent_id)", "activity.agent_id", NUMBERS),
+    Guard("the artifacts of agents add up", "marts/sql/agent_throughput_daily.sql",
+          "    from marts.stg_orgx__artifacts\n", "    from (select * from marts.stg_orgx__artifacts limit 1) as one\n",
+          NUMBERS),
+    Guard("nothing is known of an agent between two distant reads", "marts/sql/agent_timeline.sql",
+          "followed.gap_seconds <= usual.gap_seconds or run_id = next_run_id", "true", "tests/marts/test_gaps.py"),
+    Guard("a decision that vanished waits no more", "marts/sql/decision_latency.sql",
+          "case when deleted_at is not null and outcome = 'pending' then 'cancelled' else outcome end as final_outcome",
+          "outcome as final_outcome", NUMBERS),
+    Guard("an older word for no is a no", "marts/sql/stg_orgx__statuses.sql",
+          "('decision', 'rejected', 'declined')", "('decision', 'rejected', 'settled')", NUMBERS),
+    Guard("an approval before the first read has no time", "marts/sql/artifact_flow.sql",
+          "milestones.approved_at,\n", "coalesce(milestones.approved_at, artifacts.updated_at) as approved_at,\n",
+          NUMBERS),
+    Guard("decisions asked less settled are open", "marts/sql/org_daily.sql",
+          "coalesce(asked.decisions_asked, 0) - coalesce(settled.decisions_settled, 0)",
+          "coalesce(asked.decisions_asked, 0)", NUMBERS),
+    Guard("rows that were there at the first read are not late", "marts/sql/sync_health.sql",
+          "where seen_after is not null and updated_at is not null", "where updated_at is not null", NUMBERS),
 )  # fmt: skip
 
 

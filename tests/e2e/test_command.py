@@ -181,7 +181,7 @@ def test_demo_leaves_a_database_and_can_be_repeated() -> None:
     for _ in range(2):
         done = orgx_sync("demo", "--size", "small")
         assert done.returncode == 0, done.stderr
-        assert "Which initiatives are moving?" in done.stdout
+        assert "Which initiatives stand still?" in done.stdout
     filled = query(
         "select (select count(*) from orgx.initiatives), (select count(*) from orgx.agents), "
         "(select count(*) from orgx.artifacts), (select count(*) from orgx.decisions)",
