@@ -135,10 +135,11 @@ def _fetch(client: Any, dataset: str, table: str, sql: str, values: Sequence[Any
     with client.execute_query(sql.replace("{table}", name), *values) as cursor:
         names = [column[0].lower() for column in cursor.description]
         found = cursor.fetchall() if most is None else cursor.fetchmany(most)
-        return [dict(zip(names, map(_plain, row), strict=True)) for row in found]
+        return [dict(zip(names, map(plain_value, row), strict=True)) for row in found]
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """Return a database's value as the same thing from every database: times in UTC, numbers as int or float."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, datetime):

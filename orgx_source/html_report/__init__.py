@@ -1,0 +1,54 @@
+"""The marts as one HTML file for people who open neither SQL nor Jupyter: it needs nothing but a browser.
+
+`content` says what stands on the page, `page` writes the HTML; the pictures are those of `charts`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from orgx_source.errors import ConfigError, OrgxError
+
+
+def write_report(pipeline: Any, output: Path) -> None:
+    """Write the report about a dataset; an older file is replaced once the new one is whole.
+
+    Args:
+        pipeline: From `make_pipeline`.
+        output: The file.
+
+    Raises:
+        ConfigError: The packages that draw are not installed.
+        DestinationError: The destination cannot be read, or has no marts yet.
+        OrgxError: The file cannot be written.
+    """
+    content, page = _import_pictures()
+    from orgx_source.marts.reading import read_marts
+
+    with read_marts(pipeline) as marts:
+        facts = content.read_facts(marts)
+    _replace(output, page.render(content.compose(facts)))
+
+
+def _import_pictures() -> tuple[Any, Any]:
+    try:
+        from orgx_source.html_report import content, page
+    except ImportError as error:
+        raise ConfigError(f"The report needs the package {error.name!r}: pip install 'orgx-source[report]'") from None
+    return content, page
+
+
+def _replace(output: Path, text: str) -> None:
+    unfinished = output.with_name(f".{output.name}.{os.getpid()}.unfinished")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # The browser compares hashes of the scripts with these very bytes.
+            unfinished.write_text(text, encoding="utf-8", newline="\n")
+            unfinished.replace(output)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise OrgxError(f"{output} could not be written: {error.strerror or error}.") from None

@@ -1,0 +1,500 @@
+"""What stands in the report: figures, pictures and tables, from rows of the marts. Knows no HTML.
+
+Only what the pictures need is read: the last 180 days, and of decisions and artifacts the newest few thousand.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from statistics import fmean, median
+from typing import Any, TypeAlias
+
+from orgx_source import charts
+from orgx_source.charts.style import number, plural, say_days, say_hours
+from orgx_source.marts.reading import MartsReader, Row
+
+Tone: TypeAlias = str
+"""How a value is to be taken: ``good``, ``bad``, ``doubtful``, or nothing of these (empty)."""
+
+DAYS_SHOWN = 180
+DECISIONS_MOST = 2_000
+WAITING_MOST = 20_000
+ARTIFACTS_MOST = 20_000
+TABLE_ROWS_MOST = 10
+STILL_DAYS = 7
+RECENT_DAYS = 28
+FINISHED = ("completed", "closed")
+VERDICT_TONES = {"certified": "good", "repaired": "good", "uncertified": "doubtful"}
+NOTHING = "-"
+
+
+@dataclass
+class Facts:
+    """Rows of the marts, by view.
+
+    Attributes:
+        workspaces: Names of the workspaces.
+        as_of: The newest read; None when nothing was read yet.
+        since: The first day that is shown.
+        initiatives: Those that are neither completed nor closed.
+        progress: Of every initiative, the days that are shown.
+        agent_days, agent_times: What agents got done, and were seen doing.
+        waiting: Decisions that wait now.
+        decisions: Those that were asked last, waiting or not.
+        artifacts: The newest.
+        days: The organisation per day.
+        health: The tables and their last reads.
+    """
+
+    workspaces: Sequence[str] = ()
+    as_of: datetime | None = None
+    since: date = date.min
+    initiatives: list[Row] = field(default_factory=list)
+    progress: list[Row] = field(default_factory=list)
+    agent_days: list[Row] = field(default_factory=list)
+    agent_times: list[Row] = field(default_factory=list)
+    waiting: list[Row] = field(default_factory=list)
+    decisions: list[Row] = field(default_factory=list)
+    artifacts: list[Row] = field(default_factory=list)
+    days: list[Row] = field(default_factory=list)
+    health: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number at the head of the page.
+
+    Attributes:
+        label: What it counts.
+        value: The number.
+        note: What to hold it against.
+        tone: How it is to be taken.
+    """
+
+    label: str
+    value: str
+    note: str
+    tone: Tone = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One chart with its finding.
+
+    Attributes:
+        name: Name of the function that drew it.
+        finding: What the data say.
+        how: How to read it.
+        spec: The chart as Vega-Lite; None when there is nothing to draw.
+    """
+
+    name: str
+    finding: str
+    how: str
+    spec: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One value of a table.
+
+    Attributes:
+        text: As it is shown.
+        tone: How it is to be taken.
+    """
+
+    text: str
+    tone: Tone = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table.
+
+    Attributes:
+        title: What it lists.
+        how: How to read it.
+        columns: Name of each column, and whether it holds numbers.
+        rows: The cells.
+    """
+
+    title: str
+    how: str
+    columns: Sequence[tuple[str, bool]]
+    rows: Sequence[Sequence[Cell]]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        name: Its anchor.
+        title: Its heading.
+        parts: Pictures and tables, in order.
+    """
+
+    name: str
+    title: str
+    parts: Sequence[Picture | Table]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The page.
+
+    Attributes:
+        organisation: Whose it is.
+        as_of: The newest read; None when nothing was read yet.
+        figures: The numbers at its head.
+        sections: Its parts.
+        notes: What a reader should know about all of it.
+    """
+
+    organisation: str
+    as_of: datetime | None
+    figures: Sequence[Figure]
+    sections: Sequence[Section]
+    notes: Sequence[str]
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def read_facts(marts: MartsReader) -> Facts:
+    """Read what the report shows, in an order that is the same every time: equal rows make an equal page.
+
+    Raises:
+        DestinationError: A view is not there, or cannot be read.
+    """
+    as_of = next((row["as_of"] for row in marts.rows("stg_orgx__as_of")), None)
+    facts = Facts(workspaces=marts.workspaces, as_of=as_of)
+    facts.health = marts.rows("sync_health", order_by="table_name")
+    if as_of is None:
+        return facts
+    facts.since = as_of.date() - timedelta(days=DAYS_SHOWN)
+    days: dict[str, Any] = {"where": "day >= %s", "values": [facts.since]}
+    facts.initiatives = marts.rows(
+        "initiatives_current", where="status_group not in ('completed', 'closed')", order_by="initiative_id"
+    )
+    facts.progress = marts.rows(
+        "initiative_progress_daily",
+        columns=(
+            "initiative_id", "day", "title", "status_group", "tasks_total", "tasks_done", "tasks_dropped",
+            "tasks_done_pct",
+        ),
+        order_by="day, initiative_id",
+        **days,
+    )  # fmt: skip
+    facts.agent_days = marts.rows("agent_throughput_daily", order_by="day, agent_id", **days)
+    facts.agent_times = marts.rows(
+        "agent_timeline", where="ended_at >= %s", values=[facts.since], order_by="agent_id, started_at"
+    )
+    facts.waiting = marts.rows("decision_latency", where="is_open", order_by="asked_at, decision_id", most=WAITING_MOST)
+    # Chosen by when they were asked alone: who keeps the open ones makes waits look longer than they are.
+    facts.decisions = marts.rows(
+        "decision_latency",
+        where="asked_at >= %s",
+        values=[facts.since],
+        order_by="asked_at desc, decision_id",
+        most=DECISIONS_MOST,
+    )
+    facts.artifacts = marts.rows(
+        "artifact_flow",
+        columns=("artifact_type", "status_group", "is_approved", "created_at", "hours_to_approval", "revisions"),
+        where="created_at >= %s and deleted_at is null",
+        values=[facts.since],
+        order_by="created_at desc, artifact_id",
+        most=ARTIFACTS_MOST,
+    )
+    facts.days = marts.rows("org_daily", order_by="day", **days)
+    return facts
+
+
+# -- composing -----------------------------------------------------------------------------------------------------
+
+
+def compose(facts: Facts) -> Report:
+    """Return what stands on the page."""
+    sections = (
+        [] if facts.as_of is None else [_initiatives(facts), _agents(facts), _decisions(facts), _artifacts(facts)]
+    )
+    return Report(
+        _organisation(facts.workspaces),
+        facts.as_of,
+        [] if facts.as_of is None else list(_figures(facts)),
+        [*sections, _health(facts)],
+        list(_notes(facts)),
+    )
+
+
+def _organisation(workspaces: Sequence[str]) -> str:
+    if len(workspaces) > 3:
+        return f"{', '.join(workspaces[:2])} and {len(workspaces) - 2} more workspaces"
+    return " and ".join([", ".join(workspaces[:-1]), workspaces[-1]] if len(workspaces) > 1 else workspaces) or "OrgX"
+
+
+def _figures(facts: Facts) -> Iterable[Figure]:
+    still = sum(number(row["days_since_movement"]) >= STILL_DAYS for row in facts.initiatives)
+    yield Figure("Open initiatives", f"{len(facts.initiatives):,}", f"{still:,} without a change for a week")
+    done, total = _tasks(facts.progress)
+    yield Figure(
+        "Tasks done", f"{done:,}", f"of {total:,} ({100 * done / total:.0f} %)" if total else "there are none yet"
+    )
+    recent, before = _windows(facts.days)
+    waiting = [number(row["hours_waiting"]) for row in facts.waiting]
+    yield Figure(
+        "Decisions waiting", f"{len(waiting):,}", f"longest {say_hours(max(waiting))}" if waiting else "nobody is asked"
+    )
+    made = _sum(recent, "artifacts_produced")
+    yield Figure(
+        "Artifacts approved",
+        f"{_sum(recent, 'artifacts_approved'):,.0f}",
+        f"in {RECENT_DAYS} days, in which {made:,.0f} were made",
+    )
+    if any(row["cost_usd"] is not None for row in facts.days):
+        earlier = f"; ${_sum(before, 'cost_usd'):,.2f} in the {RECENT_DAYS} before" if before else ""
+        yield Figure("Cost", f"${_sum(recent, 'cost_usd'):,.2f}", f"in {RECENT_DAYS} days{earlier}")
+    sure = sum(VERDICT_TONES.get(row["last_verdict"]) == "good" and not row["last_error"] for row in facts.health)
+    yield Figure(
+        "Tables known complete",
+        f"{sure} of {len(facts.health)}",
+        "by their last read" if sure == len(facts.health) else "see Sync health",
+        "good" if sure == len(facts.health) else "doubtful",
+    )
+
+
+def _tasks(progress: Sequence[Row]) -> tuple[int, int]:
+    """Return the tasks done, and those that are not dropped, in the initiatives that are not closed now."""
+    last = max((row["day"] for row in progress), default=None)
+    kept = [row for row in progress if row["day"] == last and row["status_group"] != "closed"]
+    total = sum((row["tasks_total"] or 0) - (row["tasks_dropped"] or 0) for row in kept)
+    return sum(row["tasks_done"] or 0 for row in kept), total
+
+
+def _windows(days: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Return the last four weeks, and the four before where they are known from end to end."""
+    ordered = sorted(days, key=lambda row: row["day"])
+    before = ordered[-2 * RECENT_DAYS : -RECENT_DAYS]
+    return ordered[-RECENT_DAYS:], before if len(before) == RECENT_DAYS else []
+
+
+def _sum(rows: Sequence[Row], column: str) -> float:
+    return sum(number(row[column]) for row in rows)
+
+
+def _initiatives(facts: Facts) -> Section:
+    return Section(
+        "initiatives",
+        "Initiatives",
+        [
+            _picture("burn_up", facts.progress),
+            _picture("forecast", facts.progress),
+            _picture("stalls", facts.initiatives),
+            _picture("portfolio", facts.initiatives),
+            _picture("progress_lines", facts.progress),
+            _still_table(facts.initiatives),
+        ],
+    )
+
+
+def _agents(facts: Facts) -> Section:
+    return Section(
+        "agents",
+        "Agents",
+        [
+            _picture("throughput", facts.agent_days),
+            _picture("timeline", facts.agent_times),
+            _picture("blockages", facts.agent_times),
+            _picture("cost_per_artifact", facts.agent_days),
+        ],
+    )
+
+
+def _decisions(facts: Facts) -> Section:
+    return Section(
+        "decisions",
+        "Decisions",
+        [
+            _picture("decisions_open", facts.days),
+            _picture("decision_survival", facts.decisions),
+            _picture("waiting_now", facts.waiting),
+            _picture("decision_waits", facts.decisions),
+            _waiting_table(facts.waiting),
+        ],
+    )
+
+
+def _artifacts(facts: Facts) -> Section:
+    return Section("artifacts", "Artifacts", [_artifact_table(facts.artifacts)])
+
+
+def _health(facts: Facts) -> Section:
+    return Section("sync-health", "Sync health", [_health_table(facts.health)])
+
+
+def _picture(name: str, rows: Sequence[Row]) -> Picture:
+    """Draw a chart, and take its title out of it: on the page a title is a heading, which breaks where it must."""
+    spec = getattr(charts, name)(rows).to_dict()
+    title = spec.pop("title")
+    finding, how = (" ".join(_lines(title[part])) for part in ("text", "subtitle"))
+    # What is dark on paper is light on a dark screen.
+    how = how.replace("Dark line", "Line").replace("dark line", "line")
+    if "layer" not in spec:
+        # Without anything to draw, a chart is a single view with a text.
+        return Picture(name, finding, how, None)
+    empty = {key for key, values in spec.get("datasets", {}).items() if not values}
+    # Vega complains of a scale without any value.
+    spec["layer"] = [layer for layer in spec["layer"] if (layer.get("data") or {}).get("name") not in empty]
+    return Picture(name, finding, how, spec)
+
+
+def _lines(text: str | Sequence[str]) -> Sequence[str]:
+    return [text] if isinstance(text, str) else text
+
+
+def _still_table(initiatives: Sequence[Row]) -> Table:
+    still = [row for row in initiatives if number(row["days_since_movement"]) >= STILL_DAYS]
+    still.sort(key=lambda row: (-number(row["days_since_movement"]), row["title"] or ""))
+    rows = [
+        [
+            Cell(row["title"] or NOTHING),
+            Cell(row["status_group"], "bad" if row["status_group"] == "blocked" else ""),
+            Cell(say_days(number(row["days_since_movement"])), "bad"),
+            Cell(_share(row["tasks_done"], (row["tasks_total"] or 0) - (row["tasks_dropped"] or 0))),
+            Cell(_count(row["tasks_blocked"])),
+            Cell(_count(row["decisions_pending"])),
+            Cell(_day(row["due_on"]), "bad" if row["is_overdue"] else ""),
+        ]
+        for row in still[:TABLE_ROWS_MOST]
+    ]
+    columns = ("initiative", "status", "no change for", "tasks done", "tasks blocked", "decisions waiting", "due")
+    title = f"Longest without a change: {_of(rows, still)}" if still else "No open initiative has been still for a week"
+    how = "Open initiatives in which nothing changed for a week or more, counted to the last read."
+    return Table(title, how, [(name, name not in ("initiative", "status")) for name in columns], rows)
+
+
+def _waiting_table(waiting: Sequence[Row]) -> Table:
+    longest = sorted(waiting, key=lambda row: (-number(row["hours_waiting"]), row["decision_id"]))
+    rows = [
+        [
+            Cell(row["title"] or NOTHING),
+            Cell(row["initiative_title"] or NOTHING),
+            Cell(row["asked_by"] or NOTHING),
+            Cell(row["urgency"], "bad" if row["urgency"] == "critical" else ""),
+            Cell(_moment(row["asked_at"])),
+            Cell(say_hours(number(row["hours_waiting"])), "bad" if row["is_overdue"] else ""),
+            Cell((row["blocked_task_title"] or "a task") if row["blocks_task"] else NOTHING),
+        ]
+        for row in longest[:TABLE_ROWS_MOST]
+    ]
+    columns = ("question", "initiative", "asked by", "urgency", "asked (UTC)", "waits for", "holds up")
+    title = f"Longest waiting decisions: {_of(rows, waiting)}" if waiting else "No decision waits for anybody"
+    how = "Questions that wait for a human, counted to the last read."
+    return Table(title, how, [(name, name in ("asked (UTC)", "waits for")) for name in columns], rows)
+
+
+def _artifact_table(artifacts: Sequence[Row]) -> Table:
+    by_type: dict[str, list[Row]] = defaultdict(list)
+    for row in artifacts:
+        by_type[row["artifact_type"] or "no type"].append(row)
+    order = sorted(by_type, key=lambda kind: (-len(by_type[kind]), kind))
+    rows = []
+    for kind in order[:TABLE_ROWS_MOST]:
+        found = by_type[kind]
+        hours = [row["hours_to_approval"] for row in found if row["hours_to_approval"] is not None]
+        states = [row["status_group"] for row in found]
+        rows.append(
+            [
+                Cell(kind),
+                Cell(_count(len(found))),
+                Cell(_share(sum(bool(row["is_approved"]) for row in found), len(found))),
+                Cell(_count(states.count("in_review"))),
+                Cell(_count(states.count("changes_requested"))),
+                Cell(f"{say_hours(median(hours))} ({len(hours):,})" if hours else NOTHING),
+                Cell(f"{fmean(number(row['revisions']) for row in found):.1f}"),
+            ]
+        )
+    columns = ("type", "made", "approved", "in review", "changes requested", "median to approval", "revisions each")
+    approved = sum(bool(row["is_approved"]) for row in artifacts)
+    title = (
+        f"{approved:,} of {plural(len(artifacts), 'artifact')} {'is' if approved == 1 else 'are'} approved"
+        if artifacts
+        else f"No artifact was made in the last {DAYS_SHOWN} days"
+    )
+    rest = f" The {TABLE_ROWS_MOST} types with the most of {len(order)}." if len(order) > TABLE_ROWS_MOST else ""
+    how = f"Made in the last {DAYS_SHOWN} days. In brackets: approvals that were seen, the median is of these.{rest}"
+    return Table(title, how, [(name, name != "type") for name in columns], rows)
+
+
+def _health_table(health: Sequence[Row]) -> Table:
+    rows = []
+    for row in health:
+        error, verdict = row["last_error"], row["last_verdict"]
+        rows.append(
+            [
+                Cell(row["table_name"]),
+                Cell(_moment(row["last_read_at"])),
+                Cell(verdict or "never read", VERDICT_TONES.get(verdict, "bad")),
+                Cell(_moment(row["last_whole_read_at"])),
+                Cell(_count(row["rows_living"])),
+                Cell(f"{row['runs_certified'] or 0:,} of {row['runs'] or 0:,}"),
+                Cell(_lateness(row)),
+                Cell(error or NOTHING, "bad" if error else ""),
+            ]
+        )
+    columns = (
+        "table", "last read (UTC)", "verdict", "last whole read (UTC)", "rows", "runs that were sure",
+        "a change is seen after", "last error",
+    )  # fmt: skip
+    unsure = [
+        row["table_name"] for row in health if VERDICT_TONES.get(row["last_verdict"]) != "good" or row["last_error"]
+    ]
+    title = f"In doubt: {', '.join(unsure)}" if unsure else f"All {len(health)} tables are known to be complete"
+    if not health:
+        title = "Nothing was read yet: orgx-sync run fills the warehouse"
+    how = (
+        "certified: complete, with evidence. repaired: the list moved while it was read, and every gap was closed. "
+        "uncertified: evidence is missing. A change is seen after: median of the time from OrgX's stamp to the read."
+    )
+    return Table(title, how, [(name, name not in ("table", "verdict", "last error")) for name in columns], rows)
+
+
+def _lateness(row: Row) -> str:
+    return NOTHING if row["lateness_minutes_p50"] is None else say_hours(number(row["lateness_minutes_p50"]) / 60)
+
+
+def _notes(facts: Facts) -> Iterable[str]:
+    if facts.as_of is None:
+        return
+    yield (
+        f"All times and days are UTC. Pictures show {_day(facts.since)} to {_day(facts.as_of.date())}, as far as that "
+        "was read; ages and waiting times are counted to the last read."
+    )
+    if len(facts.decisions) == DECISIONS_MOST:
+        yield f"How long decisions wait is told by the {DECISIONS_MOST:,} that were asked last."
+    if len(facts.artifacts) == ARTIFACTS_MOST:
+        yield f"Of the artifacts, the newest {ARTIFACTS_MOST:,} are counted."
+
+
+def _of(shown: Sequence[Any], found: Sequence[Any]) -> str:
+    return f"{len(shown):,}" if len(shown) == len(found) else f"{len(shown):,} of {len(found):,}"
+
+
+def _count(value: int | None) -> str:
+    return NOTHING if value is None else f"{value:,}"
+
+
+def _share(part: int | None, whole: int) -> str:
+    return f"{part or 0:,} of {whole:,} ({100 * (part or 0) / whole:.0f} %)" if whole else NOTHING
+
+
+def _day(day: date | None) -> str:
+    return NOTHING if day is None else f"{day.day} {day:%b %Y}"
+
+
+def _moment(moment: datetime | None) -> str:
+    return NOTHING if moment is None else f"{moment.day} {moment:%b %Y, %H:%M}"
