@@ -4,9 +4,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+YEAR := --size small --days 120 --start 2026-04-13 --database orgx_year.duckdb
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test search lint format docs notebooks bench lock clean
+.PHONY: help setup demo test search lint format docs notebooks lab bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,16 +45,24 @@ format: setup ## Rewrite the code in the house format
 docs: setup ## Write the generated pages again
 	@$(BIN)/python docs/build.py
 
-notebooks: setup ## Open the notebooks in JupyterLab
-	@test -f orgx_demo.duckdb || $(BIN)/orgx-sync demo
+notebooks: setup orgx_year.duckdb ## Execute every notebook in place, on 120 days of a made-up organisation
+	@$(BIN)/python notebooks/execute.py
+
+lab: setup orgx_year.duckdb ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks/01_first_look.ipynb
+
+orgx_year.duckdb: | setup
+	@echo "Letting a made-up organisation live for 120 days (once, about a minute) ..."
+	@mkdir -p build/year
+	@cd build/year && ../../$(BIN)/orgx-sync demo $(YEAR) >log.txt 2>&1 || { cat log.txt; exit 1; }
+	@mv build/year/$@ $@
 
 bench: setup ## Measure requests, time and memory of a sync against the sandbox
 	@$(BIN)/python benchmarks/sync.py
 
 lock: setup ## Pin every dependency again, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra sandbox --extra notebooks --extra dev pyproject.toml -o requirements.lock
+		--extra sandbox --extra report --extra notebooks --extra dev pyproject.toml -o requirements.lock
 
 clean: ## Remove .venv and what tests leave in the checkout
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

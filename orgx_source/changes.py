@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from orgx_source.api.envelope import Row
-from orgx_source.shape import Shaper, row_hashes
+from orgx_source.shape import ARROW_TYPES, Shaper, row_hashes
 from orgx_source.tables import RESERVED, TRACKING_COLUMNS, ColumnType, Table
 from orgx_source.times import never_before
 from orgx_source.warehouse import WORKSPACE_COLUMNS, KnownRow, Warehouse
@@ -205,6 +205,13 @@ class Changes:
         """Return a time later than that of every version so far: their order is what history is."""
         self._stamp = never_before(self._clock(), self._stamp)
         return self._stamp
+
+
+def empty_rows(table: Table) -> pa.Table:
+    """Return no rows, in the shape of a table."""
+    tracking = TRACKING_COLUMNS[:1] if table.append_only else TRACKING_COLUMNS
+    columns = [(column.name, ARROW_TYPES[column.type]) for column in (*table.columns, *tracking)]
+    return pa.schema([*columns, ("_dlt_load_id", pa.string())]).empty_table()
 
 
 def as_history(table: pa.Table) -> pa.Table:

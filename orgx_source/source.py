@@ -18,7 +18,7 @@ from dlt.common.typing import TSecretStrValue
 from dlt.extract import DltResource
 
 from orgx_source.api.client import OrgxClient
-from orgx_source.changes import learnt_types
+from orgx_source.changes import empty_rows, learnt_types
 from orgx_source.config import OrgxConfig, load_config
 from orgx_source.errors import OrgxError
 from orgx_source.session import ReadSession
@@ -93,9 +93,10 @@ def _make_resource(table: Table, open_session: Callable[[], ReadSession], releas
                 yield _for_dlt(table, piece, disposition)
             if not reader.finished:
                 session.open_tables[table.name] = reader
-            if not wrote:
-                # An organisation without a single row still gets the table, with all its columns.
-                yield dlt.mark.materialize_table_schema()
+            if not wrote and not (warehouse.can_be_asked and warehouse.columns(table.name)):
+                # An organisation without a single row still gets the table, with all its columns. Not by
+                # materialize_table_schema(): that adds a _dlt_id that must not be null, and no Arrow table has one.
+                yield empty_rows(table)
         except OrgxError as error:
             report.error = str(error)
             report.exit_code = error.exit_code

@@ -60,10 +60,14 @@ def year(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
         if not file.exists():
             file.parent.mkdir(exist_ok=True)
             environment = {**os.environ, "DLT_DATA_DIR": str(shared / "year" / "dlt")}
-            command = [sys.executable, "-m", "orgx_source.cli", "demo", "--size", "small", "--days", "120"]
-            command += ["--start", "2026-04-13", "--database", "unfinished.duckdb"]
-            subprocess.run(command, cwd=file.parent, env=environment, check=True, capture_output=True)
-            (file.parent / "unfinished.duckdb").rename(file)
+            # The same that `make notebooks` makes.
+            makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+            options = makefile.partition("YEAR := ")[2].splitlines()[0].split()
+            command = [sys.executable, "-m", "orgx_source.cli", "demo", *options]
+            made = subprocess.run(command, cwd=file.parent, env=environment, capture_output=True, text=True)
+            if made.returncode:
+                file.unlink(missing_ok=True)
+            assert made.returncode == 0, made.stdout + made.stderr
     return file
 
 

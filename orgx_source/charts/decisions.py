@@ -248,7 +248,7 @@ def decisions_open(rows: Rows) -> Chart:
     )
     now = int(last["decisions_open"])
     average = sum(recent) / len(recent)
-    before = f", {sum(earlier) / len(earlier):.1f} in the four weeks before" if len(earlier) == 28 else ""
+    before = f", {sum(earlier) / len(earlier):.1f} in the four before" if len(earlier) == 28 else ""
     return finish(
         layers,
         f"{plural(now, 'decision')} {'waits' if now == 1 else 'wait'} now; {average:.1f} on average in the last four "

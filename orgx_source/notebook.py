@@ -1,0 +1,163 @@
+"""Marts in a notebook: says once where they are, and gives rows and tables out of them.
+
+Only reads. A database is open while a question is answered and not longer, so a notebook that is left open stands in
+nobody's way. Questions are SQL in which ``marts.x`` is a view and ``raw.x`` a table, as in ``marts/sql``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from orgx_source.duckdb_file import name_lock_holder
+from orgx_source.errors import DestinationError
+from orgx_source.marts import MART, RAW, load_marts
+from orgx_source.marts.apply import marts_dataset
+from orgx_source.marts.reading import Row, plain_value
+from orgx_source.sync import make_pipeline
+from orgx_source.warehouse import Warehouse
+
+ROWS_SHOWN = 50
+
+
+class Answer(list[Row]):
+    """Rows, as a notebook shows them: a table of at most fifty."""
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return "<p>no rows</p>"
+        head = "".join(f"<th>{escape(name)}</th>" for name in self[0])
+        body = "".join(f"<tr>{''.join(map(_cell, row.values()))}</tr>" for row in self[:ROWS_SHOWN])
+        more = f"<p>and {len(self) - ROWS_SHOWN:,} more rows</p>" if len(self) > ROWS_SHOWN else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+
+    def __repr__(self) -> str:
+        lines = [" | ".join(self[0])] if self else ["no rows"]
+        lines += [" | ".join(map(_text, row.values())) for row in self[:ROWS_SHOWN]]
+        return "\n".join(lines)
+
+
+class Marts:
+    """The marts of one warehouse; made by `open_marts`."""
+
+    def __init__(self, ask: Callable[[str], list[Row]]) -> None:
+        self._ask = ask
+
+    def rows(self, view: str) -> Answer:
+        """Return every row of a view, in the order of its key: times in UTC, dates, numbers as int or float.
+
+        Raises:
+            DestinationError: There is no such view, or it cannot be read.
+        """
+        mart = load_marts().get(view)
+        if mart is None:
+            raise DestinationError(f"There is no mart {view!r}; there are: {', '.join(load_marts())}.")
+        return self.query(f"select * from marts.{view} order by {', '.join(mart.key)}")
+
+    def query(self, sql: str) -> Answer:
+        """Return what a query finds.
+
+        Args:
+            sql: In the destination's own SQL, with ``marts.x`` for a view and ``raw.x`` for a table of the connector.
+
+        Raises:
+            DestinationError: The destination refuses the query, or cannot be reached.
+        """
+        return Answer(self._ask(sql))
+
+
+def open_marts(database: str = "orgx.duckdb", destination: str = "duckdb", dataset: str = "orgx") -> Marts:
+    """Return the marts of a warehouse.
+
+    Args:
+        database: DuckDB file, looked for here and one directory up; only for DuckDB.
+        destination: Name of a dlt destination, whose credentials dlt finds in its settings.
+        dataset: Dataset (schema) of the tables; the marts lie beside it.
+
+    Raises:
+        DestinationError: There is no such file, or no such destination.
+    """
+    if destination != "duckdb":
+        return Marts(partial(_ask_destination, make_pipeline(destination, dataset), dataset))
+    path = next((place for place in (Path(database), Path("..", database)) if place.is_file()), None)
+    if path is None:
+        raise DestinationError(
+            f"There is no {database} here. `orgx-sync run` fills orgx.duckdb, `make notebooks` makes orgx_year.duckdb."
+        )
+    return Marts(partial(_ask_file, path, dataset))
+
+
+def _ask_file(path: Path, dataset: str, sql: str) -> list[Row]:
+    import duckdb
+
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            connection.execute("set timezone = 'UTC'")
+            # With the name of the database: a file orgx.duckdb and a schema orgx could both be meant by orgx.tasks.
+            (catalog,) = connection.execute("select current_database()").fetchone() or ("",)
+            names = [f'"{catalog}"."{name}"' for name in (dataset, marts_dataset(dataset))]
+            found = connection.execute(_resolve(sql, *names))
+            return _plain(found.description, found.fetchall())
+    except duckdb.CatalogException as error:
+        raise DestinationError(f"{_first_line(error)} Does `orgx-sync marts --database {path.name}` help?") from None
+    except duckdb.Error as error:
+        holder = name_lock_holder(error)
+        busy = f"{path.name} is being written to; ask again in a moment. {holder}"
+        raise DestinationError(busy if holder else str(error)) from None
+
+
+def _ask_destination(pipeline: Any, dataset: str, sql: str) -> list[Row]:
+    def ask(client: Any) -> list[Row]:
+        quote = client.capabilities.escape_identifier
+        catalog = client.catalog_name()
+        names = [f"{catalog}.{quote(n)}" if catalog else quote(n) for n in (dataset, marts_dataset(dataset))]
+        with client.execute_query(_resolve(sql, *names)) as cursor:
+            return _plain(cursor.description, cursor.fetchall())
+
+    warehouse = Warehouse(pipeline)
+    try:
+        if not warehouse.can_be_asked:
+            raise DestinationError("This destination cannot be asked with SQL, so there are no marts in it.")
+        return warehouse.with_client(ask)
+    except DestinationError:
+        raise
+    except Exception as error:
+        raise DestinationError(_first_line(error)) from None
+    finally:
+        warehouse.close()
+
+
+def _resolve(sql: str, raw: str, marts: str) -> str:
+    sql = RAW.sub(lambda found: f"{raw}.{found[1]}{found[2] or ''}", sql)
+    return MART.sub(lambda found: f"{marts}.{found[1]}", sql)
+
+
+def _plain(description: Iterable[Any], rows: Iterable[Any]) -> list[Row]:
+    names = [column[0].lower() for column in description]
+    return [dict(zip(names, map(plain_value, row), strict=True)) for row in rows]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _text(value: Any) -> str:
+    """Return a value as a table shows it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    if isinstance(value, float):
+        return f"{value:,.2f}".rstrip("0").rstrip(".")
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _cell(value: Any) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f'<td style="text-align: {"right" if is_number else "left"}">{escape(_text(value))}</td>'

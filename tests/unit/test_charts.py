@@ -1,0 +1,463 @@
+"""What the pictures say: the finding in the title, what is estimated, and that every one of them can be drawn."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+import vl_convert
+
+from orgx_source import charts
+from orgx_source.charts.estimates import HORIZON_DAYS, Z95, estimate_survival, forecast_remaining, quantile, share_after
+from orgx_source.charts.style import STATUS_COLOURS, URGENCY_COLOURS, say_hours
+
+Row = dict[str, Any]
+DAY = date(2026, 4, 13)
+NOW = datetime(2026, 4, 13, 6, tzinfo=UTC)
+NBSP = "\u00a0"
+
+
+def initiative(number: int, **other: Any) -> Row:
+    row = {
+        "initiative_id": f"i{number}", "title": f"Initiative {number}", "status": "active", "status_group": "active",
+        "progress_pct": 40.0, "days_since_movement": 1.0, "tasks_total": 10, "tasks_todo": 3, "tasks_in_progress": 1,
+        "tasks_blocked": 0, "tasks_done": 5, "tasks_dropped": 1, "tasks_done_pct": 55.6, "decisions_pending": 0,
+        "oldest_pending_hours": None, "owner_agents": '["Eli"]', "due_on": None, "is_overdue": False,
+    }  # fmt: skip
+    return row | other
+
+
+def progress(day: int, number: int, total: int, done: int, dropped: int = 0, status: str = "active") -> Row:
+    left = total - dropped
+    return {
+        "initiative_id": f"i{number}", "title": f"Initiative {number}", "day": DAY + timedelta(days=day),
+        "status_group": status, "tasks_total": total, "tasks_done": done, "tasks_dropped": dropped,
+        "tasks_done_pct": 100 * done / left if left else None,
+    }  # fmt: skip
+
+
+def agent_day(day: int, name: str = "Eli", **other: Any) -> Row:
+    row: Row = dict.fromkeys(("tasks_done", "artifacts_produced", "artifacts_approved", "runs_completed"), 0)
+    return (
+        row | {"agent_id": name.lower(), "agent_name": name, "day": DAY + timedelta(days=day), "cost_usd": None} | other
+    )
+
+
+def piece(start: int, end: int, status: str, name: str = "Eli", agent_id: str = "", **other: Any) -> Row:
+    row = {
+        "agent_id": agent_id or name.lower(), "agent_name": name, "status": status, "current_task": None,
+        "started_at": NOW + timedelta(hours=start), "ended_at": NOW + timedelta(hours=end), "hours": float(end - start),
+    }  # fmt: skip
+    return row | other
+
+
+def decision(number: int, hours: float, outcome: str = "approved", urgency: str = "medium", **other: Any) -> Row:
+    row = {
+        "decision_id": f"d{number}", "title": f"Question {number}", "hours_waiting": hours, "outcome": outcome,
+        "is_open": outcome == "pending", "urgency": urgency, "asked_by": "Eli", "asked_at": NOW,
+        "initiative_title": None, "blocks_task": False, "blocked_task_title": None, "is_overdue": False,
+    }  # fmt: skip
+    return row | other
+
+
+def org_day(day: int, waiting: int | None, asked: int = 0, settled: int = 0) -> Row:
+    return {
+        "day": DAY + timedelta(days=day), "decisions_open": waiting, "decisions_asked": asked,
+        "decisions_settled": settled,
+    }  # fmt: skip
+
+
+def steady(days: int, per_day: int, total: int) -> list[Row]:
+    """An initiative in which as much is done each day."""
+    return [progress(day, 1, total, per_day * day) for day in range(days)]
+
+
+EVERY: dict[str, list[Row]] = {
+    "portfolio": [initiative(1), initiative(2, status_group="blocked", progress_pct=None, tasks_done_pct=None)],
+    "burn_up": steady(20, 1, 40),
+    "progress_lines": [*steady(40, 1, 50), *(progress(day, 2, 0, 0) for day in range(40))],
+    "stalls": [initiative(1, tasks_blocked=2), initiative(2)],
+    "forecast": steady(30, 1, 60),
+    "throughput": [agent_day(day, tasks_done=1) for day in range(60)],
+    "timeline": [piece(0, 24, "running"), piece(24, 72, "unknown"), piece(72, 72, "idle")],
+    "blockages": [piece(0, 24, "blocked", current_task="T1"), piece(24, 72, "idle")],
+    "cost_per_artifact": [agent_day(0, artifacts_approved=2, cost_usd=3.0), agent_day(0, "Sage", cost_usd=1.0)],
+    "decision_waits": [decision(1, 2.0), decision(2, 50.0, "pending", "critical")],
+    "decision_survival": [decision(1, 2.0), decision(2, 50.0, "pending")],
+    "decisions_open": [org_day(day, day % 3, 1) for day in range(60)],
+    "waiting_now": [decision(1, 70.0, "pending", blocks_task=True)],
+}
+
+
+def draw(name: str, rows: Iterable[Row], *others: Any) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(charts, name)(list(rows), *others).to_dict()
+    return found
+
+
+def finding(name: str, rows: Iterable[Row], *others: Any) -> str:
+    return " ".join(draw(name, rows, *others)["title"]["text"]).replace(NBSP, " ")
+
+
+def how(name: str, rows: Iterable[Row]) -> str:
+    return " ".join(draw(name, rows)["title"]["subtitle"]).replace(NBSP, " ")
+
+
+def values(spec: dict[str, Any], column: str) -> list[Any]:
+    return [row[column] for rows in spec["datasets"].values() for row in rows if column in row]
+
+
+def test_every_picture_has_rows_here() -> None:
+    assert EVERY.keys() == set(charts.__all__)
+
+
+@pytest.mark.parametrize("name", charts.__all__)
+def test_a_picture_without_rows_says_so(name: str) -> None:
+    spec = draw(name, [])
+    assert finding(name, []).startswith(("No ", "A forecast needs"))
+    assert vl_convert.vegalite_to_png(json.dumps(spec))
+
+
+@pytest.mark.parametrize("name", charts.__all__)
+def test_a_picture_fits_its_place_and_becomes_a_png(name: str) -> None:
+    spec = draw(name, EVERY[name])
+    assert spec["width"] == "container"
+    assert not {"url", "$ref"} & {key for rows in spec["datasets"].values() for row in rows for key in row}
+    assert finding(name, EVERY[name]) in spec["description"].replace(NBSP, " ")
+    assert vl_convert.vegalite_to_png(json.dumps(spec)).startswith(b"\x89PNG")
+
+
+def test_no_picture_says_something_by_red_against_green_alone() -> None:
+    # Okabe and Ito's palette, and greys.
+    palette = {"#0072B2", "#009E73", "#D55E00", "#E69F00", "#56B4E9", "#CC79A7", "#BBBBBB", "#EDEDED", "#FFFFFF"}
+    assert {*STATUS_COLOURS.values(), *URGENCY_COLOURS.values()} <= palette
+    assert len(set(URGENCY_COLOURS.values())) == len(URGENCY_COLOURS)
+
+
+# -- findings ------------------------------------------------------------------------------------------------------
+
+
+def test_portfolio_counts_those_under_way_that_stand_still() -> None:
+    rows = [
+        initiative(1, days_since_movement=7.0),
+        initiative(2, days_since_movement=6.9),
+        initiative(3, days_since_movement=30.0, status_group="paused"),
+        initiative(4, days_since_movement=90.0, status_group="completed"),
+    ]
+    assert finding("portfolio", rows) == "1 of 2 initiatives under way has not moved for a week"
+    assert values(draw("portfolio", rows), "title") == ["Initiative 3", "Initiative 1", "Initiative 2"]
+
+
+def test_portfolio_shows_no_more_than_fits_and_says_so() -> None:
+    rows = [initiative(number) for number in range(30)]
+    assert len(values(draw("portfolio", rows), "title")) == 25
+    assert "The 25 longest still of 30." in how("portfolio", rows)
+
+
+def test_burn_up_leaves_out_what_was_dropped_and_what_is_closed() -> None:
+    rows = [
+        progress(0, 1, 10, 2),
+        progress(0, 2, 100, 50),
+        progress(40, 1, 16, 7, dropped=1),
+        progress(40, 2, 100, 99, status="closed"),
+    ]
+    assert finding("burn_up", rows) == "7 of 15 tasks are done; in 40 days 5 were finished and 5 added"
+
+
+def test_progress_lines_count_those_without_a_finished_task() -> None:
+    rows = [
+        *(progress(day, 1, 10, 5 if day > 35 else 3) for day in range(40)),
+        *(progress(day, 2, 10, 9 if day > 5 else 0) for day in range(40)),
+    ]
+    assert finding("progress_lines", rows) == "1 of 2 initiatives under way had no task finished in four weeks"
+    assert values(draw("progress_lines", rows), "note") == ["90 %, +0 in 28 d", "50 %, +2 in 28 d"]
+
+
+def test_stalls_name_each_reason() -> None:
+    rows = [
+        initiative(1, tasks_blocked=2, decisions_pending=1, oldest_pending_hours=72.0),
+        initiative(2, tasks_todo=0, tasks_in_progress=0, owner_agents="[]"),
+        initiative(3, tasks_todo=0, tasks_in_progress=0, status="at_risk", status_group="blocked"),
+        initiative(4, days_since_movement=12.0, is_overdue=True, due_on=date(2026, 3, 9)),
+        initiative(5, decisions_pending=1, oldest_pending_hours=2.0),
+        initiative(6, status_group="paused", tasks_blocked=9),
+    ]
+    expected = "4 of 5 initiatives under way stall, most often because no task is left open (2)"
+    assert finding("stalls", rows) == expected
+    cells = [row for part in draw("stalls", rows)["datasets"].values() for row in part if row.get("held")]
+    assert {(cell["title"][-1], cell["reason"], cell["text"]) for cell in cells} == {
+        ("1", "tasks blocked", "2"),
+        ("1", "decisions pending", "1, 3.0 d"),
+        ("2", "nothing open", "none"),
+        ("2", "nobody assigned", "none"),
+        ("3", "nothing open", "none"),
+        ("3", "status blocked", "at risk"),
+        ("4", "no change", "12 d"),
+        ("4", "past due", "9 Mar"),
+    }
+
+
+def test_nothing_stalls_where_all_is_well() -> None:
+    assert finding("stalls", [initiative(1)]) == "None of 1 initiative under way stalls"
+
+
+def test_throughput_compares_four_whole_weeks_with_the_four_before() -> None:
+    # The first day is a Monday; the 57th is one too, and its week is not over.
+    rows = [agent_day(day, tasks_done=2 if day < 28 else 3) for day in range(57)]
+    assert finding("throughput", rows) == "Agents finish 21 tasks a week, 50 % more than in the four weeks before"
+    assert values(draw("throughput", rows), "count") == [14.0] * 4 + [21.0] * 4
+
+
+def test_the_week_of_the_last_read_is_not_over() -> None:
+    assert len(values(draw("throughput", [agent_day(day, tasks_done=1) for day in range(14)]), "count")) == 1
+    assert len(values(draw("throughput", [agent_day(day, tasks_done=1) for day in range(15)]), "count")) == 2
+
+
+def test_throughput_leaves_out_what_nobody_could_see_yet() -> None:
+    rows = [agent_day(day, tasks_done=int(day >= 15), runs_completed=1) for day in range(30)]
+    assert values(draw("throughput", rows), "count") == [7.0]
+    assert values(draw("throughput", rows, "runs_completed"), "count") == [7.0] * 4
+
+
+def test_timeline_counts_only_time_that_was_seen() -> None:
+    rows = [piece(0, 30, "running"), piece(30, 40, "blocked"), piece(40, 50, "idle"), piece(50, 100, "unknown")]
+    expected = "Agents were running 60 % and blocked 20 % of the time in which they were seen"
+    assert finding("timeline", rows) == expected
+    assert "hatched: not known (50 % of the time)" in how("timeline", rows)
+
+
+def test_timeline_shows_thirty_days() -> None:
+    rows = [piece(0, 24 * 20, "running"), piece(24 * 20, 24 * 40, "idle")]
+    assert min(values(draw("timeline", rows), "from")) == (NOW + timedelta(days=10)).isoformat()
+    assert finding("timeline", rows).startswith("Agents were running 33 %")
+
+
+def test_two_agents_of_one_name_have_two_lanes() -> None:
+    rows = [piece(0, 9, "running", "Pace", "p1"), piece(0, 9, "idle", "Pace", "p2"), piece(0, 9, "idle")]
+    assert set(values(draw("timeline", rows), "agent")) == {"Pace (p1)", "Pace (p2)", "Eli"}
+
+
+def test_blockages_add_up_the_time_per_agent_and_task() -> None:
+    rows = [
+        piece(0, 48, "blocked", current_task="T1"),
+        piece(48, 96, "running"),
+        piece(96, 168, "blocked", current_task="T2"),
+        piece(168, 216, "unknown"),
+        piece(0, 96, "blocked", "Sage"),
+    ]
+    assert finding("blockages", rows) == "Agents were blocked for 9.0 d in all, Eli longest (5.0 d)"
+    spec = draw("blockages", rows)
+    assert values(spec, "name") == ["Eli, longest on: T2", "Sage, longest on: no task named"]
+    assert values(spec, "note") == ["5.0 d, 71 %", "4.0 d, 100 %"]
+
+
+def test_cost_per_artifact_is_all_cost_over_all_approvals_since_these_are_known() -> None:
+    rows = [
+        agent_day(0, cost_usd=100.0),
+        agent_day(1, artifacts_approved=1, cost_usd=2.0),
+        agent_day(2, artifacts_approved=3, cost_usd=4.0),
+        agent_day(2, "Sage", artifacts_approved=1, cost_usd=4.5),
+        agent_day(2, "Xandy", cost_usd=7.0),
+    ]
+    assert finding("cost_per_artifact", rows) == "An approved artifact costs $2.10: $1.50 at Eli, $4.50 at Sage"
+    assert "1 agent with cost and no approval left out" in how("cost_per_artifact", rows)
+
+
+def test_decision_waits_leave_out_what_nobody_answered() -> None:
+    rows = [
+        *(decision(n, float(n)) for n in range(1, 12)),
+        decision(20, 900.0, "cancelled"),
+        decision(21, 99.0, "pending"),
+    ]
+    expected = "Half of the decisions are answered within 6.0 h, one in ten takes longer than 10 h"
+    assert finding("decision_waits", rows) == expected
+    assert "1 that were withdrawn are left out" in how("decision_waits", rows)
+    assert sorted(values(draw("decision_waits", rows), "what")) == ["answered"] * 11 + ["still waits"]
+
+
+def test_the_axis_of_waits_has_names_that_people_use() -> None:
+    text = json.dumps(draw("decision_waits", [decision(1, 100.0)]))
+    assert all(f"'{name}'" in text for name in ("1 min", "1 h", "1 d", "3 d"))
+    assert "'30 d'" not in text
+
+
+def test_decisions_open_compares_averages() -> None:
+    rows = [org_day(day, 1 if day < 28 else 3, asked=1) for day in range(56)]
+    assert (
+        finding("decisions_open", rows)
+        == "3 decisions wait now; 3.0 on average in the last four weeks, 1.0 in the four before"
+    )
+
+
+def test_waiting_now_has_the_longest_first_and_says_what_it_holds_up() -> None:
+    rows = [
+        decision(1, 5.0, "pending"),
+        decision(2, 50.0, "pending", "high", blocks_task=True, blocked_task_title="Launch"),
+        decision(3, 500.0),
+    ]
+    expected = "2 decisions wait for a human, the longest for 2.1 d; 1 holds up a task"
+    assert finding("waiting_now", rows) == expected
+    assert values(draw("waiting_now", rows), "who") == ["Eli asks, blocked: Launch", "Eli asks"]
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [(0.001, "1 min"), (0.9, "54 min"), (1.0, "1.0 h"), (30.0, "30 h"), (72.0, "3.0 d"), (400.0, "17 d")],
+)
+def test_lengths_of_time_read_well(hours: float, said: str) -> None:
+    assert say_hours(hours) == said
+
+
+# -- estimates -----------------------------------------------------------------------------------------------------
+
+
+def test_survival_is_as_counted_by_hand() -> None:
+    # Five are watched; one each is answered after 1, 2 and 4 hours, and two are still open after 3 and 5.
+    points = estimate_survival([(1, True), (2, True), (3, False), (4, True), (5, False)])
+    assert [(point.hours, point.at_risk) for point in points] == [(1, 5), (2, 4), (4, 2)]
+    assert [point.share for point in points] == pytest.approx([4 / 5, 3 / 5, 3 / 10])
+    # Greenwood for the second: 1/(5*4) + 1/(4*3), on the scale of log(-log).
+    reach = Z95 * math.sqrt(1 / 20 + 1 / 12) / -math.log(0.6)
+    assert (points[1].low, points[1].high) == pytest.approx((0.6 ** math.exp(reach), 0.6 ** math.exp(-reach)))
+    assert all(0 <= point.low < point.share < point.high <= 1 for point in points)
+    assert share_after(points, 0.5).share == 1
+    assert share_after(points, 3.9).share == pytest.approx(0.6)
+
+
+def test_survival_counts_those_that_end_together_once_and_before_those_that_are_lost_then() -> None:
+    (point,) = estimate_survival([(2, True), (2, True), (2, False), (2, False)])
+    assert (point.share, point.at_risk) == (0.5, 4)
+
+
+def test_survival_without_open_ones_ends_at_zero() -> None:
+    points = estimate_survival([(1, True), (3, True)])
+    assert points[-1].share == 0
+    assert points[-1].low == 0 < points[-1].high < 1
+
+
+def test_open_decisions_raise_the_share_that_waits() -> None:
+    answered = [decision(n, hours) for n, hours in enumerate((1.0, 2.0, 30.0))]
+    still = [decision(n, 10.0, "pending") for n in range(5, 8)]
+    assert finding("decision_survival", answered).startswith("33 % of the decisions still wait after a day")
+    assert finding("decision_survival", answered + still).startswith("67 % of the decisions still wait after a day")
+
+
+def test_a_steady_rate_gives_its_date_and_no_doubt() -> None:
+    found = forecast_remaining(steady(31, 2, 80))
+    assert found is not None
+    assert (found.remaining, found.done_per_day, found.added_per_day) == (20, 2.0, 0.0)
+    assert found.ends == (DAY + timedelta(days=40),) * 3
+    assert finding("forecast", steady(31, 2, 80)) == "If none is added, the 20 open tasks will be done on 23 May"
+
+
+def uneven(days: int = 60) -> list[Row]:
+    done, rows = 0, []
+    for day in range(days):
+        done += (0, 0, 5, 1, 0, 3, 0, 8, 0)[day % 9]
+        rows.append(progress(day, 1, 150, done))
+    return rows
+
+
+def test_the_band_of_a_forecast_holds_its_line_and_widens() -> None:
+    found = forecast_remaining(uneven())
+    assert found is not None
+    assert all(low <= middle <= high for _, low, middle, high, _ in found.days)
+    widths = [high - low for _, low, _, high, _ in found.days]
+    assert widths[0] == 0 < widths[7] < max(widths[8:])
+    early, middle, late = found.ends
+    assert early and middle and late and early < middle < late
+    assert "(80 % sure)" in finding("forecast", uneven())
+
+
+def test_a_forecast_is_the_same_for_the_same_rows() -> None:
+    assert forecast_remaining(uneven()) == forecast_remaining(uneven()[::-1])
+    assert forecast_remaining(uneven()) != forecast_remaining(uneven(), seed=8)
+
+
+def test_a_forecast_tells_work_that_is_added_from_work_that_is_done() -> None:
+    rows = [progress(day, 1, 50 + day, day) for day in range(40)]
+    found = forecast_remaining(rows)
+    assert found is not None
+    assert (found.remaining, found.done_per_day, found.added_per_day) == (50, 1.0, 1.0)
+    assert {growing for *_, growing in found.days} == {50.0}
+    faster = forecast_remaining([progress(day, 1, 50 + 3 * day, day) for day in range(40)])
+    assert faster is not None
+    assert faster.added_per_day == 3.0
+    assert [growing for *_, growing in faster.days][:3] == [128.0, 130.0, 132.0]
+
+
+def test_what_is_done_when_an_initiative_is_first_seen_is_no_work_of_that_day() -> None:
+    rows = [*steady(31, 1, 60), *(progress(day, 2, 40, 30) for day in range(20, 31))]
+    found = forecast_remaining(rows)
+    assert found is not None
+    assert (found.remaining, found.done_per_day) == (40, 1.0)
+
+
+def test_finished_initiatives_have_no_open_tasks_but_their_work_counts() -> None:
+    rows = [*steady(31, 1, 60), *(progress(day, 2, 90, day, status="closed") for day in range(31))]
+    found = forecast_remaining(rows)
+    assert found is not None
+    assert (found.remaining, found.done_per_day) == (30, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (steady(14, 1, 20), "A forecast needs 14 days of history"),
+        (steady(30, 1, 29), "No task is open: nothing to forecast"),
+        (
+            [progress(day, 1, 9, 4) for day in range(30)],
+            "At the recent rate the 5 open tasks will not be done within half a year",
+        ),
+    ],
+)
+def test_a_forecast_that_cannot_be_made_says_why(rows: list[Row], said: str) -> None:
+    assert finding("forecast", rows) == said
+
+
+def test_a_forecast_looks_no_further_than_half_a_year() -> None:
+    found = forecast_remaining([progress(day, 1, 5000, day) for day in range(60)])
+    assert found is not None
+    assert found.ends == (None, None, None)
+    assert len(found.days) == HORIZON_DAYS + 1
+
+
+@pytest.mark.parametrize(("share", "found"), [(0, 1), (0.5, 2.5), (1, 4), (0.25, 1.75)])
+def test_quantiles_lie_between_the_nearest_numbers(share: float, found: float) -> None:
+    assert quantile([4, 1, 3, 2], share) == found
+
+
+# -- rows as they come ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", charts.__all__)
+def test_the_order_of_the_rows_does_not_matter(name: str) -> None:
+    def comparable(rows: list[Row]) -> list[str]:
+        return sorted(json.dumps(rows, sort_keys=True) for rows in draw(name, rows)["datasets"].values())
+
+    assert finding(name, EVERY[name]) == finding(name, EVERY[name][::-1])
+    assert comparable(EVERY[name]) == comparable(EVERY[name][::-1])
+
+
+HOSTILE: dict[str, Callable[[Row], Row]] = {
+    "portfolio": lambda row: row | {"title": None, "days_since_movement": None},
+    "stalls": lambda row: row | {"title": None, "owner_agents": None, "tasks_blocked": 1},
+    "decision_waits": lambda row: row | {"title": None, "asked_by": None},
+    "waiting_now": lambda row: row | {"title": None, "asked_by": None, "asked_at": None},
+    "timeline": lambda row: row | {"agent_name": None},
+    "throughput": lambda row: row | {"agent_name": None},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_nulls_do_not_hinder_a_picture(name: str) -> None:
+    spec = draw(name, map(HOSTILE[name], EVERY[name]))
+    assert vl_convert.vegalite_to_png(json.dumps(spec))
+
+
+def test_a_decision_without_a_time_is_left_out() -> None:
+    rows = [decision(1, 2.0), decision(2, 0.0) | {"hours_waiting": None}]
+    assert "from 1 decision;" in how("decision_survival", rows)
