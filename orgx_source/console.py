@@ -113,7 +113,7 @@ def progress(*, quiet: bool) -> Iterator[RunProgress]:
 # -- run -----------------------------------------------------------------------------------------------------------
 
 
-def print_run(report: RunReport, console: Console = out) -> None:
+def print_run(report: RunReport, console: Console = out, *, seconds: float | None = None) -> None:
     """Print what a run did, table by table."""
     gap = 1 if console.width < 100 else 2
     grid = _grid(("\ntable", "left"), *((name, "right") for name in RUN_COLUMNS), ("\nverdict", "left"), gap=gap)
@@ -134,7 +134,8 @@ def print_run(report: RunReport, console: Console = out) -> None:
         console.print(grid)
     for line in _remarks(report):
         console.print(line)
-    seconds = (report.finished_at - report.started_at).total_seconds() if report.finished_at else 0.0
+    if seconds is None:
+        seconds = (report.finished_at - report.started_at).total_seconds() if report.finished_at else 0.0
     waited = f", {report.waited_seconds:.0f} s of it waiting" if report.waited_seconds >= 1 else ""
     retries = f" ({report.retries} of them again)" if report.retries else ""
     style = STATUS_STYLES.get(report.status, "red")
