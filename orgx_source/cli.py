@@ -240,9 +240,7 @@ def verify(
     from orgx_source.sync import DEFAULT_DATABASE, make_pipeline
     from orgx_source.verify import run_verify
 
-    file = database or Path(DEFAULT_DATABASE)
-    if destination == "duckdb" and not file.exists():
-        raise _Stale(f"{file} does not exist yet; orgx-sync run makes it")
+    _check_that_it_exists(destination, database or Path(DEFAULT_DATABASE))
     with console.progress(quiet=as_json) as progress:
         report = run_verify(
             config, make_pipeline(destination, dataset, database), tables=table, on_table=progress.looking_at
@@ -272,9 +270,7 @@ def status(
     from orgx_source.status import read_status
     from orgx_source.sync import DEFAULT_DATABASE, make_pipeline
 
-    file = database or Path(DEFAULT_DATABASE)
-    if destination == "duckdb" and not file.exists():
-        raise _Stale(f"{file} does not exist yet; orgx-sync run makes it")
+    _check_that_it_exists(destination, database or Path(DEFAULT_DATABASE))
     report = read_status(make_pipeline(destination, dataset, database), _parse_age(max_age))
     _print_json(report.to_json()) if as_json else console.print_status(report)
     raise typer.Exit(report.exit_code)
@@ -294,9 +290,7 @@ def marts(
     from orgx_source.marts.apply import marts_dataset
     from orgx_source.sync import DEFAULT_DATABASE, make_pipeline, renew_marts
 
-    file = database or Path(DEFAULT_DATABASE)
-    if destination == "duckdb" and not file.exists():
-        raise _Stale(f"{file} does not exist yet; orgx-sync run makes it")
+    _check_that_it_exists(destination, database or Path(DEFAULT_DATABASE))
     written = renew_marts(make_pipeline(destination, dataset, database))
     shown = [mart for mart in load_marts().values() if not mart.is_staging]
     if as_json:
@@ -353,9 +347,7 @@ def report(
     from orgx_source.html_report import write_report
     from orgx_source.sync import DEFAULT_DATABASE, make_pipeline
 
-    file = database or Path(DEFAULT_DATABASE)
-    if destination == "duckdb" and not file.exists():
-        raise _Stale(f"{file} does not exist yet; orgx-sync run makes it")
+    _check_that_it_exists(destination, database or Path(DEFAULT_DATABASE))
     write_report(make_pipeline(destination, dataset, database), output)
     if not quiet:
         console.print_written(output)
@@ -456,6 +448,11 @@ def _publish(
 
 class _Stale(OrgxError):
     exit_code = 4
+
+
+def _check_that_it_exists(destination: str, file: Path) -> None:
+    if destination == "duckdb" and not file.exists():
+        raise _Stale(f"{file} does not exist yet; orgx-sync run makes it")
 
 
 @contextmanager
