@@ -41,6 +41,11 @@ class Guard:
     test: str = SEQUENCES
 
 
+def _identity(name: str, mart: str, code: str, without: str) -> Guard:
+    test = f"{NUMBERS}::test_two_ways_to_count_agree[duckdb-{name}]"
+    return Guard(f"identity: {name}", f"marts/sql/{mart}.sql", code, without, test)
+
+
 GUARDS = (
     Guard("a cursor stays behind the start of the read", "table_reader.py", "min(newest, bound)", "newest"),
     Guard(
@@ -107,6 +112,39 @@ GUARDS = (
           "coalesce(asked.decisions_asked, 0)", NUMBERS),
     Guard("rows that were there at the first read are not late", "marts/sql/sync_health.sql",
           "where seen_after is not null and updated_at is not null", "where updated_at is not null", NUMBERS),
+    # Each identity between two numbers is one that can fail by itself.
+    _identity("tasks of an initiative are the sum of their groups", "initiatives_current",
+              "filter (where status_group = 'dropped') as tasks_dropped", "as tasks_dropped"),
+    _identity("tasks of a day are the sum of their groups", "initiative_progress_daily",
+              "sum(case when status_group = 'dropped' then step else 0 end)", "sum(step)"),
+    _identity("the last day is now", "initiative_progress_daily", "-1\n    from versions", "0\n    from versions"),
+    _identity("every living initiative stands in the last day", "initiative_progress_daily",
+              "read_days.day < initiatives.to_day or initiatives.to_day is null", "read_days.day < initiatives.to_day"),
+    _identity("open and settled decisions are all", "decision_latency",
+              "decisions.final_outcome = 'pending' as is_open", "decisions.outcome = 'pending' as is_open"),
+    _identity("decisions asked less settled are open", "org_daily",
+              "coalesce(asked.decisions_asked, 0) - coalesce(settled.decisions_settled, 0)",
+              "coalesce(asked.decisions_asked, 0)"),
+    _identity("days sum up to all artifacts of agents", "agent_throughput_daily",
+              "where agent_id is not null and created_at is not null\n",
+              "where agent_id is not null and created_at is not null and deleted_at is not null\n"),
+    _identity("days sum up to all runs", "agent_throughput_daily",
+              "count(*) filter (where event_type = 'run_started') as runs_started",
+              "count(distinct agent_id) as runs_started"),
+    _identity("days sum up to all artifacts and decisions", "org_daily",
+              "from marts.stg_orgx__artifacts\n    where created_at is not null",
+              "from marts.stg_orgx__artifacts\n    where created_at is not null and deleted_at is not null"),
+    _identity("agents and all tasks agree on what was done", "org_daily",
+              "from_group is distinct from to_group", "from_group is not null"),
+    _identity("every artifact flows once", "artifact_flow",
+              "left join milestones on artifacts.artifact_id = milestones.entity_id",
+              "inner join milestones on artifacts.artifact_id = milestones.entity_id"),
+    _identity("intervals of an agent meet without a gap", "agent_timeline",
+              "coalesce(next_read_at, read_at) as ended_at", "read_at as ended_at"),
+    _identity("every transition has a version before or a read before", "status_transitions",
+              "status is distinct from previous_status or is_deleted <> was_deleted", "true"),
+    _identity("every table that was asked for has its health", "sync_health",
+              "left join lateness on", "inner join lateness on"),
 )  # fmt: skip
 
 

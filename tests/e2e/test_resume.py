@@ -59,6 +59,22 @@ def test_edits_inserts_and_deletions_between_the_runs_are_found() -> None:
         assert differences(world, tables=TABLE) == []
 
 
+def test_a_deletion_before_the_place_of_resuming_costs_no_second_read() -> None:
+    with Sandbox(World("medium")) as box:
+        assert sync(box, TABLE, page_size=10).status == "ok"
+        ids = list(box.world.find("artifact"))
+        for row_id in ids[60:80] + ids[700:720]:
+            box.world.delete("artifact", row_id)
+        box.forget()
+        first = sync(box, TABLE, page_size=10, max_requests=50, workers=1, full=True)
+        assert (first.exit_code, first.tables["artifacts"].rows_deleted) == (4, 0)
+        second = sync(box, TABLE, page_size=10, workers=1)
+        assert second.tables["artifacts"].rows_deleted == 40
+        assert differences(box.world, tables=TABLE) == []
+        # The ids that the first run should have met were remembered: each page was read once, but for the overlap.
+        assert sum(count - 1 for count in Counter(offsets(box)).values()) <= 2
+
+
 def test_stretches_load_what_was_read_before_the_rest_is() -> None:
     with Sandbox(World("medium")) as box:
         client = fast_client(box, page_size=10, workers=2)
