@@ -43,7 +43,7 @@ _FITTING: dict[ColumnType, frozenset[type]] = {
     "date": frozenset({str, _NONE}),
 }
 # Arrow reads these as they are; anything else takes the slow way, value by value.
-_PLAIN_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
+_PLAIN_TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
 _FINER_THAN_MICROSECONDS = re.compile(r"\.\d{7,}")
 
 
@@ -74,8 +74,9 @@ class Shaper:
             rows: Rows with an id, as OrgX sent them.
         """
         arrays: dict[str, pa.Array] = {}
-        for name, keys in self._group_keys(rows).items():
-            values, losers = _first_non_null(rows, keys)
+        came = _columns_of(rows)
+        for name, keys in self._group_keys(came).items():
+            values, losers = _first_non_null([came[key] for key in keys])
             column_type = self._type_of(name, values)
             if column_type is None:
                 continue
@@ -93,11 +94,8 @@ class Shaper:
         column = self._columns.get(name)
         return column.type if column else self.types.get(name)
 
-    def _group_keys(self, rows: Sequence[Row]) -> dict[str, list[str]]:
+    def _group_keys(self, present: Iterable[str]) -> dict[str, list[str]]:
         """Map each column to the keys it is read from here: declared columns first, in their order."""
-        present: dict[str, None] = {}
-        for row in rows:
-            present.update(dict.fromkeys(row))
         groups: dict[str, list[str]] = {
             column.name: keys
             for column in self.table.columns
@@ -138,12 +136,13 @@ def build_array(column_type: ColumnType, values: Sequence[Any]) -> tuple[pa.Arra
     """Return an Arrow array, and the values that do not fit as text by position (null in the array)."""
     arrow_type = ARROW_TYPES[column_type]
     if column_type == "json":
-        return pa.array([None if value is None else canonical_json(value) for value in values], arrow_type), {}
+        return _json_array(values), {}
     if {type(value) for value in values} <= _FITTING[column_type]:
         try:
             if column_type == "timestamp":
-                if all(value is None or _PLAIN_TIMESTAMP.fullmatch(value) for value in values):
-                    return pa.array(values, pa.string()).cast(arrow_type), {}
+                texts = pa.array(values, pa.string())
+                if pc.all(pc.match_substring_regex(texts, _PLAIN_TIMESTAMP)).as_py() is not False:
+                    return texts.cast(arrow_type), {}
             elif column_type == "date":
                 return pa.array(values, pa.string()).cast(arrow_type), {}
             else:
@@ -219,6 +218,14 @@ def canonical_json(value: Any) -> str:
         return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
+def _json_array(values: Sequence[Any]) -> pa.Array:
+    try:
+        encoded = [None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS) for value in values]
+    except (TypeError, orjson.JSONEncodeError):
+        return pa.array([None if value is None else canonical_json(value) for value in values], pa.string())
+    return pa.array(encoded, pa.binary()).cast(pa.string())
+
+
 def row_hashes(table: pa.Table, skip: Iterable[str]) -> list[str]:
     """Return a hash per row over all columns but ``skip``; null and absent are the same, column order is not seen."""
     left_out = set(skip)
@@ -236,15 +243,25 @@ def row_hashes(table: pa.Table, skip: Iterable[str]) -> list[str]:
     return [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in joined.to_pylist()]
 
 
-def _first_non_null(rows: Sequence[Row], keys: Sequence[str]) -> tuple[list[Any], dict[int, str]]:
+def _columns_of(rows: Sequence[Row]) -> dict[str, Sequence[Any]]:
+    """Return the values of each key over all rows, in the order in which keys come."""
+    first = list(rows[0]) if rows else []
+    if all(list(row) == first for row in rows):
+        return dict(zip(first, zip(*(row.values() for row in rows), strict=True), strict=True))
+    present: dict[str, None] = {}
+    for row in rows:
+        present.update(dict.fromkeys(row))
+    return {key: [row.get(key) for row in rows] for key in present}
+
+
+def _first_non_null(columns: Sequence[Sequence[Any]]) -> tuple[Sequence[Any], dict[int, str]]:
     """Return the first non-null value of a family per row, and what the other keys said where they disagree."""
-    if len(keys) == 1:
-        only = keys[0]
-        return [row.get(only) for row in rows], {}
+    if len(columns) == 1:
+        return columns[0], {}
     values: list[Any] = []
     losers: dict[int, str] = {}
-    for index, row in enumerate(rows):
-        given = [value for key in keys if (value := row.get(key)) is not None]
+    for index, row in enumerate(zip(*columns, strict=True)):
+        given = [value for value in row if value is not None]
         values.append(given[0] if given else None)
         others = [value for value in given[1:] if value != given[0]]
         if others:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from orgx_source.tables import SYNC_LOG_COLUMNS, TABLES, Table
 from orgx_source.times import parse_timestamp, utc_now
-from orgx_source.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from orgx_source.stored_file import StoredFile
+    from orgx_source.warehouse import Warehouse
 
 
 @dataclass
@@ -89,6 +94,21 @@ class StatusReport:
 RUNS_SHOWN = 10
 
 
+def read_file_status(file: Path, dataset: str, max_age: timedelta) -> StatusReport | None:
+    """Read what a DuckDB file holds, without dlt; None where that takes dlt, or another process has the file.
+
+    Args:
+        file: The file.
+        dataset: Its dataset.
+        max_age: How old the last read of a table may be.
+    """
+    from orgx_source.stored_file import StoredFile, UnknownFormError
+
+    with suppress(UnknownFormError), closing(StoredFile(file, dataset)) as stored:
+        return _report(stored, stored.states(), max_age)
+    return None
+
+
 def read_status(pipeline: Any, max_age: timedelta) -> StatusReport:
     """Read what is stored.
 
@@ -99,22 +119,27 @@ def read_status(pipeline: Any, max_age: timedelta) -> StatusReport:
     Raises:
         DestinationError: The destination cannot be opened.
     """
-    report = StatusReport()
+    from orgx_source.warehouse import Warehouse
+
     warehouse = Warehouse(pipeline)
     try:
-        states, _ = warehouse.remembered()
-        with warehouse.kept_open():
-            log = warehouse.read_log([column.name for column in SYNC_LOG_COLUMNS])
-            for name, table in TABLES.items():
-                state = states.get(name)
-                if state:
-                    report.tables[name] = _read_table(warehouse, table, state)
-        for row in log:
-            if table_status := report.tables.get(row["table_name"]):
-                table_status.verdict, table_status.error = row.get("verdict"), row.get("error")
-        report.runs = _past_runs(log)[:RUNS_SHOWN]
+        return _report(warehouse, warehouse.remembered()[0], max_age)
     finally:
         warehouse.close()
+
+
+def _report(stored: StoredFile | Warehouse, states: dict[str, Any], max_age: timedelta) -> StatusReport:
+    report = StatusReport()
+    with stored.kept_open():
+        log = stored.read_log([column.name for column in SYNC_LOG_COLUMNS])
+        for name, table in TABLES.items():
+            state = states.get(name)
+            if state:
+                report.tables[name] = _read_table(stored, table, state)
+    for row in log:
+        if table_status := report.tables.get(row["table_name"]):
+            table_status.verdict, table_status.error = row.get("verdict"), row.get("error")
+    report.runs = _past_runs(log)[:RUNS_SHOWN]
     oldest = utc_now() - max_age
     report.stale = [
         name
@@ -125,10 +150,10 @@ def read_status(pipeline: Any, max_age: timedelta) -> StatusReport:
     return report
 
 
-def _read_table(warehouse: Warehouse, table: Table, state: dict[str, Any]) -> TableStatus:
-    rows, deleted, last_change = warehouse.describe(table)
+def _read_table(stored: StoredFile | Warehouse, table: Table, state: dict[str, Any]) -> TableStatus:
+    rows, deleted, last_change = stored.describe(table)
     # What was read counts only where it arrived.
-    arrived = not warehouse.can_be_asked or warehouse.has_load(str(state.get("load_id")))
+    arrived = not stored.can_be_asked or stored.has_load(str(state.get("load_id")))
     return TableStatus(
         rows,
         deleted,

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orgx_source.api.envelope import Row
 from orgx_source.api.limits import Spending
@@ -21,13 +22,16 @@ from orgx_source.api.route_choice import CLOSED_STATUSES, choose_routes, none_is
 from orgx_source.api.routes import ROUTES, Route
 from orgx_source.changes import Changes, Versions
 from orgx_source.errors import ApiError, OrgxError
+from orgx_source.known_rows import KnownRow
 from orgx_source.session import ReadSession
 from orgx_source.tables import ColumnType, Table
 from orgx_source.times import never_before, parse_timestamp
-from orgx_source.warehouse import KnownRow, Warehouse
+from orgx_source.warehouse import Warehouse
 
 logger = logging.getLogger(__name__)
 
+# Arrow's cost per array is the same for one row and for a thousand: pages are shaped many at a time.
+ROWS_AT_ONCE = 1_000
 BATCH_ROWS = 20_000
 STATE_VERSION = 2
 # Refuse to believe that this much of a table vanished at once, unless the read of a later run agrees.
@@ -114,7 +118,6 @@ class TableReader:
         self._load_id = ""
         self._pages_before = 0
         self._pages = 0
-        self._seen: set[str] = set()
         self._in_sight: set[str] = set()
         self._newest: datetime | None = None
         self._spending = Spending()
@@ -295,17 +298,21 @@ class TableReader:
         """Read once; yield what is new or changed, in tables of some thousand rows."""
         whole = watermark is None and resume is None
         if whole:
-            self._seen.clear()
+            self._changes.known.forget_seen()
+        came: list[Row] = []
         pending: list[Versions] = []
         before = self._pages
         try:
             for rows in reader.rows(watermark, resume):
-                versions = self._take(rows)
-                pending += [] if versions is None else [versions]
+                came += rows
                 self._pages = before + reader.report.pages
-                if self._session.on_progress is not None:
-                    self._session.on_progress(self._table.name, self._spending.requests, len(self._seen))
                 cut = self._session.stretch_is_over(self._pages - self._pages_before)
+                if cut or len(came) >= ROWS_AT_ONCE:
+                    pending += self._take(came)
+                    came = []
+                if self._session.on_progress is not None:
+                    rows_so_far = self._changes.known.seen + len(came)
+                    self._session.on_progress(self._table.name, self._spending.requests, rows_so_far)
                 if cut or sum(piece.rows.num_rows for piece in pending) >= BATCH_ROWS:
                     yield from self._pieces(pending)
                     pending = []
@@ -314,18 +321,18 @@ class TableReader:
                     yield None
         except OrgxError:
             # What came before the failure is true and is kept; the cursor stays where it was.
-            yield from self._pieces(pending)
+            yield from self._pieces([*pending, *self._take(came)])
             self._note(reader, before)
             self._remember_position(reader, watermark)
             raise
-        yield from self._pieces(pending)
+        yield from self._pieces([*pending, *self._take(came)])
         self._note(reader, before)
 
     def _note(self, reader: RouteReader, pages_before: int) -> None:
         report, seen = self._report, reader.report
         self._pages = pages_before + seen.pages
         report.pages = self._pages
-        report.rows_read = len(self._seen)
+        report.rows_read = self._changes.known.seen
         report.rows_new, report.rows_changed = self._changes.new, self._changes.changed
         report.duplicates += seen.repeats
         report.seams_repaired += seen.seams_repaired
@@ -335,18 +342,27 @@ class TableReader:
             report.total_lowest = seen.totals[0] if lowest is None else min(lowest, seen.totals[0])
             report.total_highest = seen.totals[1] if highest is None else max(highest, seen.totals[1])
 
-    def _take(self, rows: list[Row]) -> Versions | None:
+    def _take(self, rows: list[Row]) -> list[Versions]:
         rows = self._session.rows_in_workspace(rows)
         if not rows:
-            return None
+            return []
         shaped = self._changes.shape(rows, narrow=self._narrow)
-        self._seen.update(shaped.ids)
+        if len(set(shaped.ids)) < len(rows):
+            # A row that changed while it was read comes twice: two versions, one after the other.
+            again = next(i for i, row_id in enumerate(shaped.ids) if row_id in shaped.ids[:i])
+            return self._take(rows[:again]) + self._take(rows[again:])
         self._in_sight.update(name for name in shaped.workspaces if name)
-        for row in rows:
-            moment = self._keys.updated(row) or self._keys.created(row)
-            if moment is not None and (self._newest is None or moment > self._newest):
-                self._newest = moment
-        return self._changes.take(shaped)
+        self._newest = max(filter(None, (self._newest, self._newest_of(shaped.rows))), default=None)
+        versions = self._changes.take(shaped)
+        self._changes.known.see(shaped.ids)
+        return [] if versions is None else [versions]
+
+    def _newest_of(self, rows: pa.Table) -> datetime | None:
+        """Return the time of the latest change: of rows that tell none, when they were made."""
+        names = ("updated_at", "timestamp" if self._table.append_only else "created_at")
+        told = [rows.column(name) for name in names if name in rows.column_names]
+        newest: datetime | None = pc.max(pc.coalesce(*told)).as_py() if told else None
+        return newest
 
     def _pieces(self, versions: Sequence[Versions]) -> Iterator[Piece]:
         if not versions:
@@ -399,8 +415,9 @@ class TableReader:
             met = self._warehouse.ids_made_after(
                 self._table, datetime.fromtimestamp(begin, UTC), datetime.fromtimestamp(end, UTC)
             )
+        known = self._changes.known
         return [
-            row_id for row_id in dict.fromkeys([*earlier, *met]) if row_id not in self._seen and self._lives(row_id)
+            row_id for row_id in dict.fromkeys([*earlier, *met]) if not known.was_seen(row_id) and self._lives(row_id)
         ]
 
     def _lives(self, row_id: str) -> bool:
@@ -464,7 +481,7 @@ class TableReader:
         return self._table.name != "workspaces" or self._state.get("home", self._own_workspace) == self._own_workspace
 
     def _is_plausible(self, gone: list[str], living: int) -> bool:
-        nothing_came = not self._seen and self._resumed is None
+        nothing_came = not self._changes.known.seen and self._resumed is None
         if not nothing_came and (len(gone) < IMPLAUSIBLE_ROWS or len(gone) <= IMPLAUSIBLE_SHARE * living):
             self._state.pop("vanished", None)
             return True

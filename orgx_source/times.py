@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 
@@ -13,10 +14,14 @@ def utc_now() -> datetime:
 
 def parse_timestamp(value: Any) -> datetime | None:
     """Return an ISO-8601 text as a UTC time, None when it is none; without an offset it is UTC."""
-    if not isinstance(value, str):
-        return None
+    return _parse(value) if isinstance(value, str) else None
+
+
+# Order, cursor and version each look at a row's times again.
+@lru_cache(4096)
+def _parse(text: str) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None

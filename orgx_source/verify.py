@@ -15,10 +15,11 @@ from orgx_source.api.routes import ROUTES, Route
 from orgx_source.changes import Changes, Shaped, learnt_types
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import DestinationError, OrgxError, worst_exit_code
+from orgx_source.known_rows import KnownRow
 from orgx_source.session import ReadSession
 from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
 from orgx_source.times import parse_timestamp
-from orgx_source.warehouse import KnownRow, Warehouse
+from orgx_source.warehouse import Warehouse
 
 EXAMPLES = 5
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from dlt.destinations.exceptions import DatabaseTerminalException
 
 from orgx_source.duckdb_file import LockPatience, name_lock_holder
 from orgx_source.errors import ConfigError, DestinationError
+from orgx_source.known_rows import KnownRow, KnownRows
 from orgx_source.shape import ARROW_TYPES, canonical_json
 from orgx_source.tables import SYNC_LOG, ColumnType, Table
 
@@ -27,23 +27,6 @@ IDS_AT_ONCE = 500
 WORKSPACE_COLUMNS = ("workspace_id", "command_center_id")
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class KnownRow:
-    """What change detection needs of a row in the warehouse, or of its latest version in history.
-
-    Attributes:
-        row_hash: Hash of its values.
-        deleted: Whether it is marked as deleted.
-        workspace: The workspace it names; None where it names none.
-        since: From when on the version held; None for rows of the table itself.
-    """
-
-    row_hash: str
-    deleted: bool = False
-    workspace: str | None = None
-    since: datetime | None = None
 
 
 class _UndoError(Exception):
@@ -112,20 +95,20 @@ class Warehouse:
         found = self._pipeline.schemas["orgx"].tables
         return states, {name: dict(found[name].get("columns", {})) for name in found}
 
-    def known_rows(self, table: Table) -> dict[str, KnownRow]:
+    def known_rows(self, table: Table) -> KnownRows:
         """Return id to hash of every row of a table, deleted ones included."""
         if not self.can_be_asked:
-            return {}
+            return KnownRows()
         if table.append_only:
             rows = self._select(f"select {{{table.key}}} from {{table}}", table=table.name)
-            return {row[0]: KnownRow("") for row in rows}
+            return KnownRows((row[0], KnownRow("")) for row in rows)
         present = self.columns(table.name) or []
         scope = [f"{{{name}}}" for name in WORKSPACE_COLUMNS if name in present]
         workspace = f"coalesce({', '.join(scope)}, null)" if scope else "null"
         rows = self._select(
             f"select {{{table.key}}}, {{_row_hash}}, {{deleted_at}}, {workspace} from {{table}}", table=table.name
         )
-        return {row[0]: KnownRow(row[1] or "", row[2] is not None, row[3]) for row in rows}
+        return KnownRows((row[0], KnownRow(row[1] or "", row[2] is not None, row[3])) for row in rows)
 
     def versions_in_doubt(self, table: Table) -> dict[str, KnownRow] | None:
         """Return the latest version of each row in history, where it may differ from the table; else None.

@@ -63,7 +63,7 @@ GUARDS = (
     Guard("rows out of sight stay", "table_reader.py", "if self._is_in_sight(known[row_id]) and self._may_go()",
           "if self._may_go()", "tests/e2e/test_deletions.py"),
     Guard("a row that returns comes back to life", "changes.py", "known is None or known.deleted or",
-          "known is None or"),
+          "known is None or", "tests/e2e/test_deletions.py"),
     Guard("versions keep their order when the clock goes back", "changes.py",
           "never_before(self._clock(), self._stamp)", "self._clock()"),
     Guard("what changed behind a resumed read is read", "table_reader.py",

@@ -179,6 +179,8 @@ class OrgxClient:
                 response = self._http.get(url, params=query or None, timeout=timeout)
             except httpx.HTTPError as error:
                 raise self._connection_error(error, path) from None
+            # A response and its stream hold each other: without this every body stays until cycles are looked for.
+            response.stream = httpx.ByteStream(b"")
             if not response.has_redirect_location:
                 return response
             url, query = self._redirect(response, url, path), {}

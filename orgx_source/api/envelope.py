@@ -20,8 +20,10 @@ Row = dict[str, Any]
 
 EXCERPT_CHARACTERS = 200
 
-# orjson turns integers beyond 64 bits into floats without a word; the standard library keeps them.
-_LONG_INTEGER = re.compile(rb"[0-9]{19}")
+# orjson turns integers beyond 64 bits into floats without a word; the standard library keeps them. Looking for their
+# 19 digits by a regular expression takes six times as long as orjson itself (560 against 90 us a page), this half.
+_ANY_DIGIT = bytes.maketrans(b"123456789", b"000000000")
+_LONG_INTEGER = b"0" * 19
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
 # Statuses after which a read may be sent again: OrgX's table, 500 and the proxies' 502-504 and 520-524.
@@ -58,7 +60,7 @@ def parse_json(body: bytes) -> Any:
     Raises:
         ValueError: The body is not JSON, or is nested deeper than the interpreter can follow.
     """
-    if b"\\u0000" not in body and not _LONG_INTEGER.search(body):
+    if b"\\u0000" not in body and _LONG_INTEGER not in body.translate(_ANY_DIGIT):
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError:

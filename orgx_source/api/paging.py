@@ -342,6 +342,9 @@ class Listing:
 
     def _without_copies(self, rows: Sequence[Row], state: _Pass) -> Sequence[Row]:
         """Return a page without repeated rows, of each the newer copy: positions count different rows."""
+        named = [row_id for row_id in map(self._keys.id, rows) if row_id is not None]
+        if len(set(named)) == len(named):
+            return rows
         copies: dict[str, int] = {}
         kept: list[Row] = []
         for row in rows:
@@ -526,8 +529,9 @@ class Listing:
             else:
                 copies[row_id] = row
         fresh = []
+        stamps = {row_id: self._stamp(row) for row_id, row in copies.items()}
         for row_id, row in copies.items():
-            stamp = self._stamp(row)
+            stamp = stamps[row_id]
             if row_id not in self._stamps:
                 fresh.append(row)
             elif not self._is_news(row_id, row, stamp, late=late):
@@ -543,7 +547,7 @@ class Listing:
             state.moved = True
         state.ids.update(copies)
         # Copies older than what was given before are no measure for the next page.
-        self._held = {} if late else {i: row for i, row in copies.items() if self._stamps[i] == self._stamp(row)}
+        self._held = {} if late else {i: row for i, row in copies.items() if self._stamps[i] == stamps[i]}
         if piece.last_key is not None:
             state.covered_to = max(state.covered_to, piece.last_key)
         if self._order is Order.CREATED:

@@ -30,9 +30,10 @@ Parents = Callable[[], Iterable[tuple[str, str]]]
 
 def row_keys(table: Table) -> RowKeys:
     """Return how to read id and times from this table's rows, over all keys of their families."""
+    id_keys = table.columns[0].keys
 
     def text(row: Row) -> str | None:
-        for key in table.columns[0].keys:
+        for key in id_keys:
             value = row.get(key)
             if value is not None and value != "" and not isinstance(value, (dict, list, bool)):
                 return str(value)
@@ -40,7 +41,10 @@ def row_keys(table: Table) -> RowKeys:
 
     def moment(*keys: str) -> Callable[[Row], datetime | None]:
         def read(row: Row) -> datetime | None:
-            return next((found for key in keys if (found := parse_timestamp(row.get(key)))), None)
+            for key in keys:
+                if (value := row.get(key)) is not None and (found := parse_timestamp(value)) is not None:
+                    return found
+            return None
 
         return read
 

@@ -160,6 +160,13 @@ def test_mixtures_of_faults_cost_no_row_or_say_so(seed: int) -> None:
         assert differences(box.world) == []
 
 
+def test_rows_without_an_id_are_missed_also_where_nothing_counts_rows() -> None:
+    with Sandbox(World("small"), faults=[Fault("missing_id", entity="task"), Fault("no_total", entity="task")]) as box:
+        report = sync(box, tables=["tasks"])
+        assert (report.exit_code, report.status) == (4, "incomplete"), report.to_json()
+        assert report.tables["tasks"].rows_without_id > 0
+
+
 def test_unknown_fields_become_columns() -> None:
     with Sandbox(World("small"), faults=[Fault("unknown_fields")]) as box:
         assert sync(box, tables=["initiatives"]).status == "ok"

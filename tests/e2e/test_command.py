@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from orgx_source.sandbox import Fault, RateLimit, Sandbox, World
+from orgx_source.status import read_file_status, read_status
+from orgx_source.sync import make_pipeline
 from tests.running import KINDS, differences, query
 
 
@@ -242,3 +246,25 @@ def test_the_nightly_script_syncs_and_leaves_with_the_code() -> None:
         assert differences(box.world) == []
     done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True)
     assert (done.returncode, "not started: No OrgX API key" in done.stderr) == (3, True)
+
+
+def test_status_says_the_same_of_a_file_with_dlt_and_without() -> None:
+    with Sandbox(World("small")) as box:
+        assert orgx_sync("run", box=box).returncode == 0
+        box.world.delete("task", next(iter(box.world.find("task"))))
+        assert orgx_sync("run", box=box).returncode == 0
+    age = timedelta(hours=1)
+    without = read_file_status(Path("orgx.duckdb"), "orgx", age)
+    assert without is not None
+    assert without.tables["tasks"].deleted == 1
+    assert without.to_json() == read_status(make_pipeline(), age).to_json()
+
+
+def test_status_leaves_a_file_to_dlt_when_it_does_not_know_its_form() -> None:
+    with duckdb.connect("other.duckdb") as connection:
+        connection.execute("create schema orgx")
+        connection.execute("create table orgx._dlt_loads as select '1' as load_id, 0 as status")
+        connection.execute("create table orgx._dlt_pipeline_state as select '{}' as state, '1' as _dlt_load_id")
+    assert read_file_status(Path("other.duckdb"), "orgx", timedelta(hours=1)) is None
+    Path("no.duckdb").write_text("no database")
+    assert read_file_status(Path("no.duckdb"), "orgx", timedelta(hours=1)) is None

@@ -53,6 +53,19 @@ def test_a_list_that_is_empty_once_deletes_nothing() -> None:
         assert deleted("initiatives") == 0
 
 
+def test_a_row_that_returns_as_it_was_lives_again() -> None:
+    with Sandbox(World("small")) as box:
+        sync(box)
+        task = box.world.rows("task")[3]
+        box.world.delete("task", task["id"])
+        sync(box)
+        assert deleted("tasks") == 1
+        box.world.insert("task", **task)
+        assert sync(box).status == "ok"
+        assert deleted("tasks") == 0
+        assert differences(box.world) == []
+
+
 def test_a_server_that_ignores_ids_is_no_witness() -> None:
     with Sandbox(World("small")) as box:
         sync(box)

@@ -61,7 +61,7 @@ def test_edits_inserts_and_deletions_between_the_runs_are_found() -> None:
 
 def test_a_deletion_before_the_place_of_resuming_costs_no_second_read() -> None:
     with Sandbox(World("medium")) as box:
-        assert sync(box, TABLE, page_size=10).status == "ok"
+        assert sync(box, TABLE).status == "ok"
         ids = list(box.world.find("artifact"))
         for row_id in ids[60:80] + ids[700:720]:
             box.world.delete("artifact", row_id)

@@ -1,0 +1,109 @@
+"""A DuckDB file as `status` reads it: without dlt, whose import takes longer than all the questions together."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orgx_source.tables import SYNC_LOG, Table
+
+
+class UnknownFormError(Exception):
+    """A file is open elsewhere, is no database, or dlt stored its state in another form: dlt knows more of it."""
+
+
+class StoredFile:
+    """The dataset in a DuckDB file; answers what `status` asks of a `Warehouse`, in the same words.
+
+    Attributes:
+        can_be_asked: Always: it is a database.
+    """
+
+    can_be_asked = True
+
+    def __init__(self, file: Path, dataset: str) -> None:
+        """Open the file for reading.
+
+        Raises:
+            UnknownFormError: It cannot be opened, or is no database.
+        """
+        try:
+            self._connection = duckdb.connect(str(file), read_only=True)
+        except duckdb.Error as error:
+            raise UnknownFormError(str(error)) from None
+        # With the name of the database: a file orgx.duckdb and a schema orgx could both be meant by orgx.tasks.
+        catalog = self._connection.execute("select current_database()").fetchall()[0][0]
+        self._place = f"{_quoted(catalog)}.{_quoted(dataset)}"
+        found = self._connection.execute(
+            "select table_name, column_name from duckdb_columns() where database_name = ? and schema_name = ?",
+            [catalog, dataset],
+        )
+        self._columns: dict[str, set[str]] = {}
+        for table, column in found.fetchall():
+            self._columns.setdefault(table, set()).add(column)
+        self._loads = {str(row[0]) for row in self._select("load_id", "_dlt_loads", "where status = 0")}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Do nothing: it is open."""
+        yield
+
+    def states(self) -> dict[str, Any]:
+        """Return per table what it remembers from run to run, as dlt stored it with the last load.
+
+        Raises:
+            UnknownFormError: In another form than the one that is known here.
+        """
+        stored = self._select("state, _dlt_load_id", "_dlt_pipeline_state", "order by _dlt_load_id desc")
+        state = next((text for text, load_id in stored if load_id in self._loads), None)
+        if state is None:
+            return {}
+        try:
+            document = json.loads(zlib.decompress(base64.b64decode(state, validate=True)))
+            states: dict[str, Any] = document.get("sources", {}).get("orgx", {}).get("resources", {})
+        except (zlib.error, ValueError, AttributeError) as error:
+            raise UnknownFormError(str(error)) from None
+        return states
+
+    def has_load(self, load_id: str) -> bool:
+        """Return whether a load was completed here."""
+        return load_id in self._loads
+
+    def describe(self, table: Table) -> tuple[int | None, int | None, datetime | None]:
+        """Return how many rows OrgX still lists, how many it does no more, and when the newest version came."""
+        deleted = "0" if table.append_only else "count(deleted_at)"
+        found = self._select(f"count(*), {deleted}, max(last_changed_at)", table.name)
+        if not found:
+            return 0, 0, None
+        count, gone, changed = found[0]
+        return int(count) - int(gone), int(gone), changed
+
+    def read_log(self, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the rows of `sync_log`, oldest first, with those of the columns that it has."""
+        names = [name for name in columns if name in self._columns.get(SYNC_LOG, ())]
+        rows = self._select(", ".join(names), SYNC_LOG, "order by started_at") if names else []
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def _select(self, what: str, table: str, rest: str = "") -> list[tuple[Any, ...]]:
+        if table not in self._columns:
+            return []
+        try:
+            return self._connection.execute(f"select {what} from {self._place}.{_quoted(table)} {rest}").fetchall()
+        except duckdb.Error as error:
+            raise UnknownFormError(str(error)) from None
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
