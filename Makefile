@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 YEAR := --size small --days 120 --start 2026-04-13 --database orgx_year.duckdb
 
 .DEFAULT_GOAL := help
@@ -57,8 +58,8 @@ orgx_year.duckdb: | setup
 	@cd build/year && ../../$(BIN)/orgx-sync demo $(YEAR) >log.txt 2>&1 || { cat log.txt; exit 1; }
 	@mv build/year/$@ $@
 
-bench: setup ## Measure requests, time and memory of a sync against the sandbox
-	@$(BIN)/python benchmarks/sync.py
+bench: setup ## Measure time and memory next to other tools (half an hour; installs them below build/)
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 lock: setup ## Pin every dependency again, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

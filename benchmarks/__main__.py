@@ -1,0 +1,99 @@
+"""Measure every case, write results.json, and from that docs/benchmarks.md with its chart.
+
+make bench
+python -m benchmarks --case A --case D      # some cases only; the others keep what was measured before
+python -m benchmarks --tiny --results FILE  # a minute, to see that everything works
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import TINY, Sizes, first_loads, latency_case, later_loads, long_case, starts
+from benchmarks.contenders import dlt_rest_api, floor, installed_peers, ours
+from benchmarks.measure import Figures
+from benchmarks.page import RESULTS, write_page
+
+CASES = ("A", "B", "C", "D", "E", "F")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--case", action="append", choices=CASES, help="only this one; may be repeated")
+    parser.add_argument("--tiny", action="store_true", help="on a few hundred rows, once")
+    parser.add_argument("--without-peers", action="store_true", help="leave out tools that have to be installed")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    sizes = TINY if options.tiny else Sizes()
+    wanted = options.case or CASES
+    results = json.loads(options.results.read_text()) if options.results.exists() else {}
+    peers, missing = ([], {}) if options.without_peers else installed_peers()
+    everybody = [
+        ours("--table", "tasks"),
+        floor(),
+        dlt_rest_api(),
+        dlt_rest_api("--parquet", name="dlt rest_api, parquet"),
+        *peers,
+    ]
+    results.update(
+        machine=_machine(), measured=f"{datetime.now(UTC):%Y-%m-%d}", sizes=asdict(sizes), missing=missing,
+        versions={contender.name: contender.versions() for contender in everybody},
+    )  # fmt: skip
+    cases: dict[str, Any] = results.setdefault("cases", {})
+
+    def keep(case: str, figures: dict[str, Figures]) -> None:
+        cases[case] = {name: asdict(measured) for name, measured in figures.items()}
+        options.results.write_text(json.dumps(results, indent=1) + "\n")
+
+    if "A" in wanted:
+        _say("A", f"{sizes.a:,} rows, no latency")
+        keep("A", first_loads(sizes.a, 0.0, everybody, [sizes.rounds] * len(everybody), _tell))
+    if "B" in wanted:
+        _say("B", f"{sizes.b:,} rows, {sizes.latency * 1000:.0f} ms")
+        keep("B", latency_case(sizes, everybody[2:], _tell))
+    if "C" in wanted:
+        _say("C", f"{sizes.c:,} rows, no latency")
+        # Without dlt's default: it would need more memory than there is.
+        keep("C", long_case(sizes, everybody[3:], _tell))
+    if "D" in wanted or "E" in wanted:
+        _say("D, E", f"{sizes.organisation} organisation, read again")
+        quiet, changed = later_loads(sizes, _tell)
+        keep("D", quiet)
+        keep("E", changed)
+    if "F" in wanted:
+        _say("F", "command start")
+        keep("F", starts(sizes, _tell))
+    if options.results == RESULTS:
+        write_page(results)
+
+
+def _machine() -> dict[str, Any]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processor": models[0] if models else platform.processor(),
+        "processors": os.cpu_count(),
+        "memory_gb": round(pages / 2**30),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def _say(case: str, what: str) -> None:
+    print(f"\n{case}: {what}", flush=True)
+
+
+def _tell(line: str) -> None:
+    print(f"  {line}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

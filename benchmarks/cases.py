@@ -1,0 +1,183 @@
+"""The cases: what is read, by whom, how often. Contenders take turns, so that a slow minute is everybody's."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+
+from benchmarks.contenders import KEY, OURS, Contender, dlt_rest_api, floor, ours
+from benchmarks.measure import Figures, RunFailedError, page_server, run
+from orgx_source.sandbox import Sandbox, World
+
+Tell = Callable[[str], None]
+SERIAL = "without latency"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is read.
+
+    Attributes:
+        a, b, c: Rows of the three lists.
+        latency: Seconds before each answer of the second.
+        organisation: Size of the sandbox's organisation.
+        rounds: Runs of each contender.
+        rounds_slow: Runs of each peer on the longest list, where one takes minutes.
+    """
+
+    a: int = 100_000
+    b: int = 20_000
+    c: int = 1_000_000
+    latency: float = 0.05
+    organisation: str = "medium"
+    rounds: int = 5
+    rounds_slow: int = 1
+
+
+TINY = Sizes(a=300, b=200, c=400, organisation="small", rounds=1)
+
+
+def first_loads(
+    rows: int, latency: float, contenders: Sequence[Contender], rounds: Sequence[int], tell: Tell
+) -> dict[str, Figures]:
+    """Load a list of tasks into a new file, each contender in its turn; check that every row is there."""
+    figures = {contender.name: Figures([], [], []) for contender in contenders}
+    with page_server(rows, latency) as url:
+        for number in range(max(rounds)):
+            for contender, wanted in zip(contenders, rounds, strict=True):
+                if number < wanted and not figures[contender.name].failed:
+                    with _place() as place:
+                        _measure(contender, url, place, figures[contender.name], rows)
+                    tell(_line(contender.name, figures[contender.name]))
+    return figures
+
+
+def later_loads(sizes: Sizes, tell: Tell) -> tuple[dict[str, Figures], dict[str, Figures]]:
+    """Read an organisation again: when nothing changed, and when one row in a hundred did."""
+    contenders = [ours(), dlt_rest_api("--organisation")]
+    quiet, changed = ({contender.name: Figures([], [], []) for contender in contenders} for _ in range(2))
+    with Sandbox(World(sizes.organisation)) as box, _place() as first, _place() as second:
+        places = dict(zip((contender.name for contender in contenders), (first, second), strict=True))
+        for contender in contenders:
+            _measure(contender, box.url, places[contender.name], Figures([], [], []))
+        for _ in range(sizes.rounds):
+            for figures, change in ((quiet, False), (changed, True)):
+                if change:
+                    _change_a_hundredth(box)
+                for contender in contenders:
+                    box.forget()
+                    _measure(contender, box.url, places[contender.name], figures[contender.name])
+                    figures[contender.name].requests.append(box.count())
+                    tell(_line(f"{contender.name}, {'1 % changed' if change else 'quiet'}", figures[contender.name]))
+            _check_quiet(places[OURS])
+    return quiet, changed
+
+
+def starts(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
+    """Start the command, and what it cannot start faster than."""
+    command = str(Path(sys.executable).with_name("orgx-sync"))
+    commands = {
+        "orgx-sync --help": [command, "--help"],
+        "python -c 'import typer'": [sys.executable, "-c", "import typer"],
+        "orgx-sync status": [command, "status", "--database", "{database}"],
+        "python -c 'import duckdb'": [sys.executable, "-c", "import duckdb"],
+    }
+    figures = {name: Figures([], [], []) for name in commands}
+    with Sandbox(World("small")) as box, _place() as place:
+        _measure(ours(), box.url, place, Figures([], [], []))
+        for _ in range(sizes.rounds):
+            for name, parts in commands.items():
+                contender = Contender(name, tuple(parts), ())
+                _measure(contender, box.url, place, figures[name])
+                tell(_line(name, figures[name]))
+    return figures
+
+
+def latency_case(sizes: Sizes, peers: Sequence[Contender], tell: Tell) -> dict[str, Figures]:
+    """Load the second list, and by ours also without the latency: what is left is the wire's."""
+    contenders = [ours("--table", "tasks"), *peers]
+    figures = first_loads(sizes.b, sizes.latency, contenders, [sizes.rounds] * len(contenders), tell)
+    without = first_loads(sizes.b, 0.0, contenders[:1], [sizes.rounds], tell)
+    return {**figures, f"{OURS}, {SERIAL}": without[OURS]}
+
+
+def long_case(sizes: Sizes, peers: Sequence[Contender], tell: Tell) -> dict[str, Figures]:
+    """Load the third list: does time grow with rows only, and memory not at all?"""
+    contenders = [ours("--table", "tasks"), floor(), *peers]
+    rounds = [sizes.rounds, sizes.rounds, *[sizes.rounds_slow] * len(peers)]
+    return first_loads(sizes.c, 0.0, contenders, rounds, tell)
+
+
+@contextmanager
+def _place() -> Iterator[Path]:
+    place = Path(tempfile.mkdtemp(prefix="bench-"))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
+def _measure(contender: Contender, url: str, place: Path, figures: Figures, rows: int | None = None) -> None:
+    database = place / "bench.duckdb"
+    environment = {name: value.format(url=url) for name, value in contender.environment.items()}
+    environment |= {"ORGX_API_KEY": KEY, "DLT_DATA_DIR": str(place / "dlt")}
+    try:
+        seconds, peak = run(contender.arguments(url, database), place, environment)
+        if rows is not None:
+            check_rows(database, rows)
+    except RunFailedError as error:
+        figures.failed = str(error)
+        return
+    figures.seconds.append(round(seconds, 3))
+    figures.peak_mb.append(round(peak))
+
+
+def check_rows(database: Path, rows: int) -> None:
+    """Make sure that every task arrived, once: a fast load that loses one is none.
+
+    Raises:
+        RunFailedError: One did not, or came twice.
+    """
+    with duckdb.connect(str(database), read_only=True) as connection:
+        schemas = connection.execute(
+            "select table_schema from information_schema.tables where table_name = 'tasks' "
+            "and table_schema not like '%staging%'"
+        ).fetchall()
+        for (schema,) in schemas:
+            catalog = connection.execute("select current_database()").fetchall()[0][0]
+            found = connection.execute(f'select count(distinct id), count(*) from "{catalog}"."{schema}".tasks')
+            if found.fetchall() == [(rows, rows)]:
+                return
+    raise RunFailedError(f"not every one of {rows} rows arrived once")
+
+
+def _check_quiet(place: Path) -> None:
+    """Make sure that a run after which nothing had changed wrote no row."""
+    with duckdb.connect(str(place / "bench.duckdb"), read_only=True) as connection:
+        written = connection.execute(
+            "select sum(rows_new + rows_changed + rows_deleted) from orgx.sync_log "
+            "group by run_id order by min(started_at)"
+        ).fetchall()
+    if [int(row[0]) for row in written[1::2]] != [0] * len(written[1::2]):
+        raise RunFailedError(f"a quiet run wrote rows: {written}")
+
+
+def _change_a_hundredth(box: Sandbox) -> None:
+    box.world.now += timedelta(hours=1)
+    for kind in ("initiative", "artifact", "decision", "workstream", "milestone", "task"):
+        for row in box.world.rows(kind)[::100]:
+            box.world.edit(kind, row["id"], description=f"changed at {box.world.now}")
+
+
+def _line(name: str, figures: Figures) -> str:
+    if figures.failed:
+        return f"{name:<36} {figures.failed}"
+    return f"{name:<36}{figures.seconds[-1]:>8.2f} s {figures.peak_mb[-1]:>7.0f} MB"

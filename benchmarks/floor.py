@@ -1,0 +1,68 @@
+"""The floor: pages one after another, parsed, given a schema, inserted once. No state, no merge, no history.
+
+python benchmarks/floor.py --url URL --database FILE
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import duckdb
+import httpx
+import orjson
+import pyarrow as pa
+
+SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("id", "title", "status", "priority", "initiative_id", "workstream_id")),
+        *((name, pa.string()) for name in ("milestone_id", "type", "workspace_id", "assigned_agent_ids", "metadata")),
+        ("sequence", pa.int64()),
+        ("expected_duration_hours", pa.float64()),
+        ("created_at", pa.string()),
+        ("updated_at", pa.string()),
+    ]
+)
+TIMES = ("created_at", "updated_at")
+NESTED = ("assigned_agent_ids", "metadata")
+BATCH_PAGES = 200
+
+
+def _table(rows: list[dict[str, Any]]) -> pa.Table:
+    for row in rows:
+        for name in NESTED:
+            row[name] = orjson.dumps(row[name]).decode()
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    for name in TIMES:
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, table.column(name).cast(pa.timestamp("us", "UTC")))
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--database", required=True)
+    options = parser.parse_args()
+    tables: list[pa.Table] = []
+    pending: list[dict[str, Any]] = []
+    offset, more = 0, True
+    with httpx.Client() as client:
+        while more:
+            params = {"type": "task", "limit": "100", "offset": str(offset)}
+            document = orjson.loads(client.get(f"{options.url}/api/entities", params=params).content)
+            pending += document["data"]
+            offset += len(document["data"])
+            more = document["pagination"]["has_more"]
+            if len(pending) >= BATCH_PAGES * 100 or not more:
+                tables.append(_table(pending))
+                pending = []
+    # Read by name in the statement below.
+    arriving = pa.concat_tables(tables)
+    with duckdb.connect(options.database) as connection:
+        connection.register("arriving", arriving)
+        connection.execute("create table tasks as select * from arriving")
+
+
+if __name__ == "__main__":
+    main()

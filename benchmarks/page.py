@@ -1,0 +1,263 @@
+"""From results.json to docs/benchmarks.md and its chart. Every number in the page comes from the results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import SERIAL
+from benchmarks.contenders import FLOOR, OURS
+from benchmarks.measure import Figures
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+CHART = HERE.parent / "docs" / "benchmarks.svg"
+DLT, PARQUET, SINGER, PYAIRBYTE = "dlt rest_api", "dlt rest_api, parquet", "Singer tap | target-duckdb", "PyAirbyte"
+WORKERS = 8
+# Rows of a page that are not in the one before: pages overlap by a tenth.
+STEP = 90
+
+TITLES = {
+    "A": "{a:,} rows, no latency, first load",
+    "B": "{b:,} rows, {ms:.0f} ms before each answer, first load",
+    "C": "{c:,} rows, no latency, first load",
+    "D": "The {organisation} organisation, all tables, nothing changed since the last run",
+    "E": "The same, 1 % of the rows changed",
+    "F": "Start of the command",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A ratio of medians, and the bound that it has to keep.
+
+    Attributes:
+        case: Where it belongs.
+        what: What is divided by what.
+        value: The ratio.
+        bound: The bound.
+        at_least: Whether the ratio has to be at least, else at most the bound.
+        unit: Of ratio and bound.
+    """
+
+    case: str
+    what: str
+    value: float
+    bound: float
+    at_least: bool = False
+    unit: str = "x"
+
+    @property
+    def is_met(self) -> bool:
+        """Return whether the bound is kept."""
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
+
+
+class Results:
+    """What was measured."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        self.found = found
+        self.cases = {
+            case: {name: Figures(**figures) for name, figures in measured.items()}
+            for case, measured in found["cases"].items()
+        }
+
+    def seconds(self, case: str, name: str) -> float | None:
+        """Return the median of a contender; None where it has none."""
+        figures = self.cases.get(case, {}).get(name)
+        return figures.median_seconds if figures and figures.seconds else None
+
+    def ratio(self, case: str, name: str, other: str) -> float | None:
+        """Return how many times the other's time one takes."""
+        one, two = self.seconds(case, name), self.seconds(case, other)
+        return one / two if one and two else None
+
+    def targets(self) -> list[Target]:
+        """Return every target whose contenders were measured."""
+        return list(self._targets())
+
+    def _targets(self) -> Iterator[Target]:
+        sizes = self.found["sizes"]
+        for name, bound in ((DLT, 10.0), (PARQUET, 2.5), (PYAIRBYTE, 4.0), (SINGER, 1.6)):
+            if ratio := self.ratio("A", name, OURS):
+                yield Target("A", f"{name} / ours", ratio, bound, at_least=True)
+        if ratio := self.ratio("A", OURS, FLOOR):
+            yield Target("A", "ours / floor", ratio, 2.2)
+        mine, serial = self.seconds("B", OURS), self.seconds("B", f"{OURS}, {SERIAL}")
+        if mine and serial:
+            wire = -(-sizes["b"] // STEP) * sizes["latency"] / WORKERS
+            yield Target(
+                "B", "ours / (requests x latency / workers + ours without latency)", mine / (wire + serial), 1.25
+            )
+        for name in (DLT, PARQUET, SINGER, PYAIRBYTE):
+            if ratio := self.ratio("B", name, OURS):
+                yield Target("B", f"{name} / ours", ratio, 5.0, at_least=True)
+        long, short = self.cases.get("C", {}).get(OURS), self.cases.get("A", {}).get(OURS)
+        if long and short and long.seconds and short.seconds:
+            grown = (long.median_seconds / sizes["c"]) / (short.median_seconds / sizes["a"])
+            yield Target("C", "time per row / that of A", grown, 1.2)
+            yield Target("C", "peak memory", long.median_peak_mb, 500, unit=" MB")
+            yield Target("C", "peak memory / that of A", long.median_peak_mb / short.median_peak_mb, 1.3)
+        if ratio := self.ratio("D", OURS, DLT):
+            yield Target("D", f"ours / {DLT}", ratio, 1.1)
+            asked = self.cases["D"][OURS].requests[-1] / self.cases["D"][DLT].requests[-1]
+            yield Target("D", f"requests, ours / {DLT}", asked, 1 / 3)
+        quiet, changed = self.seconds("D", OURS), self.seconds("E", OURS)
+        if quiet and changed:
+            yield Target("E", "ours / ours in D", changed / quiet, 1.3)
+        if ratio := self.ratio("F", "orgx-sync --help", "python -c 'import typer'"):
+            yield Target("F", "--help / import typer", ratio, 3.0)
+        status, library = self.seconds("F", "orgx-sync status"), self.seconds("F", "python -c 'import duckdb'")
+        if status and library:
+            yield Target("F", "status / (1.2 x import duckdb + 0.3 s)", status / (1.2 * library + 0.3), 1.0)
+
+
+def render(found: dict[str, Any]) -> str:
+    """Return the page."""
+    results, sizes, machine = Results(found), found["sizes"], found["machine"]
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`, which runs every case anew. Whole processes, from start to exit: imports, reading,",
+        "loading, closing the file. Contenders take turns; every first load goes into a new file and is counted",
+        "afterwards, so that a fast load that loses a row has no number here. Absolute seconds say little on a shared",
+        "machine, ratios do.",
+        "",
+        f"Measured {found['measured']} on {machine['processors']} processors ({machine['processor']}), "
+        f"{machine['memory_gb']} GB, {machine['system']}, Python {machine['python']}; "
+        f"medians of {sizes['rounds']} runs where no other number stands.",
+        "",
+        "![First load of a list, by contender](benchmarks.svg)",
+        "",
+        "## What is compared",
+        "",
+        "| contender | is | versions |",
+        "| --- | --- | --- |",
+    ]
+    about = {
+        OURS: "this project: overlapping pages, certified, with history, `sync_log` and marts",
+        FLOOR: "pages one after another, parsed, one insert: no state, no merge, no history (`benchmarks/floor.py`)",
+        DLT: "dlt's REST source with its offset paginator, defaults (`benchmarks/peers/dlt_rest_api.py`)",
+        PARQUET: "the same with `loader_file_format=\"parquet\"`",
+        SINGER: "a tap of the Singer SDK, piped (`benchmarks/peers/singer_tap.py`)",
+        PYAIRBYTE: "a low-code manifest into PyAirbyte's DuckDB cache (`benchmarks/peers/pyairbyte.py`)",
+    }  # fmt: skip
+    for name, versions in found["versions"].items():
+        told = ", ".join(f"{package} {version}" for package, version in versions.items())
+        lines.append(f"| {_escape(name)} | {about[name]} | {told} |")
+    for name, why in found["missing"].items():
+        lines.append(f"| {_escape(name)} | could not be installed: {_escape(why)} | |")
+    lines += [
+        "",
+        "All of them read the same list of 15 fields per row, two of them nested, a hundred rows a page; all but the",
+        "floor merge by `id`. The Singer pair is pinned to DuckDB 1.2.2: with newer ones target-duckdb 0.8.0 loses a",
+        "row of every batch in silence. dlt's default needs more memory for C than this machine has.",
+        "",
+        "## Targets",
+        "",
+        "| case | what | measured | target | |",
+        "| --- | --- | ---: | ---: | --- |",
+    ]
+    for target in results.targets():
+        bound = f"{'at least' if target.at_least else 'at most'} {_number(target.bound, target.unit)}"
+        verdict = "met" if target.is_met else "**not met**"
+        lines.append(
+            f"| {target.case} | {_escape(target.what)} | {_number(target.value, target.unit)} | {bound} | {verdict} |"
+        )
+    for case, measured in results.cases.items():
+        lines += ["", f"## {case}. {TITLES[case].format(**sizes, ms=sizes['latency'] * 1000)}", ""]
+        lines += _table(measured)
+    return "\n".join(lines) + "\n"
+
+
+def _table(measured: dict[str, Figures]) -> list[str]:
+    counted = any(figures.requests for figures in measured.values())
+    base = next((figures.median_seconds for figures in measured.values() if figures.seconds), None)
+    lines = [
+        f"| contender | median s | range s | times the first | peak MB | runs |{' requests |' if counted else ''}",
+        f"| --- | ---: | ---: | ---: | ---: | ---: |{' ---: |' if counted else ''}",
+    ]
+    for name, figures in measured.items():
+        if figures.failed or base is None:
+            lines.append(f"| {_escape(name)} | failed: {_escape(figures.failed)} | | | | |{' |' if counted else ''}")
+            continue
+        span = f"{min(figures.seconds):.2f} to {max(figures.seconds):.2f}"
+        cells = [
+            _escape(name), f"{figures.median_seconds:.2f}", span, f"{figures.median_seconds / base:.2f}",
+            f"{figures.median_peak_mb:,.0f}", str(len(figures.seconds)),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |{f' {figures.requests[-1]} |' if counted else ''}")
+    return lines
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:,.0f}{unit}" if unit.strip() == "MB" else f"{value:.2f}{unit}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def quotes(found: dict[str, Any]) -> list[str]:
+    """Return the sentences that the README quotes."""
+    results, sizes = Results(found), found["sizes"]
+    ratios = [results.ratio("A", name, OURS) or 0.0 for name in (DLT, PARQUET, SINGER, PYAIRBYTE)]
+    quiet, other = results.cases["D"][OURS], results.cases["D"][DLT]
+    return [
+        f"{sizes['a']:,} rows for the first time: {ratios[0]:.1f} times as fast as dlt's `rest_api_source`, "
+        f"{ratios[1]:.1f} times with Parquet, {ratios[2]:.1f} times a Singer tap and target, {ratios[3]:.1f} times "
+        "PyAirbyte",
+        f"A night on which nothing changed: {quiet.median_seconds:.1f} s and {quiet.requests[-1]} requests, where "
+        f"`rest_api_source` takes {other.median_seconds:.1f} s and {other.requests[-1]}",
+        f"At {sizes['latency'] * 1000:.0f} ms an answer, {sizes['b']:,} rows take "
+        f"{results.seconds('B', OURS) or 0.0:.1f} s, where `rest_api_source` takes "
+        f"{results.seconds('B', DLT) or 0.0:.1f} s",
+    ]
+
+
+def draw(found: dict[str, Any]) -> str:
+    """Return the chart: first loads, a bar per contender, the bars of one case on a scale of their own."""
+    import altair as alt
+    import vl_convert
+
+    results, sizes = Results(found), found["sizes"]
+    panels = []
+    for case in ("A", "B", "C"):
+        rows = [
+            {"contender": name, "seconds": figures.median_seconds, "who": name if name in (OURS, FLOOR) else "others"}
+            for name, figures in results.cases.get(case, {}).items()
+            if figures.seconds and SERIAL not in name
+        ]
+        if not rows:
+            continue
+        base = alt.Chart(alt.Data(values=rows)).encode(
+            y=alt.Y("contender:N", sort=[row["contender"] for row in rows], title=None),
+            x=alt.X("seconds:Q", title="seconds (median)"),
+        )
+        colours = alt.Scale(domain=[OURS, FLOOR, "others"], range=["#0072B2", "#999999", "#E69F00"])
+        bars = base.mark_bar().encode(color=alt.Color("who:N", scale=colours, legend=None))
+        numbers = base.mark_text(align="left", dx=4).encode(text=alt.Text("seconds:Q", format=",.1f"))
+        title = f"{case}. {TITLES[case].format(**sizes, ms=sizes['latency'] * 1000)}"
+        panels.append((bars + numbers).properties(width=420, height=alt.Step(22), title=title))
+    chart = alt.vconcat(*panels).resolve_scale(x="independent", y="independent").configure_title(anchor="start")
+    return str(vl_convert.vegalite_to_svg(chart.configure(background="white").to_json()))
+
+
+def write_page(found: dict[str, Any]) -> None:
+    """Write the page and its chart."""
+    PAGE.write_text(render(found))
+    CHART.write_text(draw(found))
+
+
+def main() -> None:
+    """Write both from what was measured before."""
+    write_page(json.loads(RESULTS.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The benchmark works, counts what it times, and its page says what was measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from benchmarks import page
+from benchmarks.cases import check_rows
+from benchmarks.contenders import FLOOR, OURS
+from benchmarks.measure import RunFailedError, run
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_case_runs_on_a_few_rows(tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    command = [sys.executable, "-m", "benchmarks", "--tiny", "--without-peers", "--results", str(results)]
+    cases = [part for case in "ADEF" for part in ("--case", case)]
+    subprocess.run([*command, *cases], cwd=ROOT, check=True, capture_output=True)
+    found = json.loads(results.read_text())
+    assert list(found["cases"]) == ["A", "D", "E", "F"]
+    assert list(found["cases"]["A"]) == [OURS, FLOOR, page.DLT, page.PARQUET]
+    for measured in found["cases"].values():
+        assert [figures["failed"] for figures in measured.values()] == [""] * len(measured)
+    quiet = found["cases"]["D"]
+    assert quiet[OURS]["requests"][0] < quiet[page.DLT]["requests"][0]
+    text = page.render(found)
+    assert all(f"## {case}." in text for case in "ADEF")
+    assert "ours / floor" in text
+
+
+def test_a_load_that_loses_a_row_has_no_time(tmp_path: Path) -> None:
+    file = tmp_path / "bench.duckdb"
+    with duckdb.connect(str(file)) as connection:
+        connection.execute("create table tasks as select range::varchar as id from range(9)")
+    check_rows(file, 9)
+    with pytest.raises(RunFailedError, match="not every one of 10 rows"):
+        check_rows(file, 10)
+
+
+def test_a_command_that_fails_has_no_time_and_says_why(tmp_path: Path) -> None:
+    with pytest.raises(RunFailedError, match="exit code 3: what went wrong"):
+        run([sys.executable, "-c", "print('what went wrong'); raise SystemExit(3)"], tmp_path, {})
+
+
+def test_the_peak_is_that_of_the_command(tmp_path: Path) -> None:
+    small = run([sys.executable, "-c", "pass"], tmp_path, {})[1]
+    large = run([sys.executable, "-c", "x = b'x' * 100_000_000"], tmp_path, {})[1]
+    assert small < 30
+    assert 90 < large - small < 110
+
+
+def test_the_page_says_what_was_measured() -> None:
+    found = json.loads(page.RESULTS.read_text())
+    assert page.PAGE.read_text() == page.render(found)
+
+
+def test_the_readme_quotes_what_was_measured() -> None:
+    quoted = page.quotes(json.loads(page.RESULTS.read_text()))
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert len(quoted) == 3
+    for sentence in quoted:
+        assert sentence in readme
