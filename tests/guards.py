@@ -47,7 +47,8 @@ def _identity(name: str, mart: str, code: str, without: str) -> Guard:
 
 
 GUARDS = (
-    Guard("a cursor stays behind the start of the read", "table_reader.py", "min(newest, bound)", "newest"),
+    Guard("a cursor stays behind the start of the read", "table_reader.py", "min(newest, bound)", "newest",
+          "tests/e2e/test_resume.py"),
     Guard(
         "a cursor counts only where its load arrived", "table_reader.py",
         'and self._warehouse.has_load(str(saved.get("load_id")))', "", "tests/e2e/test_interrupted.py",
@@ -67,7 +68,8 @@ GUARDS = (
     Guard("versions keep their order when the clock goes back", "changes.py",
           "never_before(self._clock(), self._stamp)", "self._clock()"),
     Guard("what changed behind a resumed read is read", "table_reader.py",
-          "watermark = resumed.started - self._config.overlap", "watermark = self._started"),
+          "watermark = resumed.started - self._config.overlap", "watermark = self._started",
+          "tests/e2e/test_resume.py"),
     Guard("deletions before the place of resuming are found", "table_reader.py",
           "earlier = self._resumed.candidates if self._resumed else frozenset()",
           "earlier: frozenset[str] = frozenset()", "tests/e2e/test_resume.py"),

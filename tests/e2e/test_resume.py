@@ -59,6 +59,29 @@ def test_edits_inserts_and_deletions_between_the_runs_are_found() -> None:
         assert differences(world, tables=TABLE) == []
 
 
+def test_edits_behind_the_place_of_resuming_are_found_without_a_difference_in_count() -> None:
+    with Sandbox(World("medium")) as box:
+        assert sync(box, TABLE, page_size=10, max_requests=40, workers=1).exit_code == 4
+        box.world.now += timedelta(hours=1)
+        for row_id in list(box.world.find("artifact"))[20:60]:
+            box.world.edit("artifact", row_id, name="edited behind")
+        box.world.now += timedelta(hours=1)
+        assert sync(box, TABLE, page_size=10).status == "ok"
+        assert differences(box.world, tables=TABLE) == []
+
+
+def test_a_stamp_from_the_future_hides_no_later_change() -> None:
+    with Sandbox(World("medium")) as box:
+        ids = list(box.world.find("artifact"))
+        box.world.edit("artifact", ids[0], touch=False, updated_at="2199-01-01T00:00:00.000Z")
+        assert sync(box, TABLE).status == "ok"
+        box.world.now += timedelta(hours=1)
+        for row_id in ids[100:300]:
+            box.world.edit("artifact", row_id, name="edited later")
+        assert sync(box, TABLE).status == "ok"
+        assert differences(box.world, tables=TABLE) == []
+
+
 def test_a_deletion_before_the_place_of_resuming_costs_no_second_read() -> None:
     with Sandbox(World("medium")) as box:
         assert sync(box, TABLE).status == "ok"
