@@ -67,7 +67,7 @@ def later_loads(sizes: Sizes, tell: Tell) -> tuple[dict[str, Figures], dict[str,
     with Sandbox(World(sizes.organisation)) as box, _place() as first, _place() as second:
         places = dict(zip((contender.name for contender in contenders), (first, second), strict=True))
         for contender in contenders:
-            _measure(contender, box.url, places[contender.name], Figures([], [], []))
+            _prepare(contender, box.url, places[contender.name])
         for _ in range(sizes.rounds):
             for figures, change in ((quiet, False), (changed, True)):
                 if change:
@@ -92,7 +92,7 @@ def starts(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
     }
     figures = {name: Figures([], [], []) for name in commands}
     with Sandbox(World("small")) as box, _place() as place:
-        _measure(ours(), box.url, place, Figures([], [], []))
+        _prepare(ours(), box.url, place)
         for _ in range(sizes.rounds):
             for name, parts in commands.items():
                 contender = Contender(name, tuple(parts), ())
@@ -138,6 +138,18 @@ def _measure(contender: Contender, url: str, place: Path, figures: Figures, rows
         return
     figures.seconds.append(round(seconds, 3))
     figures.peak_mb.append(round(peak))
+
+
+def _prepare(contender: Contender, url: str, place: Path) -> None:
+    """Load for the first time, which is not measured.
+
+    Raises:
+        RunFailedError: That failed: what comes after it would be no later load.
+    """
+    figures = Figures([], [], [])
+    _measure(contender, url, place, figures)
+    if figures.failed:
+        raise RunFailedError(f"{contender.name}: {figures.failed}")
 
 
 def check_rows(database: Path, rows: int) -> None:

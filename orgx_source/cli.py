@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from orgx_source.config import DEFAULT_DATABASE
 from orgx_source.errors import ConfigError, OrgxError, worst_exit_code
 from orgx_source.own_process import settle_in, without_pandas
 from orgx_source.tables import TABLES
@@ -45,7 +46,6 @@ app = typer.Typer(
 
 
 AGE_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-DEFAULT_DATABASE = Path("orgx.duckdb")
 DEMO_DATABASE = Path("orgx_demo.duckdb")
 DEFAULT_REPORT = Path("orgx_report.html")
 

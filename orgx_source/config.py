@@ -10,11 +10,13 @@ import os
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from orgx_source.errors import ConfigError
 
+DEFAULT_DATABASE = Path("orgx.duckdb")
 DEFAULT_BASE_URL = "https://useorgx.com"
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 

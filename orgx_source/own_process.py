@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 
+# What dlt does unless the user says otherwise. What was merged is not kept a second time in the staging dataset: half
+# the file, and half the time to close it.
+DLT_SETTINGS = {"RUNTIME__DLTHUB_TELEMETRY": "false", "LOAD__TRUNCATE_STAGING_DATASET": "true"}
 # Containers that may come before the garbage collector looks for cycles (Python's default: 700).
 COLLECT_AFTER = 100_000
 
@@ -24,8 +27,7 @@ class _WithoutPandas(MetaPathFinder):
 
 def settle_in() -> None:
     """Set up the process of a command, before dlt is imported."""
-    # A user who wants dlt's telemetry sets it to true.
-    os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+    os.environ.update({**DLT_SETTINGS, **os.environ})
     # Parsed rows are many small containers without cycles: looking through them took 15 % of a first sync.
     gc.set_threshold(COLLECT_AFTER, 20, 100)
 

@@ -42,11 +42,11 @@ class StoredFile:
         # With the name of the database: a file orgx.duckdb and a schema orgx could both be meant by orgx.tasks.
         catalog = self._connection.execute("select current_database()").fetchall()[0][0]
         self._place = f"{_quoted(catalog)}.{_quoted(dataset)}"
+        self._columns: dict[str, set[str]] = {}
         found = self._connection.execute(
             "select table_name, column_name from duckdb_columns() where database_name = ? and schema_name = ?",
             [catalog, dataset],
         )
-        self._columns: dict[str, set[str]] = {}
         for table, column in found.fetchall():
             self._columns.setdefault(table, set()).add(column)
         self._loads = {str(row[0]) for row in self._select("load_id", "_dlt_loads", "where status = 0")}
@@ -102,6 +102,8 @@ class StoredFile:
         try:
             return self._connection.execute(f"select {what} from {self._place}.{_quoted(table)} {rest}").fetchall()
         except duckdb.Error as error:
+            # dlt opens the file next, and DuckDB refuses it to one process in two ways at once.
+            self.close()
             raise UnknownFormError(str(error)) from None
 
 

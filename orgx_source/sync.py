@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Set before dlt starts its runtime; a user who wants telemetry sets it to true.
-os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
-# What was merged is not kept a second time in the staging dataset: half the file, and half the time to close it.
-os.environ.setdefault("LOAD__TRUNCATE_STAGING_DATASET", "true")
+from orgx_source.own_process import DLT_SETTINGS
+
+# Before dlt starts its runtime: a script that calls this room directly has no command that did it.
+os.environ.update({**DLT_SETTINGS, **os.environ})
 
 import dlt
 from dlt.common.destination import Destination
@@ -27,7 +27,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from filelock import FileLock, Timeout
 
 from orgx_source.api.client import OrgxClient
-from orgx_source.config import OrgxConfig
+from orgx_source.config import DEFAULT_DATABASE, OrgxConfig
 from orgx_source.duckdb_file import LockPatience, duckdb_credentials, duckdb_file
 from orgx_source.errors import DestinationError, OrgxError, worst_exit_code
 from orgx_source.marts.apply import apply_marts
@@ -41,7 +41,6 @@ from orgx_source.warehouse import Warehouse, describe_trouble, is_connection_tro
 logger = logging.getLogger(__name__)
 
 PIPELINE_NAME = "orgx"
-DEFAULT_DATABASE = "orgx.duckdb"
 DEFAULT_STRETCH = Stretch()
 
 Progress = Callable[[str, int, int], None]
