@@ -102,8 +102,6 @@ class StoredFile:
         try:
             return self._connection.execute(f"select {what} from {self._place}.{_quoted(table)} {rest}").fetchall()
         except duckdb.Error as error:
-            # dlt opens the file next, and DuckDB refuses it to one process in two ways at once.
-            self.close()
             raise UnknownFormError(str(error)) from None
 
 
