@@ -7,17 +7,26 @@ pair.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlt.common.destination.dataset import DBApiCursor
 from dlt.destinations import duckdb
+from dlt.destinations.exceptions import DatabaseTransientException
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 
+logger = logging.getLogger(__name__)
+
+# What a load may take: 100,000 rows with their history are loaded as fast as without a limit, and in 100 MB less.
+# DuckDB writes to disk what does not fit.
+MEMORY_LIMIT = "200MB"
 LOOK_AGAIN_SECONDS = 0.5
 LOOK_AGAIN_MOST = 5.0
 
@@ -68,6 +77,22 @@ class _SqlClient(DuckDbSqlClient):
         if casefold:
             name = self.capabilities.casefold_identifier(name)
         return self.capabilities.escape_identifier(name) if quote else name
+
+    def save_memory(self) -> None:
+        """Keep DuckDB to little memory as long as the file stays open."""
+        self._conn.execute(f"set global memory_limit = '{MEMORY_LIMIT}'")
+
+    @contextmanager
+    def execute_query(self, query: Any, *args: Any, **kwargs: Any) -> Iterator[DBApiCursor]:
+        try:
+            with super().execute_query(query, *args, **kwargs) as cursor:
+                yield cursor
+        except DatabaseTransientException as error:
+            if "Out of Memory" in str(error):
+                # Rows too long for it: dlt takes the job up again, now with all the memory that DuckDB allows itself.
+                logger.warning("DuckDB needs more than %s here and gets it", MEMORY_LIMIT)
+                self._conn.execute("reset global memory_limit")
+            raise
 
 
 class _Client(DuckDbClient):

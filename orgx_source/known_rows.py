@@ -88,9 +88,15 @@ class KnownRows(MutableMapping[str, KnownRow]):
                 self._packed[row_id] = packed | _SEEN
                 self.seen += 1
 
-    def was_seen(self, row_id: str) -> bool:
-        """Return whether a read has met this row."""
-        return bool(self._packed.get(row_id, 0) & _SEEN)
+    def unseen(self) -> list[str]:
+        """Return the living rows that no read has met."""
+        if self.seen == len(self._packed):
+            return []
+        return [row_id for row_id, packed in self._packed.items() if not packed & (_SEEN | _DELETED)]
+
+    def count_living(self) -> int:
+        """Return how many rows are not marked as deleted."""
+        return sum(not packed & _DELETED for packed in self._packed.values())
 
     def forget_seen(self) -> None:
         """Begin a new read."""

@@ -12,6 +12,8 @@ from importlib.machinery import ModuleSpec
 # What dlt does unless the user says otherwise. What was merged is not kept a second time in the staging dataset: half
 # the file, and half the time to close it.
 DLT_SETTINGS = {"RUNTIME__DLTHUB_TELEMETRY": "false", "LOAD__TRUNCATE_STAGING_DATASET": "true"}
+# Arrow's own allocator keeps 50 MB of a first sync that nobody needs any more.
+ARROW_SETTINGS = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 # Containers that may come before the garbage collector looks for cycles (Python's default: 700).
 COLLECT_AFTER = 100_000
 
@@ -27,7 +29,7 @@ class _WithoutPandas(MetaPathFinder):
 
 def settle_in() -> None:
     """Set up the process of a command, before dlt is imported."""
-    os.environ.update({**DLT_SETTINGS, **os.environ})
+    os.environ.update({**DLT_SETTINGS, **ARROW_SETTINGS, **os.environ})
     # Parsed rows are many small containers without cycles: looking through them took 15 % of a first sync.
     gc.set_threshold(COLLECT_AFTER, 20, 100)
 

@@ -33,7 +33,7 @@ class Stretch:
         seconds: Time since the stretch began.
     """
 
-    pages: int = 1000
+    pages: int = 1200
     seconds: float = 60.0
 
 

@@ -180,7 +180,7 @@ def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], wa
         session.begin_stretch()
         source = orgx_source(session=session).with_resources(*remaining)
         _patiently(pipeline, session.patience, partial(pipeline.extract, source))
-        with warehouse.kept_open():
+        with warehouse.kept_open(saving_memory=True):
             _patiently(pipeline, session.patience, partial(_load_pending, pipeline))
         remaining = [name for name in names if name in session.open_tables]
 

@@ -243,8 +243,8 @@ class TableReader:
 
     @property
     def living(self) -> int:
-        """Return how many rows the warehouse holds that are not marked as deleted; after `plan`."""
-        return sum(not known.deleted for known in self._changes.known.values())
+        """Return how many rows the warehouse holds, as far as is known, that are not marked as deleted."""
+        return self._changes.known.count_living()
 
     def _watermark(self, route: Route) -> tuple[datetime | None, str]:
         """Return the time after which rows must be read, or None to read the whole table, and why."""
@@ -404,25 +404,20 @@ class TableReader:
 
     def _candidates(self, position: Position | None) -> list[str]:
         """Return the living rows that this read should have met so far and did not."""
-        if self._table.append_only or not self._changes.known:
+        if self._table.append_only:
             return []
+        unseen = self._changes.known.unseen()
+        if not unseen or (position is None and not self._resumed):
+            return unseen
         begin = self._resumed.position.covered_to if self._resumed else 0.0
         earlier = self._resumed.candidates if self._resumed else frozenset()
-        if position is None and not self._resumed:
-            met: Sequence[str] = list(self._changes.known)
-        else:
-            end = position.covered_to if position else datetime(9999, 1, 1, tzinfo=UTC).timestamp()
-            met = self._warehouse.ids_made_after(
+        end = position.covered_to if position else datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+        due = earlier.union(
+            self._warehouse.ids_made_after(
                 self._table, datetime.fromtimestamp(begin, UTC), datetime.fromtimestamp(end, UTC)
             )
-        known = self._changes.known
-        return [
-            row_id for row_id in dict.fromkeys([*earlier, *met]) if not known.was_seen(row_id) and self._lives(row_id)
-        ]
-
-    def _lives(self, row_id: str) -> bool:
-        known = self._changes.known.get(row_id)
-        return known is not None and not known.deleted
+        )
+        return [row_id for row_id in unseen if row_id in due]
 
     # -- deletions -----------------------------------------------------------------------------------------------
 
@@ -433,11 +428,11 @@ class TableReader:
             return True
         if reader.report.verdict == "uncertified":
             return False
-        living = [known for known in self._changes.known.values() if not known.deleted]
-        if totals[2] == len(living):
+        if totals[2] == self.living:
             return True
-        self._report.rows_out_of_sight = sum(not self._is_in_sight(known) for known in living)
-        return totals[2] == len(living) - self._report.rows_out_of_sight
+        out_of_sight = sum(not known.deleted and not self._is_in_sight(known) for known in self._changes.known.values())
+        self._report.rows_out_of_sight = out_of_sight
+        return totals[2] == self.living - out_of_sight
 
     def _is_in_sight(self, known: KnownRow) -> bool:
         """Whether this run can see the row's workspace: the rows of others are none of its business."""
@@ -453,16 +448,15 @@ class TableReader:
         if self._table.append_only or reader.report.verdict not in ("certified", "repaired"):
             return
         known = self._changes.known
-        living = sum(not row.deleted for row in known.values())
         candidates = self._candidates(None)
         gone = [row_id for row_id in candidates if self._is_in_sight(known[row_id]) and self._may_go()]
         self._report.rows_out_of_sight = len(candidates) - len(gone)
         if not gone:
             self._state.pop("vanished", None)
             return
-        if not self._is_plausible(gone, living):
+        if not self._is_plausible(gone, self.living):
             reader.report.miss(
-                f"{len(gone)} of {living} rows vanished at once; none was marked as deleted. "
+                f"{len(gone)} of {self.living} rows vanished at once; none was marked as deleted. "
                 "If the next run sees the same, it will believe it"
             )
             return

@@ -341,18 +341,24 @@ class Warehouse:
         return self._thread.submit(work, *args).result()
 
     @contextmanager
-    def kept_open(self) -> Iterator[None]:
-        """Ask several questions through one connection: opening a DuckDB file costs more than most of them."""
-        self._ask(self._hold)
+    def kept_open(self, *, saving_memory: bool = False) -> Iterator[None]:
+        """Ask several questions through one connection: opening a DuckDB file costs more than most of them.
+
+        Args:
+            saving_memory: Whether DuckDB should make do with little meanwhile.
+        """
+        self._ask(self._hold, saving_memory)
         try:
             yield
         finally:
             self._ask(self._release)
 
-    def _hold(self) -> None:
+    def _hold(self, saving_memory: bool) -> None:
         self._holders += 1
         if self._holders == 1 and self.can_be_asked:
-            self._held.enter_context(self._client())
+            client = self._held.enter_context(self._client())
+            if saving_memory and hasattr(client, "save_memory"):
+                client.save_memory()
 
     def _release(self) -> None:
         self._holders -= 1

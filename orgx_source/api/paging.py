@@ -21,7 +21,7 @@ How the promise is kept, per order of the list:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -156,7 +156,7 @@ class _Pass:
     """What one walk from offset 0 has established.
 
     Attributes:
-        ids: Ids that came.
+        ids: Ids that came. Those of the first walk are all that the listing knows: it keeps no second set of them.
         covered_to: Every row that existed throughout and has a smaller sort key has come.
         first_key: Sort key at the head when the walk began.
         moved: Whether anything hinted that the list changed meanwhile.
@@ -168,7 +168,7 @@ class _Pass:
         empty_at: Smallest offset at which a page came back empty.
     """
 
-    ids: set[str] = field(default_factory=set)
+    ids: Set[str] = field(default_factory=set)
     covered_to: float = float("-inf")
     first_key: float | None = None
     moved: bool = False
@@ -178,6 +178,11 @@ class _Pass:
     requests: int = 0
     repeated_head: int = 0
     empty_at: int | None = None
+
+    def add(self, ids: Iterable[str]) -> None:
+        """Note that these came."""
+        if isinstance(self.ids, set):
+            self.ids.update(ids)
 
 
 class Listing:
@@ -239,10 +244,11 @@ class Listing:
         Raises:
             DriftError: The server ignores ``offset``, or the list moves too fast to be read.
         """
-        current, previous = _Pass(), None
+        current, previous = _Pass(self._stamps.keys()), None
         yield from self._read_whole(current, self._watermark)
         if self._wants_second_pass(current):
             previous, current = current, _Pass()
+            previous.ids = set(previous.ids)
             self.report.passes = 2
             yield from self._read_whole(current, self._watermark if self.report.stopped_early else None)
         self._judge(current, previous)
@@ -501,10 +507,10 @@ class Listing:
         for _ in range(HEAD_ROUNDS):
             if began is None or not self.report.order_obeyed:
                 break
-            probe = _Pass()
+            probe, before = _Pass(), len(state.ids)
             yield from self._walk(probe, began, inclusive=True)
-            state.moved = state.moved or probe.moved or not probe.ids <= state.ids
-            state.ids |= probe.ids
+            state.add(probe.ids)
+            state.moved = state.moved or probe.moved or len(state.ids) > before
             if probe.requests == 1:
                 return
             state.unproven = state.unproven or probe.unproven
@@ -529,6 +535,7 @@ class Listing:
             else:
                 copies[row_id] = row
         fresh = []
+        unseen = sum(row_id not in state.ids for row_id in copies)
         stamps = {row_id: self._stamp(row) for row_id, row in copies.items()}
         for row_id, row in copies.items():
             stamp = stamps[row_id]
@@ -539,13 +546,12 @@ class Listing:
             else:
                 self._revised[row_id] = row
             self._stamps[row_id] = stamp
-        unseen = len(copies.keys() - state.ids)
         overlap = max(0, last.end - piece.offset) if last is not piece else 0
         repeats = len(piece.ids) - unseen - piece.ids.count(None)
         if repeats > overlap:
             self.report.repeats += repeats - overlap
             state.moved = True
-        state.ids.update(copies)
+        state.add(copies)
         # Copies older than what was given before are no measure for the next page.
         self._held = {} if late else {i: row for i, row in copies.items() if self._stamps[i] == stamps[i]}
         if piece.last_key is not None:
