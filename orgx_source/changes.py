@@ -99,9 +99,6 @@ class Changes:
         """
         table = self._shaper.shape(rows)
         ids = table.column(self._table.key).to_pylist()
-        # The rows' own texts, which whoever read them holds on to as well: a million ids weigh 85 MB.
-        own: list[Any] = [row.get(self._table.key) for row in rows]
-        ids = own if own == ids else ids
         if narrow:
             table = self._filled(table, ids)
         workspaces: list[str | None] = [None] * len(ids)
@@ -141,10 +138,7 @@ class Changes:
     def _take_all(self, shaped: Shaped) -> Versions:
         """Return the rows where none is known: most of a first read."""
         self.new += len(shaped.ids)
-        self.known.update(
-            (row_id, KnownRow(row_hash, False, workspace))
-            for row_id, row_hash, workspace in zip(shaped.ids, shaped.hashes, shaped.workspaces, strict=True)
-        )
+        self.known.add(shaped.ids, shaped.hashes, shaped.workspaces)
         every = range(len(shaped.ids))
         return self._stamped(shaped, every, every)
 

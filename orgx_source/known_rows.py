@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, MutableMapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
+
+from orgx_source.row_ids import RowIds
 
 # Hashes are 64 bits in hexadecimal; anything else is no hash of ours, and equals none.
 _HASH = re.compile(r"[0-9a-f]{16}")
 _DELETED, _HASHED, _SEEN = 1, 2, 4
-_HASH_AT, _WORKSPACE_AT = 3, 67
-_HASH_MASK = 2**64 - 1
 
 
 class KnownRow(NamedTuple):
@@ -30,10 +31,8 @@ class KnownRow(NamedTuple):
     since: datetime | None = None
 
 
-class KnownRows(MutableMapping[str, KnownRow]):
-    """Id to row, without ``since``.
-
-    Each row is one integer of workspace, hash and flags: 36 bytes, where the row itself with its texts has 230.
+class KnownRows(Mapping[str, KnownRow]):
+    """Id to row, without ``since``: in columns of 13 bytes a row, where the row itself with its texts has 230.
 
     Attributes:
         seen: How many of the rows a read has met since `forget_seen`.
@@ -41,10 +40,14 @@ class KnownRows(MutableMapping[str, KnownRow]):
 
     def __init__(self, rows: Iterable[tuple[str, KnownRow]] = ()) -> None:
         self.seen = 0
-        self._packed: dict[str, int] = {}
-        self._workspaces: list[str | None] = [None]
+        self._ids = RowIds()
+        self._hashes = array("Q")
+        self._flags = bytearray()
+        self._workspaces = array("I")
         self._numbers: dict[str | None, int] = {None: 0}
-        self.update(rows)
+        self._names: list[str | None] = [None]
+        for row_id, row in rows:
+            self[row_id] = row
 
     def __getitem__(self, row_id: str) -> KnownRow:
         """Return a row.
@@ -52,29 +55,43 @@ class KnownRows(MutableMapping[str, KnownRow]):
         Raises:
             KeyError: It is not known.
         """
-        return self._unpack(self._packed[row_id])
+        place = self._ids.place(row_id)
+        if place is None:
+            raise KeyError(row_id)
+        return self._row(place)
 
     def __setitem__(self, row_id: str, row: KnownRow) -> None:
-        number = self._numbers.get(row.workspace)
-        if number is None:
-            number = self._numbers[row.workspace] = len(self._workspaces)
-            self._workspaces.append(row.workspace)
-        packed = number << _WORKSPACE_AT | self._packed.get(row_id, 0) & _SEEN | row.deleted
-        if _HASH.fullmatch(row.row_hash):
-            packed |= int(row.row_hash, 16) << _HASH_AT | _HASHED
-        self._packed[row_id] = packed
-
-    def __delitem__(self, row_id: str) -> None:
-        del self._packed[row_id]
+        place = self._ids.place(row_id)
+        if place is None:
+            place = len(self._ids)
+            self.add([row_id], [row.row_hash], [row.workspace])
+        else:
+            self._hashes[place] = _number_of(row.row_hash)
+            self._workspaces[place] = self._number(row.workspace)
+        hashed = _HASHED if _HASH.fullmatch(row.row_hash) else 0
+        self._flags[place] = self._flags[place] & _SEEN | hashed | row.deleted
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._packed)
+        return iter(self._ids)
 
     def __len__(self) -> int:
-        return len(self._packed)
+        return len(self._ids)
 
     def __contains__(self, row_id: object) -> bool:
-        return row_id in self._packed
+        return row_id in self._ids
+
+    def add(self, ids: Sequence[str], hashes: Sequence[str], workspaces: Sequence[str | None]) -> None:
+        """Add living rows of which none is known, each once.
+
+        Args:
+            ids: Their ids.
+            hashes: Per row.
+            workspaces: Per row.
+        """
+        self._ids.add(ids)
+        self._hashes.extend(map(_number_of, hashes))
+        self._flags += bytes([_HASHED]) * len(ids)
+        self._workspaces.extend(map(self._number, workspaces))
 
     def see(self, ids: Iterable[str]) -> None:
         """Note that a read has met these rows.
@@ -82,32 +99,54 @@ class KnownRows(MutableMapping[str, KnownRow]):
         Raises:
             KeyError: One of them is not known.
         """
-        for row_id in ids:
-            packed = self._packed[row_id]
-            if not packed & _SEEN:
-                self._packed[row_id] = packed | _SEEN
+        flags = self._flags
+        for place in self._ids.places(ids):
+            if place is None:
+                raise KeyError("a row that was met is not known")
+            if not flags[place] & _SEEN:
+                flags[place] |= _SEEN
                 self.seen += 1
 
     def unseen(self) -> list[str]:
         """Return the living rows that no read has met."""
-        if self.seen == len(self._packed):
+        if self.seen == len(self._flags):
             return []
-        return [row_id for row_id, packed in self._packed.items() if not packed & (_SEEN | _DELETED)]
+        return [row_id for row_id, flags in zip(self._ids, self._flags, strict=True) if not flags & (_SEEN | _DELETED)]
 
     def count_living(self) -> int:
         """Return how many rows are not marked as deleted."""
-        return sum(not packed & _DELETED for packed in self._packed.values())
+        return sum(not flags & _DELETED for flags in self._flags)
 
     def forget_seen(self) -> None:
         """Begin a new read."""
         if self.seen:
-            self._packed = {row_id: packed & ~_SEEN for row_id, packed in self._packed.items()}
+            self._flags = bytearray(flags & ~_SEEN for flags in self._flags)
             self.seen = 0
 
     def holds_none_of(self, ids: Iterable[str]) -> bool:
         """Return whether none of these is known."""
-        return self._packed.keys().isdisjoint(ids)
+        return self._ids.isdisjoint(ids)
 
-    def _unpack(self, packed: int) -> KnownRow:
-        row_hash = f"{packed >> _HASH_AT & _HASH_MASK:016x}" if packed & _HASHED else ""
-        return KnownRow(row_hash, bool(packed & _DELETED), self._workspaces[packed >> _WORKSPACE_AT])
+    def items(self) -> Iterator[tuple[str, KnownRow]]:  # type: ignore[override]
+        """Iterate over ids and rows."""
+        return zip(self._ids, self.values(), strict=True)
+
+    def values(self) -> Iterator[KnownRow]:  # type: ignore[override]
+        """Iterate over the rows."""
+        return map(self._row, range(len(self._flags)))
+
+    def _row(self, place: int) -> KnownRow:
+        flags = self._flags[place]
+        row_hash = f"{self._hashes[place]:016x}" if flags & _HASHED else ""
+        return KnownRow(row_hash, bool(flags & _DELETED), self._names[self._workspaces[place]])
+
+    def _number(self, workspace: str | None) -> int:
+        number = self._numbers.get(workspace)
+        if number is None:
+            number = self._numbers[workspace] = len(self._names)
+            self._names.append(workspace)
+        return number
+
+
+def _number_of(row_hash: str) -> int:
+    return int(row_hash, 16) if _HASH.fullmatch(row_hash) else 0

@@ -120,7 +120,7 @@ class Shaper:
 
 def infer_type(values: Iterable[Any]) -> ColumnType | None:
     """Return the narrowest type that holds the values of an undeclared column; None when all are null."""
-    kinds = {type(value) for value in values} - {_NONE}
+    kinds = set(map(type, values)) - {_NONE}
     if not kinds:
         return None
     if kinds == {bool}:
@@ -137,7 +137,7 @@ def build_array(column_type: ColumnType, values: Sequence[Any]) -> tuple[pa.Arra
     arrow_type = ARROW_TYPES[column_type]
     if column_type == "json":
         return _json_array(values), {}
-    if {type(value) for value in values} <= _FITTING[column_type]:
+    if set(map(type, values)) <= _FITTING[column_type]:
         try:
             if column_type == "timestamp":
                 texts = pa.array(values, pa.string())

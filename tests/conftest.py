@@ -21,6 +21,17 @@ settings.register_profile("orgx", deadline=None, database=None, suppress_health_
 settings.load_profile("orgx")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Run one test more than there are processors: a fifth of a test is waiting for threads and files."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker make the year at once, and ask for it again when it is made."""
+    of_a_year = [item for item in items if "year" in getattr(item, "fixturenames", ())]
+    items[:] = [*of_a_year[:1], *(item for item in items if item not in of_a_year), *of_a_year[1:]]
+
+
 @pytest.fixture(autouse=True)
 def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run in an empty directory: no settings of the checkout or the machine, nothing left behind."""

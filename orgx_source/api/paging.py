@@ -20,6 +20,7 @@ How the promise is kept, per order of the list:
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Executor, Future
@@ -27,10 +28,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from itertools import pairwise
+from math import isnan, nan
 from typing import Any, Literal
 
 from orgx_source.api.envelope import Page, Row
 from orgx_source.errors import DriftError
+from orgx_source.row_ids import RowIds
 
 Verdict = Literal["certified", "repaired", "uncertified"]
 FetchPage = Callable[[int, int], Page]
@@ -227,7 +230,9 @@ class Listing:
         self._executor = executor
         self._in_flight = in_flight
         self._size = page_size
-        self._stamps: dict[str, float | None] = {}
+        self._given = RowIds()
+        # By the place of the id: when the version that was given last changed; not a number where it does not say.
+        self._stamps = array("d")
         self._held: dict[str, Row] = {}
         self._revised: dict[str, Row] = {}
         self._total_doubtful = False
@@ -244,7 +249,7 @@ class Listing:
         Raises:
             DriftError: The server ignores ``offset``, or the list moves too fast to be read.
         """
-        current, previous = _Pass(self._stamps.keys()), None
+        current, previous = _Pass(self._given), None
         yield from self._read_whole(current, self._watermark)
         if self._wants_second_pass(current):
             previous, current = current, _Pass()
@@ -332,8 +337,8 @@ class Listing:
         state.requests += 1
         report.pages += 1
         report.received += len(page.rows)
-        rows = self._without_copies(page.rows, state)
-        piece = _Slice(offset, page, rows, [self._keys.id(row) for row in rows], [self._sort_key(row) for row in rows])
+        rows, ids = self._without_copies(page.rows, state)
+        piece = _Slice(offset, page, rows, ids, self._sort_keys(rows))
         if page.total is not None:
             low, high, last = report.totals or (page.total,) * 3
             state.moved = state.moved or last != page.total
@@ -346,15 +351,14 @@ class Listing:
             state.unproven = state.unproven or not obeyed
         return piece
 
-    def _without_copies(self, rows: Sequence[Row], state: _Pass) -> Sequence[Row]:
-        """Return a page without repeated rows, of each the newer copy: positions count different rows."""
-        named = [row_id for row_id in map(self._keys.id, rows) if row_id is not None]
-        if len(set(named)) == len(named):
-            return rows
+    def _without_copies(self, rows: Sequence[Row], state: _Pass) -> tuple[Sequence[Row], list[str | None]]:
+        """Return a page without repeated rows, of each the newer copy, and their ids: positions count rows once."""
+        ids = list(map(self._keys.id, rows))
+        if len(set(ids)) == len(ids):
+            return rows, ids
         copies: dict[str, int] = {}
         kept: list[Row] = []
-        for row in rows:
-            row_id = self._keys.id(row)
+        for row, row_id in zip(rows, ids, strict=True):
             if row_id is None or row_id not in copies:
                 if row_id is not None:
                     copies[row_id] = len(kept)
@@ -364,16 +368,13 @@ class Listing:
         if len(kept) < len(rows):
             self.report.repeats += len(rows) - len(kept)
             state.moved = True
-        return kept
+        return kept, list(map(self._keys.id, kept))
 
-    def _sort_key(self, row: Row) -> float | None:
-        if self._order is Order.CREATED:
-            moment = self._keys.created(row)
-            return None if moment is None else moment.timestamp()
-        if self._order is Order.UPDATED:
-            moment = self._keys.updated(row)
-            return None if moment is None else -moment.timestamp()
-        return None
+    def _sort_keys(self, rows: Sequence[Row]) -> list[float | None]:
+        if self._order is Order.UNKNOWN:
+            return [None] * len(rows)
+        read, sign = (self._keys.created, 1) if self._order is Order.CREATED else (self._keys.updated, -1)
+        return [None if moment is None else sign * moment.timestamp() for moment in map(read, rows)]
 
     def _learn_page_size(self, piece: _Slice) -> None:
         """Take the size of a full page from what came, not from what was asked for."""
@@ -534,32 +535,38 @@ class Listing:
                 state.unnamed.add(piece.offset + position)
             else:
                 copies[row_id] = row
-        fresh = []
-        unseen = sum(row_id not in state.ids for row_id in copies)
-        stamps = {row_id: self._stamp(row) for row_id, row in copies.items()}
-        for row_id, row in copies.items():
-            stamp = stamps[row_id]
-            if row_id not in self._stamps:
+        places = self._given.places(copies)
+        unseen = places.count(None) if state.ids is self._given else len(copies.keys() - state.ids)
+        self._given.add(copies)
+        fresh: list[Row] = []
+        held: dict[str, Row] = {}
+        for (row_id, row), place in zip(copies.items(), places, strict=True):
+            stamp = self._stamp(row)
+            if place is None:
                 fresh.append(row)
-            elif not self._is_news(row_id, row, stamp, late=late):
-                continue
+                self._stamps.append(nan if stamp is None else stamp)
             else:
-                self._revised[row_id] = row
-            self._stamps[row_id] = stamp
+                known = None if isnan(self._stamps[place]) else self._stamps[place]
+                if self._is_news(row_id, row, stamp, known, late=late):
+                    self._revised[row_id] = row
+                    self._stamps[place] = nan if stamp is None else stamp
+                elif stamp != known:
+                    # Copies older than what was given before are no measure for the next page.
+                    continue
+            held[row_id] = row
         overlap = max(0, last.end - piece.offset) if last is not piece else 0
         repeats = len(piece.ids) - unseen - piece.ids.count(None)
         if repeats > overlap:
             self.report.repeats += repeats - overlap
             state.moved = True
         state.add(copies)
-        # Copies older than what was given before are no measure for the next page.
-        self._held = {} if late else {i: row for i, row in copies.items() if self._stamps[i] == stamps[i]}
+        self._held = {} if late else held
         if piece.last_key is not None:
             state.covered_to = max(state.covered_to, piece.last_key)
         if self._order is Order.CREATED:
             provable = not state.unproven and state.covered_to > float("-inf")
             self._position = Position(piece.end, state.covered_to, state.tied) if provable else None
-        self.report.distinct = len(self._stamps)
+        self.report.distinct = len(self._given)
         return fresh, self._ends(piece, state, unseen)
 
     def _stamp(self, row: Row) -> float | None:
@@ -570,9 +577,8 @@ class Listing:
         mine, theirs = self._stamp(row), self._stamp(other)
         return mine is not None and theirs is not None and mine < theirs
 
-    def _is_news(self, row_id: str, row: Row, stamp: float | None, *, late: bool) -> bool:
+    def _is_news(self, row_id: str, row: Row, stamp: float | None, known: float | None, *, late: bool) -> bool:
         """Whether this copy of a known row is a newer version; without times, the last one that came counts."""
-        known = self._stamps[row_id]
         if stamp is not None and known is not None and stamp != known:
             return stamp > known
         if late:
