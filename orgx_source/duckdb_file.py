@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 # What a load may take: 100,000 rows with their history are loaded as fast as without a limit, and in 100 MB less.
 # DuckDB writes to disk what does not fit.
-MEMORY_LIMIT = "200MB"
+MEMORY_LIMIT = "128MB"
 LOOK_AGAIN_SECONDS = 0.5
 LOOK_AGAIN_MOST = 5.0
 
@@ -110,6 +110,14 @@ class _Client(DuckDbClient):
 
 class duckdb_file(duckdb):
     """A DuckDB file as a dlt destination."""
+
+    _settled: Any = None
+
+    def capabilities(self, config: Any = None, naming: Any = None) -> Any:
+        """Return what DuckDB can do, having looked for its settings once: dlt asks some thirty times in a run."""
+        if config is None:
+            config = self._settled = self._settled or self.configuration(self.spec(), accept_partial=True)
+        return super().capabilities(config, naming)
 
     @property
     def client_class(self) -> type[DuckDbClient]:
