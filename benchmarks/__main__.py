@@ -43,13 +43,15 @@ def main() -> None:
         *peers,
     ]
     results.update(
-        machine=_machine(), measured=f"{datetime.now(UTC):%Y-%m-%d}", sizes=asdict(sizes), missing=missing,
+        machine=_machine(), sizes=asdict(sizes), missing=missing,
         versions={contender.name: contender.versions() for contender in everybody},
     )  # fmt: skip
     cases: dict[str, Any] = results.setdefault("cases", {})
+    measured_on: dict[str, str] = results.setdefault("measured", {})
 
     def keep(case: str, figures: dict[str, Figures]) -> None:
         cases[case] = {name: asdict(measured) for name, measured in figures.items()}
+        measured_on[case] = f"{datetime.now(UTC):%Y-%m-%d}"
         options.results.write_text(json.dumps(results, indent=1) + "\n")
 
     if "A" in wanted:

@@ -87,8 +87,14 @@ class KnownRows(Mapping[str, KnownRow]):
             ids: Their ids.
             hashes: Per row.
             workspaces: Per row.
+
+        Raises:
+            ValueError: One of them is known, or comes twice.
         """
+        known = len(self._ids)
         self._ids.add(ids)
+        if len(self._ids) != known + len(ids):
+            raise ValueError("a row that should be new is known")
         self._hashes.extend(map(_number_of, hashes))
         self._flags += bytes([_HASHED]) * len(ids)
         self._workspaces.extend(map(self._number, workspaces))
