@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,14 @@ from dlt.destinations.exceptions import DatabaseTransientException
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
+from duckdb import Error
 
 logger = logging.getLogger(__name__)
 
-# What a load may take: 100,000 rows with their history are loaded as fast as without a limit, and in 100 MB less.
-# DuckDB writes to disk what does not fit.
-MEMORY_LIMIT = "128MB"
+# What a load may take. DuckDB writes to disk what does not fit. Each of its threads needs some megabytes of its own,
+# and loading 100,000 rows takes one of them as long as two.
+MEMORY_LIMIT = "160MB"
+THREADS = 1
 LOOK_AGAIN_SECONDS = 0.5
 LOOK_AGAIN_MOST = 5.0
 
@@ -71,27 +73,60 @@ def duckdb_credentials(file: Path) -> DuckDbCredentials:
     return DuckDbCredentials(str(file), global_config={"preserve_insertion_order": False})
 
 
-class _SqlClient(DuckDbSqlClient):
+class FileClient(DuckDbSqlClient):
+    """Asks and fills one file."""
+
     def catalog_name(self, quote: bool = True, casefold: bool = True) -> str | None:
+        """Return the name of the file's database."""
         name = Path(str(self.credentials.database)).name.partition(".")[0]
         if casefold:
             name = self.capabilities.casefold_identifier(name)
         return self.capabilities.escape_identifier(name) if quote else name
 
-    def save_memory(self) -> None:
-        """Keep DuckDB to little memory as long as the file stays open."""
-        self._conn.execute(f"set global memory_limit = '{MEMORY_LIMIT}'")
+    @contextmanager
+    def saving_memory(self) -> Iterator[None]:
+        """Keep DuckDB to little memory meanwhile, in every connection of this process to the file."""
+        settings = "select current_setting('memory_limit'), current_setting('threads')"
+        try:
+            before = self._conn.execute(settings).fetchall()[0]
+            self._set(MEMORY_LIMIT, THREADS)
+        except Error as error:
+            logger.warning("DuckDB does not say how much memory it takes, or keeps to it: %s", error)
+            yield
+            return
+        try:
+            yield
+        finally:
+            # What closing the file would write without a limit. It is refused while somebody else in this process
+            # writes, and left to them: their settings come back in any case.
+            with suppress(Error):
+                self._conn.execute("checkpoint")
+            with suppress(Error):
+                self._set(*before)
+
+    def _set(self, memory: str, threads: int) -> None:
+        self._conn.execute(f"set global memory_limit = '{memory}'; set global threads = {threads}")
 
     @contextmanager
     def execute_query(self, query: Any, *args: Any, **kwargs: Any) -> Iterator[DBApiCursor]:
+        """Run a query; where it needs more memory, its next try has it."""
+        with self._more_memory_next_time(), super().execute_query(query, *args, **kwargs) as cursor:
+            yield cursor
+
+    def commit_transaction(self) -> None:
+        """Commit; where that needs more memory, its next try has it."""
+        with self._more_memory_next_time():
+            super().commit_transaction()
+
+    @contextmanager
+    def _more_memory_next_time(self) -> Iterator[None]:
+        """Take the limit away where a load does not fit into it: dlt takes the job up again."""
         try:
-            with super().execute_query(query, *args, **kwargs) as cursor:
-                yield cursor
+            yield
         except DatabaseTransientException as error:
-            if "Out of Memory" in str(error):
-                # Rows too long for it: dlt takes the job up again, now with all the memory that DuckDB allows itself.
+            if "memory_limit" in str(error):
                 logger.warning("DuckDB needs more than %s here and gets it", MEMORY_LIMIT)
-                self._conn.execute("reset global memory_limit")
+                self._conn.execute("reset global memory_limit; reset global threads")
             raise
 
 
@@ -99,7 +134,7 @@ class _Client(DuckDbClient):
     def __init__(self, schema: Any, config: Any, capabilities: Any) -> None:
         super().__init__(schema, config, capabilities)
         plain = self.sql_client
-        self.sql_client = _SqlClient(
+        self.sql_client = FileClient(
             plain.dataset_name, plain.staging_dataset_name, plain.credentials, plain.capabilities
         )
 

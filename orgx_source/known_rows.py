@@ -6,6 +6,7 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import or_
 from typing import NamedTuple
 
 from orgx_source.row_ids import RowIds
@@ -61,15 +62,7 @@ class KnownRows(Mapping[str, KnownRow]):
         return self._row(place)
 
     def __setitem__(self, row_id: str, row: KnownRow) -> None:
-        place = self._ids.place(row_id)
-        if place is None:
-            place = len(self._ids)
-            self.add([row_id], [row.row_hash], [row.workspace])
-        else:
-            self._hashes[place] = _number_of(row.row_hash)
-            self._workspaces[place] = self._number(row.workspace)
-        hashed = _HASHED if _HASH.fullmatch(row.row_hash) else 0
-        self._flags[place] = self._flags[place] & _SEEN | hashed | row.deleted
+        self.add([row_id], [row.row_hash], [row.workspace], [row.deleted])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._ids)
@@ -80,24 +73,41 @@ class KnownRows(Mapping[str, KnownRow]):
     def __contains__(self, row_id: object) -> bool:
         return row_id in self._ids
 
-    def add(self, ids: Sequence[str], hashes: Sequence[str], workspaces: Sequence[str | None]) -> None:
-        """Add living rows of which none is known, each once.
+    def add(
+        self,
+        ids: Sequence[str],
+        hashes: Sequence[str],
+        workspaces: Sequence[str | None],
+        deleted: Sequence[bool] | None = None,
+    ) -> None:
+        """Add rows; one that is known, or comes twice, is as it came last.
 
         Args:
             ids: Their ids.
             hashes: Per row.
             workspaces: Per row.
-
-        Raises:
-            ValueError: One of them is known, or comes twice.
+            deleted: Per row; none is when not given.
         """
-        known = len(self._ids)
+        known = len(self._flags)
         self._ids.add(ids)
-        if len(self._ids) != known + len(ids):
-            raise ValueError("a row that should be new is known")
-        self._hashes.extend(map(_number_of, hashes))
-        self._flags += bytes([_HASHED]) * len(ids)
-        self._workspaces.extend(map(self._number, workspaces))
+        flags = bytearray(_HASHED if _HASH.fullmatch(row_hash) else 0 for row_hash in hashes)
+        if deleted is not None:
+            flags = bytearray(map(or_, flags, deleted))
+        numbers, names = map(_number_of, hashes), map(self._number, workspaces)
+        if len(self._ids) == known + len(ids):
+            self._hashes.extend(numbers)
+            self._flags += flags
+            self._workspaces.extend(names)
+            return
+        for place, number, flag, name in zip(self._ids.places(ids), numbers, flags, names, strict=True):
+            if place == len(self._flags):
+                self._hashes.append(number)
+                self._flags.append(flag)
+                self._workspaces.append(name)
+            elif place is not None:
+                self._hashes[place] = number
+                self._flags[place] = self._flags[place] & _SEEN | flag
+                self._workspaces[place] = name
 
     def see(self, ids: Iterable[str]) -> None:
         """Note that a read has met these rows.
@@ -118,6 +128,11 @@ class KnownRows(Mapping[str, KnownRow]):
         if self.seen == len(self._flags):
             return []
         return [row_id for row_id, flags in zip(self._ids, self._flags, strict=True) if not flags & (_SEEN | _DELETED)]
+
+    def is_unseen(self, row_id: str) -> bool:
+        """Return whether this is a living row that no read has met."""
+        place = self._ids.place(row_id)
+        return place is not None and not self._flags[place] & (_SEEN | _DELETED)
 
     def count_living(self) -> int:
         """Return how many rows are not marked as deleted."""

@@ -30,10 +30,13 @@ class Stretch:
 
     Attributes:
         pages: Pages of one table.
+        size: Bytes of new and changed rows of one table, as Arrow counts them: what DuckDB merges at once is to fit
+            into the memory it is given.
         seconds: Time since the stretch began.
     """
 
     pages: int = 1200
+    size: int = 48_000_000
     seconds: float = 60.0
 
 
@@ -75,11 +78,13 @@ class ReadSession:
         """Start the time of a stretch anew."""
         self._began = time.monotonic()
 
-    def stretch_is_over(self, pages: int) -> bool:
-        """Return whether a table that has read so many pages in this stretch should be loaded now."""
+    def stretch_is_over(self, pages: int, size: int) -> bool:
+        """Return whether a table that has read so many pages and bytes in this stretch should be loaded now."""
         if self.stretch is None:
             return False
-        return pages >= self.stretch.pages or time.monotonic() - self._began >= self.stretch.seconds
+        if pages >= self.stretch.pages or size >= self.stretch.size:
+            return True
+        return time.monotonic() - self._began >= self.stretch.seconds
 
     def warehouse(self, pipeline: Any) -> Warehouse:
         """Return the dataset that the running pipeline fills.

@@ -117,6 +117,7 @@ class TableReader:
         self._state: dict[str, Any] = {}
         self._load_id = ""
         self._pages_before = 0
+        self._size = 0
         self._pages = 0
         self._in_sight: set[str] = set()
         self._newest: datetime | None = None
@@ -134,7 +135,7 @@ class TableReader:
         Raises:
             OrgxError: No route could serve the table, or the read failed on the way.
         """
-        self._state, self._load_id, self._pages_before = state, load_id, self._pages
+        self._state, self._load_id, self._pages_before, self._size = state, load_id, self._pages, 0
         try:
             for piece in self._items:
                 if piece is None:
@@ -306,7 +307,7 @@ class TableReader:
             for rows in reader.rows(watermark, resume):
                 came += rows
                 self._pages = before + reader.report.pages
-                cut = self._session.stretch_is_over(self._pages - self._pages_before)
+                cut = self._session.stretch_is_over(self._pages - self._pages_before, self._size)
                 if cut or len(came) >= ROWS_AT_ONCE:
                     pending += self._take(came)
                     came = []
@@ -355,7 +356,10 @@ class TableReader:
         self._newest = max(filter(None, (self._newest, self._newest_of(shaped.rows))), default=None)
         versions = self._changes.take(shaped)
         self._changes.known.see(shaped.ids)
-        return [] if versions is None else [versions]
+        if versions is None:
+            return []
+        self._size += versions.rows.nbytes
+        return [versions]
 
     def _newest_of(self, rows: pa.Table) -> datetime | None:
         """Return the time of the latest change: of rows that tell none, when they were made."""
@@ -406,9 +410,9 @@ class TableReader:
         """Return the living rows that this read should have met so far and did not."""
         if self._table.append_only:
             return []
-        unseen = self._changes.known.unseen()
-        if not unseen or (position is None and not self._resumed):
-            return unseen
+        known = self._changes.known
+        if known.seen == len(known) or (position is None and not self._resumed):
+            return known.unseen()
         begin = self._resumed.position.covered_to if self._resumed else 0.0
         earlier = self._resumed.candidates if self._resumed else frozenset()
         end = position.covered_to if position else datetime(9999, 1, 1, tzinfo=UTC).timestamp()
@@ -417,7 +421,7 @@ class TableReader:
                 self._table, datetime.fromtimestamp(begin, UTC), datetime.fromtimestamp(end, UTC)
             )
         )
-        return [row_id for row_id in unseen if row_id in due]
+        return [row_id for row_id in sorted(due) if known.is_unseen(row_id)]
 
     # -- deletions -----------------------------------------------------------------------------------------------
 

@@ -17,13 +17,14 @@ import pyarrow as pa
 from dlt.common.destination.exceptions import DestinationUndefinedEntity, SqlClientNotAvailable
 from dlt.destinations.exceptions import DatabaseTerminalException
 
-from orgx_source.duckdb_file import LockPatience, name_lock_holder
+from orgx_source.duckdb_file import FileClient, LockPatience, name_lock_holder
 from orgx_source.errors import ConfigError, DestinationError
 from orgx_source.known_rows import KnownRow, KnownRows
 from orgx_source.shape import ARROW_TYPES, canonical_json
 from orgx_source.tables import SYNC_LOG, ColumnType, Table
 
 IDS_AT_ONCE = 500
+ROWS_AT_ONCE = 10_000
 WORKSPACE_COLUMNS = ("workspace_id", "command_center_id")
 
 T = TypeVar("T")
@@ -97,18 +98,23 @@ class Warehouse:
 
     def known_rows(self, table: Table) -> KnownRows:
         """Return id to hash of every row of a table, deleted ones included."""
+        known = KnownRows()
         if not self.can_be_asked:
-            return KnownRows()
+            return known
         if table.append_only:
-            rows = self._select(f"select {{{table.key}}} from {{table}}", table=table.name)
-            return KnownRows((row[0], KnownRow("")) for row in rows)
-        present = self.columns(table.name) or []
-        scope = [f"{{{name}}}" for name in WORKSPACE_COLUMNS if name in present]
-        workspace = f"coalesce({', '.join(scope)}, null)" if scope else "null"
-        rows = self._select(
-            f"select {{{table.key}}}, {{_row_hash}}, {{deleted_at}}, {workspace} from {{table}}", table=table.name
-        )
-        return KnownRows((row[0], KnownRow(row[1] or "", row[2] is not None, row[3])) for row in rows)
+            columns = f"{{{table.key}}}, '', null, null"
+        else:
+            present = self.columns(table.name) or []
+            scope = [f"{{{name}}}" for name in WORKSPACE_COLUMNS if name in present]
+            workspace = f"coalesce({', '.join(scope)}, null)" if scope else "null"
+            columns = f"{{{table.key}}}, {{_row_hash}}, {{deleted_at}}, {workspace}"
+
+        def add(rows: Sequence[tuple[Any, ...]]) -> None:
+            ids, hashes, deleted, workspaces = zip(*rows, strict=True)
+            known.add(ids, [text or "" for text in hashes], workspaces, [time is not None for time in deleted])
+
+        self._ask(self._fetch, f"select {columns} from {{table}}", (), {"table": table.name}, add)
+        return known
 
     def versions_in_doubt(self, table: Table) -> dict[str, KnownRow] | None:
         """Return the latest version of each row in history, where it may differ from the table; else None.
@@ -301,9 +307,13 @@ class Warehouse:
 
     def _select(self, sql: str, *values: Any, **tables: str) -> list[tuple[Any, ...]]:
         """Run a query in which ``{alias}`` is one of the tables, and any other ``{name}`` an escaped column."""
-        return self._ask(self._fetch_all, sql, values, tables)
+        rows: list[tuple[Any, ...]] = []
+        self._ask(self._fetch, sql, values, tables, rows.extend)
+        return rows
 
-    def _fetch_all(self, sql: str, values: tuple[Any, ...], tables: dict[str, str]) -> list[tuple[Any, ...]]:
+    def _fetch(
+        self, sql: str, values: tuple[Any, ...], tables: dict[str, str], take: Callable[[list[tuple[Any, ...]]], None]
+    ) -> None:
         class Names(dict[str, str]):
             def __missing__(self, column: str) -> str:
                 return str(client.escape_column_name(column))
@@ -312,9 +322,11 @@ class Warehouse:
             names = Names({alias: client.make_qualified_table_name(name) for alias, name in tables.items()})
             try:
                 with client.execute_query(sql.format_map(names), *values) as cursor:
-                    return list(cursor.fetchall())
+                    while rows := cursor.fetchmany(ROWS_AT_ONCE):
+                        take(rows)
             except DestinationUndefinedEntity:
-                return []
+                # A table that does not exist yet is empty.
+                return
 
     def _has_sql(self) -> bool:
         try:
@@ -354,11 +366,12 @@ class Warehouse:
             self._ask(self._release)
 
     def _hold(self, saving_memory: bool) -> None:
-        self._holders += 1
-        if self._holders == 1 and self.can_be_asked:
+        if self._holders == 0 and self.can_be_asked:
             client = self._held.enter_context(self._client())
-            if saving_memory and hasattr(client, "save_memory"):
-                client.save_memory()
+            if saving_memory and isinstance(client, FileClient):
+                self._held.enter_context(client.saving_memory())
+        # Only now: what failed to open is not held.
+        self._holders += 1
 
     def _release(self) -> None:
         self._holders -= 1

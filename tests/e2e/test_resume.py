@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orgx_source import table_reader
 from orgx_source.sandbox import Fault, Sandbox, World
 from orgx_source.session import Stretch
 from orgx_source.sync import run_sync
@@ -112,6 +113,19 @@ def test_stretches_load_what_was_read_before_the_rest_is() -> None:
         assert again.status == "ok", again.to_json()
         assert differences(box.world, tables=TABLE) == []
         assert min(offsets(box)) > 300
+
+
+def test_long_rows_are_loaded_in_more_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_reader, "ROWS_AT_ONCE", 50)
+    world = World("medium")
+    with Sandbox(world) as box:
+        for row_id in world.find("artifact"):
+            world.edit("artifact", row_id, description="long " * 200)
+        client = fast_client(box, page_size=10, workers=2)
+        report = run_sync(client.config, pipeline(), tables=TABLE, client=client, stretch=Stretch(size=300_000))
+        assert report.exit_code == 0
+        assert query("select count(distinct _dlt_load_id) from orgx.artifacts")[0][0] >= 3
+        assert differences(world, tables=TABLE) == []
 
 
 def test_a_position_counts_only_where_its_rows_arrived() -> None:

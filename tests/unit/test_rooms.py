@@ -17,7 +17,7 @@ ALLOWED = {
     "orjson": {"api/envelope.py", "shape.py", "sandbox/answers.py"},
     "pyarrow": {"shape.py", "changes.py", "table_reader.py", "warehouse.py", "export.py"},
     "dlt": {"config.py", "source.py", "sync.py", "warehouse.py", "duckdb_file.py"},
-    "duckdb": {"demo.py", "notebook.py", "publish.py", "stored_file.py"},
+    "duckdb": {"demo.py", "duckdb_file.py", "notebook.py", "publish.py", "stored_file.py"},
     "filelock": {"sync.py"},
     "typer": {"cli.py"},
     "rich": {"console.py"},
