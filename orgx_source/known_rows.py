@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from operator import or_
 from typing import NamedTuple
@@ -32,7 +32,7 @@ class KnownRow(NamedTuple):
     since: datetime | None = None
 
 
-class KnownRows(Mapping[str, KnownRow]):
+class KnownRows:
     """Id to row, without ``since``: in columns of 13 bytes a row, where the row itself with its texts has 230.
 
     Attributes:
@@ -56,10 +56,15 @@ class KnownRows(Mapping[str, KnownRow]):
         Raises:
             KeyError: It is not known.
         """
-        place = self._ids.place(row_id)
-        if place is None:
+        row = self.get(row_id)
+        if row is None:
             raise KeyError(row_id)
-        return self._row(place)
+        return row
+
+    def get(self, row_id: str) -> KnownRow | None:
+        """Return a row; None when it is not known."""
+        place = self._ids.place(row_id)
+        return None if place is None else self._row(place)
 
     def __setitem__(self, row_id: str, row: KnownRow) -> None:
         self.add([row_id], [row.row_hash], [row.workspace], [row.deleted])
@@ -148,11 +153,11 @@ class KnownRows(Mapping[str, KnownRow]):
         """Return whether none of these is known."""
         return self._ids.isdisjoint(ids)
 
-    def items(self) -> Iterator[tuple[str, KnownRow]]:  # type: ignore[override]
+    def items(self) -> Iterator[tuple[str, KnownRow]]:
         """Iterate over ids and rows."""
         return zip(self._ids, self.values(), strict=True)
 
-    def values(self) -> Iterator[KnownRow]:  # type: ignore[override]
+    def values(self) -> Iterator[KnownRow]:
         """Iterate over the rows."""
         return map(self._row, range(len(self._flags)))
 
