@@ -21,7 +21,7 @@ import typer
 
 from orgx_source.config import DEFAULT_DATABASE
 from orgx_source.errors import ConfigError, OrgxError, worst_exit_code
-from orgx_source.own_process import settle_in, without_pandas
+from orgx_source.own_process import settle_in, without_unused
 from orgx_source.tables import TABLES
 from orgx_source.version import __version__
 
@@ -149,7 +149,7 @@ def run(
     _set_up_logging(verbose)
     if destination == "duckdb":
         # The drivers of some other destinations need it.
-        without_pandas()
+        without_unused()
     _check_publishing(publish, destination, dataset, database)
     config = _config(
         workspace_id=workspace,

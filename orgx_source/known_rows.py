@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -12,7 +13,8 @@ from typing import NamedTuple
 from orgx_source.row_ids import RowIds
 
 # Hashes are 64 bits in hexadecimal; anything else is no hash of ours, and equals none.
-_HASH = re.compile(r"[0-9a-f]{16}")
+_HASH_DIGITS = 16
+_HEXADECIMAL = re.compile(r"[0-9a-f]+")
 _DELETED, _HASHED, _SEEN = 1, 2, 4
 
 
@@ -95,10 +97,10 @@ class KnownRows:
         """
         known = len(self._flags)
         self._ids.add(ids)
-        flags = bytearray(_HASHED if _HASH.fullmatch(row_hash) else 0 for row_hash in hashes)
+        numbers, flags = _numbers_of(hashes)
         if deleted is not None:
             flags = bytearray(map(or_, flags, deleted))
-        numbers, names = map(_number_of, hashes), map(self._number, workspaces)
+        names = [self._numbers.get(name) or self._number(name) for name in workspaces]
         if len(self._ids) == known + len(ids):
             self._hashes.extend(numbers)
             self._flags += flags
@@ -174,5 +176,14 @@ class KnownRows:
         return number
 
 
-def _number_of(row_hash: str) -> int:
-    return int(row_hash, 16) if _HASH.fullmatch(row_hash) else 0
+def _numbers_of(hashes: Sequence[str]) -> tuple[array[int], bytearray]:
+    """Return hashes as numbers, and their flags: all at once where each is a hash of ours, which most are."""
+    together = "".join(hashes)
+    if set(map(len, hashes)) == {_HASH_DIGITS} and _HEXADECIMAL.fullmatch(together):
+        numbers = array("Q", bytes.fromhex(together))
+        if sys.byteorder == "little":
+            numbers.byteswap()
+        return numbers, bytearray([_HASHED]) * len(hashes)
+    ours = [len(text) == _HASH_DIGITS and _HEXADECIMAL.fullmatch(text) is not None for text in hashes]
+    numbers = array("Q", (int(text, 16) if is_ours else 0 for text, is_ours in zip(hashes, ours, strict=True)))
+    return numbers, bytearray(_HASHED if is_ours else 0 for is_ours in ours)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import httpx
 
@@ -171,19 +171,20 @@ class OrgxClient:
             self.budget.pause(pause if asked is None else max(asked, pause), str(failure), spending)
 
     def _send(self, path: str, params: Params) -> httpx.Response:
-        url, query = self.config.base_url + path, dict(params)
+        # As text: given as parameters, httpx takes the address apart a second time.
+        url = f"{self.config.base_url}{path}?{urlencode(params)}" if params else self.config.base_url + path
         read = LIVE_TIMEOUT_SECONDS if "/live/" in path else DEFAULT_TIMEOUT_SECONDS
         timeout = httpx.Timeout(read, connect=CONNECT_TIMEOUT_SECONDS, pool=None)
         for _ in range(REDIRECTS):
             try:
-                response = self._http.get(url, params=query or None, timeout=timeout)
+                response = self._http.get(url, timeout=timeout)
             except httpx.HTTPError as error:
                 raise self._connection_error(error, path) from None
             # A response and its stream hold each other: without this every body stays until cycles are looked for.
             response.stream = httpx.ByteStream(b"")
             if not response.has_redirect_location:
                 return response
-            url, query = self._redirect(response, url, path), {}
+            url = self._redirect(response, url, path)
         raise RedirectError(f"{path} redirects in circles at {self._host()}; check the base URL")
 
     def _redirect(self, response: httpx.Response, url: str, path: str) -> str:

@@ -39,6 +39,15 @@ def test_the_source_works_alone_and_a_second_run_writes_nothing() -> None:
         assert differences(box.world) == []
 
 
+def test_one_source_object_serves_more_than_one_run() -> None:
+    with Sandbox(World("small")) as box:
+        source = orgx_source(api_key=box.api_key, base_url=box.url)
+        pipeline().run(source)
+        box.world.advance(days=1)
+        pipeline().run(source)
+        assert differences(box.world) == []
+
+
 def test_chosen_resources_only() -> None:
     with Sandbox(World("small")) as box:
         source = orgx_source(api_key=box.api_key, base_url=box.url).with_resources("initiatives", "decisions")
