@@ -13,8 +13,8 @@ from typing import NamedTuple
 from orgx_source.row_ids import RowIds
 
 # Hashes are 64 bits in hexadecimal; anything else is no hash of ours, and equals none.
-_HASH_DIGITS = 16
-_HEXADECIMAL = re.compile(r"[0-9a-f]+")
+_HASH = re.compile(r"[0-9a-f]{16}")
+_NO_HASH = "0" * 16
 _DELETED, _HASHED, _SEEN = 1, 2, 4
 
 
@@ -100,7 +100,7 @@ class KnownRows:
         numbers, flags = _numbers_of(hashes)
         if deleted is not None:
             flags = bytearray(map(or_, flags, deleted))
-        names = [self._numbers.get(name) or self._number(name) for name in workspaces]
+        names = map(self._number, workspaces)
         if len(self._ids) == known + len(ids):
             self._hashes.extend(numbers)
             self._flags += flags
@@ -177,13 +177,10 @@ class KnownRows:
 
 
 def _numbers_of(hashes: Sequence[str]) -> tuple[array[int], bytearray]:
-    """Return hashes as numbers, and their flags: all at once where each is a hash of ours, which most are."""
-    together = "".join(hashes)
-    if set(map(len, hashes)) == {_HASH_DIGITS} and _HEXADECIMAL.fullmatch(together):
-        numbers = array("Q", bytes.fromhex(together))
-        if sys.byteorder == "little":
-            numbers.byteswap()
-        return numbers, bytearray([_HASHED]) * len(hashes)
-    ours = [len(text) == _HASH_DIGITS and _HEXADECIMAL.fullmatch(text) is not None for text in hashes]
-    numbers = array("Q", (int(text, 16) if is_ours else 0 for text, is_ours in zip(hashes, ours, strict=True)))
-    return numbers, bytearray(_HASHED if is_ours else 0 for is_ours in ours)
+    """Return hashes as numbers, and their flags: 0 and no flag for what is no hash of ours."""
+    ours = list(map(_HASH.fullmatch, hashes))
+    together = "".join(text if found else _NO_HASH for text, found in zip(hashes, ours, strict=True))
+    numbers = array("Q", bytes.fromhex(together))
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers, bytearray(_HASHED if found else 0 for found in ours)

@@ -30,6 +30,17 @@ def orgx_sync(*arguments: str, box: Sandbox | None = None, **environment: str) -
     )
 
 
+def test_a_run_into_duckdb_spends_no_time_on_packages_that_it_does_not_use() -> None:
+    with Sandbox(World("small")) as box:
+        done = orgx_sync("run", "--database", "x.duckdb", box=box, PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0, done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    # An import that was refused is listed too, but never what lies inside the package.
+    inside = {name.partition(".")[0] for name in imported if "." in name}
+    assert "pyarrow" in inside
+    assert not inside & {"numpy", "pandas"}
+
+
 def test_run_json_prints_one_object_and_nothing_else_on_stdout() -> None:
     with Sandbox(World("medium")) as box:
         done = orgx_sync("run", "--database", "x.duckdb", "--json", box=box)
