@@ -364,7 +364,8 @@ class TableReader:
     def _newest_of(self, rows: pa.Table) -> datetime | None:
         """Return the time of the latest change: of rows that tell none, when they were made."""
         names = ("updated_at", "timestamp" if self._table.append_only else "created_at")
-        told = [rows.column(name) for name in names if name in rows.column_names]
+        # Where such a column is not declared, it is whatever came first: a text, or a number.
+        told = [rows.column(name) for name in names if self._table.column(name) and name in rows.column_names]
         newest: datetime | None = pc.max(pc.coalesce(*told)).as_py() if told else None
         return newest
 

@@ -157,7 +157,8 @@ class Warehouse:
 
     def ids_made_after(self, table: Table, moment: datetime, until: datetime) -> list[str]:
         """Return the ids of living rows made between two times, neither included; none where rows have no time."""
-        if "created_at" not in (self.columns(table.name) or ()):
+        # Undeclared, it would not be a time for the database either.
+        if table.column("created_at") is None or "created_at" not in (self.columns(table.name) or ()):
             return []
         sql = (
             f"select {{{table.key}}} from {{table}} where {{deleted_at}} is null "
