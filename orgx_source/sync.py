@@ -192,7 +192,11 @@ def _patiently(pipeline: Any, patience: LockPatience, step: Callable[[], Any]) -
             step()
             return
         except PipelineStepFailed as error:
-            if not patience.wait(_root(error)):
+            root = _root(error)
+            if isinstance(root, KeyboardInterrupt):
+                # dlt takes it for a failure of the step.
+                raise root from None
+            if not patience.wait(root):
                 raise
             if error.step in ("normalize", "load"):
                 step = partial(_load_pending, pipeline)

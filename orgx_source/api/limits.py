@@ -90,13 +90,14 @@ class RateBudget:
         max_wait: Seconds this run may spend waiting on limits and backoff, as wall-clock time.
         spent: Requests sent.
         waited: Seconds spent waiting, overlapping waits of several workers counted once.
+        sleep: Waits in place of the wait that `stop` ends.
         limit, remaining, reset_at: What OrgX last said; None where it did not, or said ``unlimited``.
     """
 
     max_requests: int | None = None
     max_wait: float = 900.0
     clock: Clock = time.time
-    sleep: Sleep = time.sleep
+    sleep: Sleep | None = None
     spent: int = 0
     retries: int = 0
     waited: float = 0.0
@@ -105,6 +106,7 @@ class RateBudget:
     reset_at: float | None = None
     on_wait: Callable[[float, str], None] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _stopped: threading.Event = field(default_factory=threading.Event, repr=False)
     _hold_until: float = 0.0
     _hold_why: str = ""
     _counted_until: float = 0.0
@@ -116,10 +118,12 @@ class RateBudget:
             spending: Where to note it as well.
 
         Raises:
-            BudgetError: The requests are used up, or the wait would pass ``max_wait``.
+            BudgetError: The requests are used up, the wait would pass ``max_wait``, or the run was interrupted.
         """
         while True:
             with self._lock:
+                if self._stopped.is_set():
+                    raise BudgetError("the run was interrupted")
                 if self.max_requests is not None and self.spent >= self.max_requests:
                     raise BudgetError(
                         f"this run's {self.max_requests} requests are used up (--max-requests); "
@@ -135,6 +139,10 @@ class RateBudget:
                         self.remaining -= 1
                     return
             self._wait_until(now + wait, self._hold_why or "the rate limit is used up", spending)
+
+    def stop(self) -> None:
+        """Wake whoever waits, and let no further request out: somebody wants this run to end."""
+        self._stopped.set()
 
     def note_retry(self, spending: Spending | None = None) -> None:
         """Count a request that is sent again."""
@@ -205,7 +213,7 @@ class RateBudget:
             self._counted_until = max(self._counted_until, until)
         if self.on_wait is not None and overlap < seconds:
             self.on_wait(seconds, why)
-        self.sleep(seconds)
+        (self.sleep or self._stopped.wait)(seconds)
 
 
 def _number(text: str) -> float | None:

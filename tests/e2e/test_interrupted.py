@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import pytest
 
-from orgx_source.sandbox import Fault, Sandbox, World
+from orgx_source.sandbox import Fault, RateLimit, Sandbox, World
 from orgx_source.session import ReadSession
 from orgx_source.source import orgx_source
 from tests.running import DATABASE, differences, fast_client, pipeline, sync
@@ -121,3 +121,25 @@ def test_a_machine_that_comes_back_does_not_load_rows_that_are_older_than_what_i
         report = sync(box, ["tasks"])
         assert "newer data was loaded from elsewhere" in " ".join(report.messages)
         assert differences(box.world, tables=["tasks"]) == []
+
+
+@pytest.mark.parametrize("limit", [None, RateLimit(5)], ids=["reading", "waiting an hour"])
+def test_a_user_who_interrupts_a_run_is_told_what_stays(limit: RateLimit | None) -> None:
+    with Sandbox(World("small"), rate_limit=limit) as box:
+        environment = {**os.environ, "ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url}
+        command = [sys.executable, "-m", "orgx_source.cli", "run", "--database", "x.duckdb", "--max-wait", "9999"]
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        if limit is None:
+            box.inject(Fault.drift(lambda world, number: process.send_signal(signal.SIGINT) if number == 5 else None))
+        else:
+            assert "waiting 36" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert (process.returncode, said.strip()) == (
+            130,
+            "orgx-sync: interrupted; what was loaded stays, the next run goes on from there",
+        )
+    with Sandbox(box.world) as box:
+        assert sync(box).status == "ok"
+        assert differences(box.world) == []
