@@ -86,7 +86,7 @@ def starts(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
     command = str(Path(sys.executable).with_name("orgx-sync"))
     commands = {
         "orgx-sync --help": [command, "--help"],
-        "python -c 'import typer'": [sys.executable, "-c", "import typer"],
+        "python -c 'import click'": [sys.executable, "-c", "import click"],
         "orgx-sync status": [command, "status", "--database", "{database}"],
         "python -c 'import duckdb'": [sys.executable, "-c", "import duckdb"],
     }

@@ -110,8 +110,8 @@ class Results:
         quiet, changed = self.seconds("D", OURS), self.seconds("E", OURS)
         if quiet and changed:
             yield Target("E", "ours / ours in D", changed / quiet, 1.3)
-        if ratio := self.ratio("F", "orgx-sync --help", "python -c 'import typer'"):
-            yield Target("F", "--help / import typer", ratio, 3.0)
+        if ratio := self.ratio("F", "orgx-sync --help", "python -c 'import click'"):
+            yield Target("F", "--help / import click", ratio, 3.0)
         status, library = self.seconds("F", "orgx-sync status"), self.seconds("F", "python -c 'import duckdb'")
         if status and library:
             yield Target("F", "status / (1.2 x import duckdb + 0.3 s)", status / (1.2 * library + 0.3), 1.0)

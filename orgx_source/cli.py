@@ -1,6 +1,7 @@
-"""The command ``orgx-sync``: options, exit codes, and which room does the work.
+"""The command ``orgx-sync``: exit codes, and which room does the work.
 
-dlt takes most of a second to import, so everything that needs it is imported by the command that uses it.
+dlt takes most of a second to import, so everything that needs it is imported by the command that uses it. A command
+returns its exit code; None is 0.
 """
 
 from __future__ import annotations
@@ -9,142 +10,96 @@ import atexit
 import json
 import logging
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import typer
+import click
 
-from orgx_source.config import DEFAULT_DATABASE
+from orgx_source import cli_options as options
 from orgx_source.errors import ConfigError, OrgxError, worst_exit_code
 from orgx_source.own_process import settle_in, without_unused
 from orgx_source.tables import TABLES
 from orgx_source.version import __version__
 
 if TYPE_CHECKING:
+    from orgx_source.api.client import OrgxClient
     from orgx_source.config import OrgxConfig
+    from orgx_source.export import FileFormat
     from orgx_source.report import RunReport
 
 EXIT_CODES = """
 Exit codes: 0 fine, 1 failed (some table), 2 usage, 3 configuration or credentials, 4 incomplete or stale: try again
 later.
 """
-
-app = typer.Typer(
-    name="orgx-sync",
-    help="OrgX into a warehouse, with dlt: complete reads that say how sure they are.",
-    epilog=EXIT_CODES,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    rich_markup_mode=None,
-)
+SIZES = click.Choice(["small", "medium", "large"])
 
 
-AGE_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-DEMO_DATABASE = Path("orgx_demo.duckdb")
-DEFAULT_REPORT = Path("orgx_report.html")
+class _InOrder(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands as they stand here, the most used first."""
+        return list(self.commands)
 
 
-class Size(StrEnum):
-    """Sizes of the sandbox's organisation."""
-
-    small = "small"
-    medium = "medium"
-    large = "large"
-
-
-class FileFormat(StrEnum):
-    """What an export writes."""
-
-    parquet = "parquet"
-    csv = "csv"
-
-
-def _known_tables(names: list[str] | None) -> list[str] | None:
-    for name in names or ():
-        if name not in TABLES:
-            raise typer.BadParameter(f"there is no table {name!r}; there are {', '.join(TABLES)}")
-    return names
-
-
-def _parse_age(text: str) -> timedelta:
-    number, unit = (text[:-1], text[-1]) if text[-1:] in AGE_UNITS else (text, "h")
-    return timedelta(**{AGE_UNITS[unit]: float(number)})
-
-
-def _known_age(text: str) -> str:
-    try:
-        if _parse_age(text) >= timedelta(0):
-            return text
-    except (ValueError, OverflowError):
-        pass
-    raise typer.BadParameter(f"{text!r} is no time; write 90m, 26h or 2d (hours when no unit is given)")
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"orgx-sync {__version__}")
-        raise typer.Exit
-
-
-TableOption = Annotated[
-    list[str] | None,
-    typer.Option("--table", metavar="NAME", help="Only this table; may be given often.", callback=_known_tables),
-]
-DestinationOption = Annotated[str, typer.Option(metavar="NAME", help="A dlt destination.")]
-DatasetOption = Annotated[str, typer.Option(metavar="NAME", help="Dataset (schema) of the tables.")]
-DatabaseOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="DuckDB file.", show_default="orgx.duckdb", dir_okay=False)
-]
-WorkspaceOption = Annotated[str | None, typer.Option(metavar="ID", help="Only this workspace.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
-VerboseOption = Annotated[bool, typer.Option("--verbose", help="Log each retry, wait and route to stderr.")]
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Options before the command."""
+@click.group(cls=_InOrder, epilog=EXIT_CODES, context_settings={"show_default": True})
+@click.version_option(__version__, prog_name="orgx-sync", message="%(prog)s %(version)s", help="Print the version.")
+def app() -> None:
+    """OrgX into a warehouse, with dlt: complete reads that say how sure they are."""
 
 
 @app.command()
+@options.only_tables
+@options.warehouse
+@click.option("--full", is_flag=True, help="Read everything again.")
+@options.workspace
+@click.option("--workers", type=click.IntRange(1, 64), default=8, metavar="N", help="Pages asked for at the same time.")
+@click.option(
+    "--max-wait",
+    type=click.FloatRange(min=0),
+    default=900,
+    metavar="SECONDS",
+    help="Longest time to wait on rate limits and backoff.",
+)
+@click.option(
+    "--max-requests", type=click.IntRange(min=1), show_default="no bound", metavar="N", help="Most requests to send."
+)
+@click.option(
+    "--lock-timeout",
+    type=click.FloatRange(min=0),
+    default=60,
+    metavar="SECONDS",
+    help="Longest time to wait for a DuckDB file that is open elsewhere.",
+)
+@click.option(
+    "--publish",
+    type=options.FILE,
+    metavar="FILE",
+    help="Then put a copy of the DuckDB file here, at one stroke, for readers.",
+)
+@options.as_json
+@options.quiet
+@options.verbose
 def run(
-    table: TableOption = None,
-    destination: DestinationOption = "duckdb",
-    dataset: DatasetOption = "orgx",
-    database: DatabaseOption = None,
-    full: Annotated[bool, typer.Option("--full", help="Read everything again.")] = False,
-    workspace: WorkspaceOption = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Pages asked for at the same time.")] = 8,
-    max_wait: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="Longest time to wait on rate limits and backoff.")
-    ] = 900,
-    max_requests: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Most requests to send.", show_default="no bound")
-    ] = None,
-    lock_timeout: Annotated[
-        float,
-        typer.Option(min=0, metavar="SECONDS", help="Longest time to wait for a DuckDB file that is open elsewhere."),
-    ] = 60,
-    publish: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Then put a copy of the DuckDB file here, at one stroke, for readers.", dir_okay=False
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-    verbose: VerboseOption = False,
-) -> None:
+    tables: Sequence[str],
+    destination: str,
+    dataset: str,
+    database: Path,
+    full: bool,
+    workspace: str | None,
+    workers: int,
+    max_wait: float,
+    max_requests: int | None,
+    lock_timeout: float,
+    publish: Path | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
     """Bring the warehouse up to date with OrgX."""
     _set_up_logging(verbose)
     if destination == "duckdb":
@@ -164,7 +119,14 @@ def run(
 
     pipeline = make_pipeline(destination, dataset, database)
     with console.progress(quiet=quiet) as progress:
-        report = run_sync(config, pipeline, tables=table, on_progress=progress.advance, on_wait=progress.wait)
+        report = run_sync(
+            config,
+            pipeline,
+            tables=tables,
+            client=_client(config),
+            on_progress=progress.advance,
+            on_wait=progress.wait,
+        )
     published = _publish(report, pipeline, publish, database, lock_timeout)
     if as_json:
         _print_json({**report.to_json(), "published": str(published) if published else None})
@@ -172,22 +134,27 @@ def run(
         console.print_run(report)
         console.print_published(published)
         if report.exit_code == 0 and destination == "duckdb":
-            console.print_next_step(database or DEFAULT_DATABASE, dataset)
+            console.print_next_step(database, dataset)
     if (quiet or as_json) and report.exit_code:
         console.print_errors(report)
-    raise typer.Exit(report.exit_code)
+    return report.exit_code
 
 
 @app.command()
+@options.only_tables
+@options.warehouse
+@options.workspace
+@options.as_json
+@options.verbose
 def check(
-    table: TableOption = None,
-    destination: DestinationOption = "duckdb",
-    dataset: DatasetOption = "orgx",
-    database: DatabaseOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = False,
-) -> None:
+    tables: Sequence[str],
+    destination: str,
+    dataset: str,
+    database: Path,
+    workspace: str | None,
+    as_json: bool,
+    verbose: bool,
+) -> int:
     """Try the key, the routes and the destination."""
     _set_up_logging(verbose)
     config = _config(workspace_id=workspace)
@@ -196,25 +163,33 @@ def check(
     from orgx_source.sync import make_pipeline
 
     pipeline = make_pipeline(destination, dataset, database)
-    no_file = _leaving_no_file(destination, database or DEFAULT_DATABASE)
-    with no_file, console.progress(quiet=as_json) as progress:
-        report = run_check(config, pipeline, tables=table, on_table=progress.looking_at)
+    with _leaving_no_file(destination, database), console.progress(quiet=as_json) as progress:
+        report = run_check(config, pipeline, tables=tables, on_table=progress.looking_at)
     _print_json(report.to_json()) if as_json else console.print_check(report)
-    raise typer.Exit(report.exit_code)
+    return report.exit_code
 
 
 @app.command()
+@options.only_tables
+@options.warehouse
+@click.option("--full", is_flag=True, help="As if everything were read again.")
+@options.workspace
+@options.as_json
+@options.verbose
 def plan(
-    table: TableOption = None,
-    destination: DestinationOption = "duckdb",
-    dataset: DatasetOption = "orgx",
-    database: DatabaseOption = None,
-    full: Annotated[bool, typer.Option("--full", help="As if everything were read again.")] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = False,
-) -> None:
-    """Show what a run would do: route, requests and rows per table; write nothing."""
+    tables: Sequence[str],
+    destination: str,
+    dataset: str,
+    database: Path,
+    full: bool,
+    workspace: str | None,
+    as_json: bool,
+    verbose: bool,
+) -> int:
+    """Show what a run would do, and write nothing.
+
+    Route, requests and rows, table by table.
+    """
     _set_up_logging(verbose)
     config = _config(workspace_id=workspace, full=full)
     from orgx_source import console
@@ -222,85 +197,91 @@ def plan(
     from orgx_source.sync import make_pipeline
 
     pipeline = make_pipeline(destination, dataset, database)
-    no_file = _leaving_no_file(destination, database or DEFAULT_DATABASE)
-    with no_file, console.progress(quiet=as_json) as progress:
-        report = run_plan(config, pipeline, tables=table, on_table=progress.looking_at)
+    with _leaving_no_file(destination, database), console.progress(quiet=as_json) as progress:
+        report = run_plan(config, pipeline, tables=tables, on_table=progress.looking_at)
     _print_json(report.to_json()) if as_json else console.print_plan(report)
-    raise typer.Exit(report.exit_code)
+    return report.exit_code
 
 
 @app.command()
+@options.only_tables
+@options.warehouse
+@options.workspace
+@options.as_json
+@options.verbose
 def verify(
-    table: TableOption = None,
-    destination: DestinationOption = "duckdb",
-    dataset: DatasetOption = "orgx",
-    database: DatabaseOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = False,
-) -> None:
-    """Read OrgX whole and compare the warehouse with it, row for row; write nothing."""
+    tables: Sequence[str],
+    destination: str,
+    dataset: str,
+    database: Path,
+    workspace: str | None,
+    as_json: bool,
+    verbose: bool,
+) -> int:
+    """Compare the warehouse with OrgX, row for row.
+
+    OrgX is read whole, and nothing is written.
+    """
     _set_up_logging(verbose)
     config = _config(workspace_id=workspace)
     from orgx_source import console
     from orgx_source.sync import make_pipeline
     from orgx_source.verify import run_verify
 
-    _check_that_it_exists(destination, database or DEFAULT_DATABASE)
+    _check_that_it_exists(destination, database)
     with console.progress(quiet=as_json) as progress:
         report = run_verify(
-            config, make_pipeline(destination, dataset, database), tables=table, on_table=progress.looking_at
+            config,
+            make_pipeline(destination, dataset, database),
+            tables=tables,
+            client=_client(config),
+            on_table=progress.looking_at,
         )
     _print_json(report.to_json()) if as_json else console.print_verify(report)
-    raise typer.Exit(report.exit_code)
+    return report.exit_code
 
 
 @app.command()
-def status(
-    destination: DestinationOption = "duckdb",
-    dataset: DatasetOption = "orgx",
-    database: DatabaseOption = None,
-    max_age: Annotated[
-        str,
-        typer.Option(
-            metavar="TIME",
-            help="A table that was read longer ago is stale (exit code 4): 90m, 26h, 2d.",
-            callback=_known_age,
-        ),
-    ] = "36h",
-    as_json: JsonOption = False,
-) -> None:
+@options.warehouse
+@click.option(
+    "--max-age",
+    type=options.Age(),
+    default="36h",
+    metavar="TIME",
+    help="A table that was read longer ago is stale (exit code 4): 90m, 26h, 2d.",
+)
+@options.as_json
+def status(destination: str, dataset: str, database: Path, max_age: timedelta, as_json: bool) -> int:
     """Show what is in the warehouse and how old it is."""
     _set_up_logging(False)
     from orgx_source import console
     from orgx_source.status import read_file_status, read_status
 
-    file, age = database or DEFAULT_DATABASE, _parse_age(max_age)
-    _check_that_it_exists(destination, file)
-    report = read_file_status(file, dataset, age) if destination == "duckdb" else None
+    _check_that_it_exists(destination, database)
+    report = read_file_status(database, dataset, max_age) if destination == "duckdb" else None
     if report is None:
         from orgx_source.sync import make_pipeline
 
-        report = read_status(make_pipeline(destination, dataset, database), age)
+        report = read_status(make_pipeline(destination, dataset, database), max_age)
     _print_json(report.to_json()) if as_json else console.print_status(report)
-    raise typer.Exit(report.exit_code)
+    return report.exit_code
 
 
 @app.command()
-def marts(
-    destination: DestinationOption = "duckdb",
-    dataset: DatasetOption = "orgx",
-    database: DatabaseOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make the views that answer questions, in dataset NAME_marts; every run does so too."""
+@options.warehouse
+@options.as_json
+def marts(destination: str, dataset: str, database: Path, as_json: bool) -> None:
+    """Make the views that answer questions.
+
+    They stand in dataset NAME_marts, and every run makes them too.
+    """
     _set_up_logging(False)
     from orgx_source import console
     from orgx_source.marts import load_marts
     from orgx_source.marts.apply import marts_dataset
     from orgx_source.sync import make_pipeline, renew_marts
 
-    _check_that_it_exists(destination, database or DEFAULT_DATABASE)
+    _check_that_it_exists(destination, database)
     written = renew_marts(make_pipeline(destination, dataset, database))
     shown = [mart for mart in load_marts().values() if not mart.is_staging]
     if as_json:
@@ -310,66 +291,73 @@ def marts(
 
 
 @app.command()
+@click.argument("directory", metavar="DIR", type=options.DIRECTORY)
+@click.option(
+    "--format", "file_format", type=click.Choice(["parquet", "csv"]), default="parquet", help="What the files are."
+)
+@click.option("--table", "tables", multiple=True, metavar="NAME", help="Only this table or view; may be given often.")
+@options.warehouse
+@options.as_json
+@options.quiet
 def export(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where the files go: DIR/DATASET/TABLE.FORMAT.", file_okay=False)
-    ],
-    file_format: Annotated[FileFormat, typer.Option("--format", help="What the files are.")] = FileFormat.parquet,
-    table: Annotated[
-        list[str] | None,
-        typer.Option("--table", metavar="NAME", help="Only this table or view; may be given often."),
-    ] = None,
-    destination: DestinationOption = "duckdb",
-    dataset: DatasetOption = "orgx",
-    database: DatabaseOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    directory: Path,
+    file_format: FileFormat,
+    tables: Sequence[str],
+    destination: str,
+    dataset: str,
+    database: Path,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Write each table and view, those of the marts too, as a file."""
+    """Write each table and view as a file.
+
+    Those of the marts too, as DIR/DATASET/TABLE.FORMAT.
+    """
     _set_up_logging(False)
     from orgx_source import console
     from orgx_source.export import export_tables
     from orgx_source.sync import make_pipeline
 
-    file = database or DEFAULT_DATABASE
-    if destination == "duckdb" and not file.exists():
-        raise ConfigError(f"{file} does not exist: orgx-sync run makes it, and --database names another file.")
-    files = export_tables(make_pipeline(destination, dataset, database), directory, file_format.value, table)
+    if destination == "duckdb" and not database.exists():
+        raise ConfigError(f"{database} does not exist: orgx-sync run makes it, and --database names another file.")
+    files = export_tables(make_pipeline(destination, dataset, database), directory, file_format, tables)
     if as_json:
-        _print_json({"format": file_format.value, "files": [exported.to_json() for exported in files]})
+        _print_json({"format": file_format, "files": [exported.to_json() for exported in files]})
     elif not quiet:
         console.print_export(files)
 
 
 @app.command()
-def report(
-    output: Annotated[
-        Path, typer.Option(metavar="FILE", help="HTML file to write; an older one is replaced.", dir_okay=False)
-    ] = DEFAULT_REPORT,
-    destination: DestinationOption = "duckdb",
-    dataset: DatasetOption = "orgx",
-    database: DatabaseOption = None,
-    quiet: QuietOption = False,
-) -> None:
-    """Write the marts as one HTML page, with pictures and tables, that any browser shows."""
+@click.option(
+    "--output",
+    type=options.FILE,
+    default="orgx_report.html",
+    metavar="FILE",
+    help="HTML file to write; an older one is replaced.",
+)
+@options.warehouse
+@options.quiet
+def report(output: Path, destination: str, dataset: str, database: Path, quiet: bool) -> None:
+    """Write the marts as one HTML page.
+
+    It has pictures and tables, needs no network, and any browser shows it.
+    """
     _set_up_logging(False)
     from orgx_source import console
     from orgx_source.html_report import write_report
     from orgx_source.sync import make_pipeline
 
-    _check_that_it_exists(destination, database or DEFAULT_DATABASE)
+    _check_that_it_exists(destination, database)
     write_report(make_pipeline(destination, dataset, database), output)
     if not quiet:
         console.print_written(output)
 
 
-@app.command()
-def tables(
-    name: Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Show the columns of this table.")] = None,
-    as_json: JsonOption = False,
-) -> None:
+@app.command("tables")
+@click.argument("name", metavar="[TABLE]", required=False, type=options.TableName())
+@options.as_json
+def list_tables(name: str | None, as_json: bool) -> None:
     """List the tables, or the columns of one."""
-    _known_tables([name] if name else None)
     from orgx_source import console
 
     if as_json:
@@ -382,58 +370,72 @@ def tables(
 
 
 @app.command()
-def demo(
-    database: Annotated[
-        Path, typer.Option(metavar="FILE", help="DuckDB file to make; an older one is replaced.")
-    ] = DEMO_DATABASE,
-    size: Annotated[Size, typer.Option(help="Size of the made-up organisation.")] = Size.medium,
-    days: Annotated[
-        int, typer.Option(min=1, max=366, metavar="N", help="Days that pass there, with syncs between.")
-    ] = 1,
-    start: Annotated[
-        datetime | None,
-        typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="First day there.", show_default="N days ago"),
-    ] = None,
-) -> None:
+@click.option(
+    "--database",
+    type=options.FILE,
+    default="orgx_demo.duckdb",
+    metavar="FILE",
+    help="DuckDB file to make; an older one is replaced.",
+)
+@click.option("--size", type=SIZES, default="medium", help="Size of the made-up organisation.")
+@click.option(
+    "--days", type=click.IntRange(1, 366), default=1, metavar="N", help="Days that pass there, with syncs between."
+)
+@click.option(
+    "--start",
+    type=click.DateTime(["%Y-%m-%d"]),
+    show_default="N days ago",
+    metavar="DATE",
+    help="First day there, such as 2026-09-01.",
+)
+def demo(database: Path, size: str, days: int, start: datetime | None) -> int:
     """Sync a made-up organisation; no account needed."""
     _set_up_logging(False)
     from orgx_source.demo import run_demo
 
-    raise typer.Exit(run_demo(database, size.value, days, start))
+    return run_demo(database, size, days, start)
 
 
 @app.command()
-def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8700,
-    size: Annotated[Size, typer.Option(help="Size of the made-up organisation.")] = Size.small,
-    seed: Annotated[int, typer.Option(help="Another seed makes another organisation.")] = 7,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KIND[=VALUE][@PATH]", help="Switch on; 'list' shows all. May be given often."),
-    ] = None,
-    rate_limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Requests per hour, told in headers.", show_default="none")
-    ] = None,
-) -> None:
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8700, metavar="N", help="Port on 127.0.0.1; 0 takes a free one."
+)
+@click.option("--size", type=SIZES, default="small", help="Size of the made-up organisation.")
+@click.option("--seed", type=int, default=7, metavar="N", help="Another seed makes another organisation.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="KIND[=VALUE][@PATH]",
+    help="Switch on; 'list' shows all. May be given often.",
+)
+@click.option(
+    "--rate-limit",
+    type=click.IntRange(min=1),
+    show_default="none",
+    metavar="N",
+    help="Requests per hour, told in headers.",
+)
+def sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_limit: int | None) -> int:
     """Serve a made-up OrgX on this machine."""
     from orgx_source.demo import serve_sandbox
 
-    raise typer.Exit(serve_sandbox(port, size.value, seed, fault or [], rate_limit))
+    return serve_sandbox(port, size, seed, faults, rate_limit)
 
 
-def _check_publishing(file: Path | None, destination: str, dataset: str, database: Path | None) -> None:
+def _check_publishing(file: Path | None, destination: str, dataset: str, database: Path) -> None:
     if file is None:
         return
     if destination != "duckdb":
-        raise typer.BadParameter("only a DuckDB file can be published", param_hint="--publish")
+        raise click.BadParameter("only a DuckDB file can be published", param_hint="--publish")
     from orgx_source.publish import problem_with
 
-    if problem := problem_with(file, database or DEFAULT_DATABASE, dataset):
-        raise typer.BadParameter(problem, param_hint="--publish")
+    if problem := problem_with(file, database, dataset):
+        raise click.BadParameter(problem, param_hint="--publish")
 
 
 def _publish(
-    report: RunReport, pipeline: Any, file: Path | None, database: Path | None, patience_seconds: float
+    report: RunReport, pipeline: Any, file: Path | None, database: Path, patience_seconds: float
 ) -> Path | None:
     """Publish what a run has loaded; a failure is added to its report."""
     if file is None:
@@ -445,7 +447,7 @@ def _publish(
         report.messages.append(f"{file} was not published, because the run failed.")
         return None
     try:
-        publish(pipeline, database or DEFAULT_DATABASE, file, LockPatience(patience_seconds))
+        publish(pipeline, database, file, LockPatience(patience_seconds))
     except OrgxError as error:
         report.messages.append(str(error))
         report.exit_code = worst_exit_code(report.exit_code, error.exit_code)
@@ -480,6 +482,22 @@ def _config(**given: Any) -> OrgxConfig:
     return load_config(**given)
 
 
+def _client(config: OrgxConfig) -> OrgxClient:
+    """Return the door to OrgX. An interrupt first wakes those who wait there: nobody could leave before them."""
+    from orgx_source.api.client import OrgxClient
+
+    client = OrgxClient(config)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        client.budget.stop()
+        signal.default_int_handler(number, frame)
+
+    # Otherwise whoever started this process does not want it interrupted.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+    return client
+
+
 def _set_up_logging(verbose: bool) -> None:
     """Send this package's log to stderr; never the HTTP library's, which names every address."""
     handler = logging.StreamHandler(sys.stderr)
@@ -510,19 +528,17 @@ def main() -> NoReturn:
     """Run the command; every error that is ours is one sentence on stderr and an exit code."""
     settle_in()
     try:
-        app(standalone_mode=True)
-    except SystemExit as left:
-        _leave(left.code if isinstance(left.code, int) else 0 if left.code is None else 1)
-    except ConfigError as error:
-        sys.stderr.write(f"orgx-sync: {error}\n")
-        _leave(error.exit_code)
+        code = app.main(prog_name="orgx-sync", standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
     except OrgxError as error:
-        sys.stderr.write(f"orgx-sync: {error}\n")
-        _leave(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("orgx-sync: interrupted; what was loaded stays, the next run goes on from there\n")
-        _leave(130)
-    _leave(0)
+        click.echo(f"orgx-sync: {error}", err=True)
+        code = error.exit_code
+    except click.Abort:
+        click.echo("orgx-sync: interrupted; what was loaded stays, the next run goes on from there", err=True)
+        code = 130
+    _leave(code)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ ALLOWED = {
     "dlt": {"config.py", "source.py", "sync.py", "warehouse.py", "duckdb_file.py"},
     "duckdb": {"demo.py", "duckdb_file.py", "notebook.py", "publish.py", "stored_file.py"},
     "filelock": {"sync.py"},
-    "typer": {"cli.py"},
+    "click": {"cli.py", "cli_options.py"},
     "rich": {"console.py"},
     "starlette": {"sandbox/answers.py", "sandbox/app.py", "sandbox/paths.py"},
     "uvicorn": {"sandbox/server.py"},

@@ -1,0 +1,69 @@
+"""Options that several commands share, and the kinds of values that only this command knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from orgx_source.config import DEFAULT_DATABASE
+from orgx_source.tables import TABLES
+
+AGE_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class TableName(click.ParamType[str]):
+    """The name of a table of OrgX."""
+
+    name = "table"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name, or say which there are."""
+        if value not in TABLES:
+            self.fail(f"there is no table {value!r}; there are {', '.join(TABLES)}", param, ctx)
+        return value
+
+
+class Age(click.ParamType[timedelta]):
+    """A time span such as ``90m``, ``26h`` or ``2d``; a number alone is hours."""
+
+    name = "time"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return the span, or say how one is written."""
+        number, unit = (value[:-1], value[-1]) if value[-1:] in AGE_UNITS else (value, "h")
+        try:
+            age = timedelta(**{AGE_UNITS[unit]: float(number)})
+            if age >= timedelta(0):
+                return age
+        except (ValueError, OverflowError):
+            pass
+        self.fail(f"{value!r} is no time; write 90m, 26h or 2d (hours when no unit is given)", param, ctx)
+
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+DIRECTORY = click.Path(file_okay=False, path_type=Path)
+
+only_tables = click.option(
+    "--table", "tables", multiple=True, type=TableName(), metavar="NAME", help="Only this table; may be given often."
+)
+workspace = click.option("--workspace", metavar="ID", help="Only this workspace.")
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."
+)
+quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+verbose = click.option("--verbose", is_flag=True, help="Log each retry, wait and route to stderr.")
+
+
+def warehouse(command: Command) -> Command:
+    """Add the options that say where the warehouse is: ``destination``, ``dataset``, ``database``."""
+    command = click.option("--database", type=FILE, metavar="FILE", default=DEFAULT_DATABASE, help="DuckDB file.")(
+        command
+    )
+    command = click.option("--dataset", metavar="NAME", default="orgx", help="Dataset (schema) of the tables.")(command)
+    return click.option("--destination", metavar="NAME", default="duckdb", help="A dlt destination.")(command)
