@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import TINY, Sizes, first_loads, latency_case, later_loads, long_case, starts
-from benchmarks.contenders import dlt_rest_api, floor, installed_peers, ours
+from benchmarks.contenders import dlt_rest_api, floor, installed_peers, loading, ours
 from benchmarks.measure import Figures
 from benchmarks.page import RESULTS, write_page
 
@@ -38,6 +38,7 @@ def main() -> None:
     everybody = [
         ours("--table", "tasks"),
         floor(),
+        loading(),
         dlt_rest_api(),
         dlt_rest_api("--parquet", name="dlt rest_api, parquet"),
         *peers,
@@ -63,7 +64,7 @@ def main() -> None:
     if "C" in wanted:
         _say("C", f"{sizes.c:,} rows, no latency")
         # Without dlt's default: it would need more memory than there is.
-        keep("C", long_case(sizes, everybody[3:], _tell))
+        keep("C", long_case(sizes, everybody[4:], _tell))
     if "D" in wanted or "E" in wanted:
         _say("D, E", f"{sizes.organisation} organisation, read again")
         quiet, changed = later_loads(sizes, _tell)

@@ -12,9 +12,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import duckdb
+import orjson
+import pyarrow.parquet as pq
 
 from benchmarks.contenders import KEY, OURS, Contender, dlt_rest_api, floor, ours
+from benchmarks.floor import as_table
 from benchmarks.measure import Figures, RunFailedError, page_server, run
+from benchmarks.page_server import make_row
 from orgx_source.sandbox import Sandbox, World
 
 Tell = Callable[[str], None]
@@ -50,12 +54,15 @@ def first_loads(
 ) -> dict[str, Figures]:
     """Load a list of tasks into a new file, each contender in its turn; check that every row is there."""
     figures = {contender.name: Figures([], [], []) for contender in contenders}
-    with page_server(rows, latency) as url:
+    with page_server(rows, latency) as url, _place() as shared:
+        given = shared / "rows.parquet"
+        if any(contender.is_given_rows for contender in contenders):
+            write_rows(given, rows)
         for number in range(max(rounds)):
             for contender, wanted in zip(contenders, rounds, strict=True):
                 if number < wanted and not figures[contender.name].failed:
                     with _place() as place:
-                        _measure(contender, url, place, figures[contender.name], rows)
+                        _measure(contender, url, place, figures[contender.name], rows, given)
                     tell(_line(contender.name, figures[contender.name]))
     return figures
 
@@ -125,12 +132,19 @@ def _place() -> Iterator[Path]:
         shutil.rmtree(place)
 
 
-def _measure(contender: Contender, url: str, place: Path, figures: Figures, rows: int | None = None) -> None:
+def _measure(
+    contender: Contender,
+    url: str,
+    place: Path,
+    figures: Figures,
+    rows: int | None = None,
+    given: Path | None = None,
+) -> None:
     database = place / "bench.duckdb"
     environment = {name: value.format(url=url) for name, value in contender.environment.items()}
     environment |= {"ORGX_API_KEY": KEY, "DLT_DATA_DIR": str(place / "dlt")}
     try:
-        seconds, peak = run(contender.arguments(url, database), place, environment)
+        seconds, peak = run(contender.arguments(url, database, given), place, environment)
         if rows is not None:
             check_rows(database, rows)
     except RunFailedError as error:
@@ -138,6 +152,12 @@ def _measure(contender: Contender, url: str, place: Path, figures: Figures, rows
         return
     figures.seconds.append(round(seconds, 3))
     figures.peak_mb.append(round(peak))
+
+
+def write_rows(file: Path, count: int) -> None:
+    """Write what the page server would answer as one Parquet file, each row with the time of its version."""
+    table = as_table([orjson.loads(make_row(number)) for number in range(count)])
+    pq.write_table(table.append_column("last_changed_at", table.column("updated_at")), file)
 
 
 def _prepare(contender: Contender, url: str, place: Path) -> None:

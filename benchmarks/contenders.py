@@ -14,6 +14,7 @@ ENVIRONMENTS = HERE.parent / "build" / "bench"
 KEY = "oxk_sandbox_" + "0" * 32
 OURS = "orgx-sync"
 FLOOR = "floor"
+LOADING = "loading alone"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Contender:
 
     Attributes:
         name: How the page calls it.
-        command: What is run; ``{url}`` and ``{database}`` are filled in.
+        command: What is run; ``{url}``, ``{database}`` and ``{rows}``, a Parquet file, are filled in.
         packages: Distributions whose versions say what was measured.
         python: The interpreter that has them.
         environment: What it is told besides.
@@ -34,9 +35,14 @@ class Contender:
     python: str = sys.executable
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def arguments(self, url: str, database: Path) -> list[str]:
+    @property
+    def is_given_rows(self) -> bool:
+        """Whether it is given rows that somebody else has read."""
+        return "{rows}" in self.command
+
+    def arguments(self, url: str, database: Path, rows: Path | None = None) -> list[str]:
         """Return the command for a server and a file."""
-        return [part.format(url=url, database=database) for part in self.command]
+        return [part.format(url=url, database=database, rows=rows) for part in self.command]
 
     def versions(self) -> dict[str, str]:
         """Return the versions of its packages, as its own interpreter sees them."""
@@ -60,6 +66,12 @@ def ours(*options: str) -> Contender:
 def floor() -> Contender:
     """Return the floor: what nobody who uses these libraries gets below."""
     return Contender(FLOOR, (sys.executable, *_script("floor.py")), ("httpx", "orjson", "pyarrow", "duckdb"))
+
+
+def loading() -> Contender:
+    """Return our way of loading, without any reading: what the merge and the history take."""
+    command = (sys.executable, str(HERE / "loading.py"), "--rows", "{rows}", "--database", "{database}")
+    return Contender(LOADING, command, ("dlt", "duckdb", "pyarrow"))
 
 
 def dlt_rest_api(*options: str, name: str = "dlt rest_api") -> Contender:

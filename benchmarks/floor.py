@@ -28,7 +28,8 @@ NESTED = ("assigned_agent_ids", "metadata")
 BATCH_PAGES = 200
 
 
-def _table(rows: list[dict[str, Any]]) -> pa.Table:
+def as_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Return rows as they came, changed in place, as an Arrow table."""
     for row in rows:
         for name in NESTED:
             row[name] = orjson.dumps(row[name]).decode()
@@ -55,7 +56,7 @@ def main() -> None:
             offset += len(document["data"])
             more = document["pagination"]["has_more"]
             if len(pending) >= BATCH_PAGES * 100 or not more:
-                tables.append(_table(pending))
+                tables.append(as_table(pending))
                 pending = []
     # Read by name in the statement below.
     arriving = pa.concat_tables(tables)

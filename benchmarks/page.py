@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import SERIAL
-from benchmarks.contenders import FLOOR, OURS
+from benchmarks.contenders import FLOOR, LOADING, OURS
 from benchmarks.measure import Figures
 
 HERE = Path(__file__).parent
@@ -42,6 +42,7 @@ class Target:
         bound: The bound.
         at_least: Whether the ratio has to be at least, else at most the bound.
         unit: Of ratio and bound.
+        at_best: The ratio if nothing but reading and loading took time; None where that is not known.
     """
 
     case: str
@@ -50,6 +51,7 @@ class Target:
     bound: float
     at_least: bool = False
     unit: str = "x"
+    at_best: float | None = None
 
     @property
     def is_met(self) -> bool:
@@ -77,6 +79,18 @@ class Results:
         one, two = self.seconds(case, name), self.seconds(case, other)
         return one / two if one and two else None
 
+    @property
+    def _wire(self) -> float:
+        """Return the seconds that the answers of B take on the wire, all workers always waiting for one."""
+        sizes = self.found["sizes"]
+        return float(-(-sizes["b"] // STEP) * sizes["latency"] / WORKERS)
+
+    def _at_best(self, case: str, name: str) -> float | None:
+        """Return how many times the time of reading like the floor, or the wire, and then loading one takes."""
+        reading = self.seconds("A", FLOOR) if case == "A" else self._wire
+        loading, other = self.seconds(case, LOADING), self.seconds(case, name)
+        return other / (reading + loading) if reading and loading and other else None
+
     def targets(self) -> list[Target]:
         """Return every target whose contenders were measured."""
         return list(self._targets())
@@ -85,18 +99,17 @@ class Results:
         sizes = self.found["sizes"]
         for name, bound in ((DLT, 10.0), (PARQUET, 2.5), (PYAIRBYTE, 4.0), (SINGER, 1.6)):
             if ratio := self.ratio("A", name, OURS):
-                yield Target("A", f"{name} / ours", ratio, bound, at_least=True)
+                yield Target("A", f"{name} / ours", ratio, bound, at_least=True, at_best=self._at_best("A", name))
         if ratio := self.ratio("A", OURS, FLOOR):
-            yield Target("A", "ours / floor", ratio, 2.2)
+            best = self._at_best("A", FLOOR)
+            yield Target("A", "ours / floor", ratio, 2.2, at_best=1 / best if best else None)
         mine, serial = self.seconds("B", OURS), self.seconds("B", f"{OURS}, {SERIAL}")
         if mine and serial:
-            wire = -(-sizes["b"] // STEP) * sizes["latency"] / WORKERS
-            yield Target(
-                "B", "ours / (requests x latency / workers + ours without latency)", mine / (wire + serial), 1.25
-            )
+            what = "ours / (requests x latency / workers + ours without latency)"
+            yield Target("B", what, mine / (self._wire + serial), 1.25)
         for name in (DLT, PARQUET, SINGER, PYAIRBYTE):
             if ratio := self.ratio("B", name, OURS):
-                yield Target("B", f"{name} / ours", ratio, 5.0, at_least=True)
+                yield Target("B", f"{name} / ours", ratio, 5.0, at_least=True, at_best=self._at_best("B", name))
         long, short = self.cases.get("C", {}).get(OURS), self.cases.get("A", {}).get(OURS)
         if long and short and long.seconds and short.seconds:
             grown = (long.median_seconds / sizes["c"]) / (short.median_seconds / sizes["a"])
@@ -142,6 +155,8 @@ def render(found: dict[str, Any]) -> str:
     about = {
         OURS: "this project: overlapping pages, certified, with history, `sync_log` and marts",
         FLOOR: "pages one after another, parsed, one insert: no state, no merge, no history (`benchmarks/floor.py`)",
+        LOADING: "rows that are Arrow tables already, merged with history as by orgx-sync: no request, no JSON, no "
+        "comparison, no log, no marts (`benchmarks/loading.py`)",
         DLT: "dlt's REST source with its offset paginator, defaults (`benchmarks/peers/dlt_rest_api.py`)",
         PARQUET: "the same with `loader_file_format=\"parquet\"`",
         SINGER: "a tap of the Singer SDK, piped (`benchmarks/peers/singer_tap.py`)",
@@ -160,15 +175,22 @@ def render(found: dict[str, Any]) -> str:
         "",
         "## Targets",
         "",
-        "| case | what | measured | target | |",
-        "| --- | --- | ---: | ---: | --- |",
+        "| case | what | measured | at best | target | |",
+        "| --- | --- | ---: | ---: | ---: | --- |",
     ]
     for target in results.targets():
         bound = f"{'at least' if target.at_least else 'at most'} {_number(target.bound, target.unit)}"
         verdict = "met" if target.is_met else "**not met**"
-        lines.append(
-            f"| {target.case} | {_escape(target.what)} | {_number(target.value, target.unit)} | {bound} | {verdict} |"
-        )
+        best = "" if target.at_best is None else _number(target.at_best, target.unit)
+        value = _number(target.value, target.unit)
+        lines.append(f"| {target.case} | {_escape(target.what)} | {value} | {best} | {bound} | {verdict} |")
+    lines += [
+        "",
+        "*At best* is the ratio that a connector would have which takes as long as the floor to read (in B: as long as",
+        "the answers are on the wire), then as long as *loading alone*, and no time for anything else: not for the",
+        "overlap of pages, the comparison of every row, the log or the marts. Where it misses the target too, the rest",
+        "is no longer ours: it is the interpreter and httpx of the floor, and dlt and DuckDB of the loading.",
+    ]
     for case, measured in results.cases.items():
         lines += ["", f"## {case}. {TITLES[case].format(**sizes, ms=sizes['latency'] * 1000)}", ""]
         if found["measured"][case] != max(found["measured"].values()):
@@ -231,7 +253,11 @@ def draw(found: dict[str, Any]) -> str:
     panels = []
     for case in ("A", "B", "C"):
         rows = [
-            {"contender": name, "seconds": figures.median_seconds, "who": name if name in (OURS, FLOOR) else "others"}
+            {
+                "contender": name,
+                "seconds": figures.median_seconds,
+                "who": name if name in (OURS, FLOOR, LOADING) else "others",
+            }
             for name, figures in results.cases.get(case, {}).items()
             if figures.seconds and SERIAL not in name
         ]
@@ -241,7 +267,7 @@ def draw(found: dict[str, Any]) -> str:
             y=alt.Y("contender:N", sort=[row["contender"] for row in rows], title=None),
             x=alt.X("seconds:Q", title="seconds (median)"),
         )
-        colours = alt.Scale(domain=[OURS, FLOOR, "others"], range=["#0072B2", "#999999", "#E69F00"])
+        colours = alt.Scale(domain=[OURS, FLOOR, LOADING, "others"], range=["#0072B2", "#999999", "#999999", "#E69F00"])
         bars = base.mark_bar().encode(color=alt.Color("who:N", scale=colours, legend=None))
         numbers = base.mark_text(align="left", dx=4).encode(text=alt.Text("seconds:Q", format=",.1f"))
         title = f"{case}. {TITLES[case].format(**sizes, ms=sizes['latency'] * 1000)}"
