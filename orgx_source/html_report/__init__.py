@@ -25,10 +25,11 @@ def write_report(pipeline: Any, output: Path) -> None:
         OrgxError: The file cannot be written.
     """
     content, page = _import_pictures()
+    from orgx_source.html_report.facts import read_facts
     from orgx_source.marts.reading import read_marts
 
     with read_marts(pipeline) as marts:
-        facts = content.read_facts(marts)
+        facts = read_facts(marts)
     _replace(output, page.render(content.compose(facts)))
 
 

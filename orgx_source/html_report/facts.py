@@ -1,0 +1,97 @@
+"""What the report is made of: rows of the marts. Only what its pictures need is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from orgx_source.marts.reading import MartsReader, Row
+
+DAYS_SHOWN = 180
+DECISIONS_MOST = 2_000
+WAITING_MOST = 20_000
+ARTIFACTS_MOST = 20_000
+
+
+@dataclass
+class Facts:
+    """Rows of the marts, by view.
+
+    Attributes:
+        workspaces: Names of the workspaces.
+        as_of: The newest read; None when nothing was read yet.
+        since: The first day that is shown.
+        initiatives: Those that are neither completed nor closed.
+        progress: Of every initiative, the days that are shown.
+        agent_days, agent_times: What agents got done, and were seen doing.
+        waiting: Decisions that wait now.
+        decisions: Those that were asked last, waiting or not.
+        artifacts: The newest.
+        days: The organisation per day.
+        health: The tables and their last reads.
+    """
+
+    workspaces: Sequence[str] = ()
+    as_of: datetime | None = None
+    since: date = date.min
+    initiatives: list[Row] = field(default_factory=list)
+    progress: list[Row] = field(default_factory=list)
+    agent_days: list[Row] = field(default_factory=list)
+    agent_times: list[Row] = field(default_factory=list)
+    waiting: list[Row] = field(default_factory=list)
+    decisions: list[Row] = field(default_factory=list)
+    artifacts: list[Row] = field(default_factory=list)
+    days: list[Row] = field(default_factory=list)
+    health: list[Row] = field(default_factory=list)
+
+
+def read_facts(marts: MartsReader) -> Facts:
+    """Read what the report shows, in an order that is the same every time: equal rows make an equal page.
+
+    Raises:
+        DestinationError: A view is not there, or cannot be read.
+    """
+    as_of = next((row["as_of"] for row in marts.rows("stg_orgx__as_of")), None)
+    facts = Facts(workspaces=marts.workspaces, as_of=as_of)
+    facts.health = marts.rows("sync_health", order_by="table_name")
+    if as_of is None:
+        return facts
+    facts.since = as_of.date() - timedelta(days=DAYS_SHOWN)
+    days: dict[str, Any] = {"where": "day >= %s", "values": [facts.since]}
+    facts.initiatives = marts.rows(
+        "initiatives_current", where="status_group not in ('completed', 'closed')", order_by="initiative_id"
+    )
+    facts.progress = marts.rows(
+        "initiative_progress_daily",
+        columns=(
+            "initiative_id", "day", "title", "status_group", "tasks_total", "tasks_done", "tasks_dropped",
+            "tasks_done_pct",
+        ),
+        order_by="day, initiative_id",
+        **days,
+    )  # fmt: skip
+    facts.agent_days = marts.rows("agent_throughput_daily", order_by="day, agent_id", **days)
+    facts.agent_times = marts.rows(
+        "agent_timeline", where="ended_at >= %s", values=[facts.since], order_by="agent_id, started_at"
+    )
+    facts.waiting = marts.rows("decision_latency", where="is_open", order_by="asked_at, decision_id", most=WAITING_MOST)
+    # Chosen by when they were asked alone: who keeps the open ones makes waits look longer than they are.
+    facts.decisions = marts.rows(
+        "decision_latency",
+        where="asked_at >= %s",
+        values=[facts.since],
+        order_by="asked_at desc, decision_id",
+        most=DECISIONS_MOST,
+    )
+    facts.artifacts = marts.rows(
+        "artifact_flow",
+        columns=("artifact_type", "status_group", "is_approved", "created_at", "hours_to_approval", "revisions"),
+        where="created_at >= %s and deleted_at is null",
+        values=[facts.since],
+        order_by="created_at desc, artifact_id",
+        most=ARTIFACTS_MOST,
+    )
+    facts.days = marts.rows("org_daily", order_by="day", **days)
+    return facts
