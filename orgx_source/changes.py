@@ -74,7 +74,7 @@ class Changes:
             clock: This machine's time in UTC.
         """
         with warehouse.kept_open():
-            self.known = warehouse.known_rows(table)
+            self.known = warehouse.known_rows(table, types)
             self._versions = warehouse.versions_in_doubt(table)
             self._stamp = warehouse.newest_stamp(table)
         self.new = 0
@@ -103,7 +103,8 @@ class Changes:
             table = self._filled(table, ids)
         workspaces: list[str | None] = [None] * len(ids)
         for name in WORKSPACE_COLUMNS:
-            if name in table.column_names:
+            # Where it is no text it is no workspace, whatever OrgX means by it.
+            if name in table.column_names and self._shaper.type_of(name) == "text":
                 values = table.column(name).to_pylist()
                 workspaces = [first or second for first, second in zip(workspaces, values, strict=True)]
         return Shaped(table, ids, row_hashes(table, self._volatile), workspaces)

@@ -170,7 +170,7 @@ class ReadSession:
         keys = ("workspace_id", "workspaceId", "command_center_id", "commandCenterId")
         kept = []
         for row in rows:
-            named = {row[key] for key in keys if row.get(key)}
+            named = {value for key in keys if isinstance(value := row.get(key), str) and value}
             if not named or wanted in named:
                 kept.append(row)
         return kept

@@ -18,7 +18,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orgx_source.tables import MISFIT_SUFFIX, RESERVED, Column, ColumnType, Table, snake_case
+from orgx_source.tables import MISFIT_SUFFIX, Column, ColumnType, Table, column_name, is_id
 from orgx_source.times import parse_timestamp
 
 Row = dict[str, Any]
@@ -76,13 +76,13 @@ class Shaper:
         arrays: dict[str, pa.Array] = {}
         came = _columns_of(rows)
         for name, keys in self._group_keys(came).items():
-            values, losers = _first_non_null([came[key] for key in keys])
+            values, losers = _first_given([came[key] for key in keys], is_id if name == self.table.key else _is_given)
             column_type = self._type_of(name, values)
             if column_type is None:
                 continue
             array, misfits = build_array(column_type, values)
             for index, text in losers.items():
-                misfits.setdefault(index, text)
+                misfits[index] = canonical_json([misfits[index], text]) if index in misfits else text
             arrays[name] = array
             if misfits:
                 arrays[name + MISFIT_SUFFIX] = pa.array([misfits.get(i) for i in range(len(rows))], pa.string())
@@ -103,10 +103,11 @@ class Shaper:
         }
         for key in present:
             if key not in self._families:
-                name = snake_case(key)
-                if name in RESERVED or name.endswith(MISFIT_SUFFIX):
-                    name = f"orgx_{name}"
-                groups.setdefault(name, []).append(key)
+                groups.setdefault(column_name(key), []).append(key)
+        for name, keys in groups.items():
+            if name not in self._columns:
+                # Which key comes first is up to the rows beside this one: the same row must always become the same.
+                keys.sort(key=lambda key: (key != name, key))
         return groups
 
     def _type_of(self, name: str, values: Sequence[Any]) -> ColumnType | None:
@@ -142,12 +143,16 @@ def build_array(column_type: ColumnType, values: Sequence[Any]) -> tuple[pa.Arra
             if column_type == "timestamp":
                 texts = pa.array(values, pa.string())
                 if pc.all(pc.match_substring_regex(texts, _PLAIN_TIMESTAMP)).as_py() is not False:
-                    return texts.cast(arrow_type), {}
+                    moments = texts.cast(arrow_type)
+                    _refuse_unknown_years(moments)
+                    return moments, {}
             elif column_type == "date":
-                return pa.array(values, pa.string()).cast(arrow_type), {}
+                days = pa.array(values, pa.string()).cast(arrow_type)
+                _refuse_unknown_years(days)
+                return days, {}
             else:
                 return pa.array(values, arrow_type), {}
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        except (ValueError, pa.ArrowTypeError, OverflowError):
             pass
     fitted: list[Any] = []
     misfits: dict[int, str] = {}
@@ -158,6 +163,15 @@ def build_array(column_type: ColumnType, values: Sequence[Any]) -> tuple[pa.Arra
         if not exact:
             misfits[index] = as_text(value)
     return pa.array(fitted, arrow_type), misfits
+
+
+def _refuse_unknown_years(array: pa.Array) -> None:
+    """Raise where a year is none for Python and the drivers: before 1, or after 9999 once the offset is taken off.
+
+    Raises:
+        ValueError, OverflowError: There is one.
+    """
+    pc.min_max(array).as_py()
 
 
 def _fit_text(value: Any) -> tuple[str, bool]:
@@ -254,14 +268,20 @@ def _columns_of(rows: Sequence[Row]) -> dict[str, Sequence[Any]]:
     return {key: [row.get(key) for row in rows] for key in present}
 
 
-def _first_non_null(columns: Sequence[Sequence[Any]]) -> tuple[Sequence[Any], dict[int, str]]:
-    """Return the first non-null value of a family per row, and what the other keys said where they disagree."""
+def _is_given(value: Any) -> bool:
+    return value is not None
+
+
+def _first_given(
+    columns: Sequence[Sequence[Any]], is_given: Callable[[Any], bool]
+) -> tuple[Sequence[Any], dict[int, str]]:
+    """Return the first value of a family per row that is given, and what the other keys said where they disagree."""
     if len(columns) == 1:
         return columns[0], {}
     values: list[Any] = []
     losers: dict[int, str] = {}
     for index, row in enumerate(zip(*columns, strict=True)):
-        given = [value for value in row if value is not None]
+        given = [value for value in row if is_given(value)]
         values.append(given[0] if given else None)
         others = [value for value in given[1:] if value != given[0]]
         if others:

@@ -6,14 +6,17 @@ first value that is not null wins. Fields that are not declared here become colu
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 ColumnType = Literal["text", "bigint", "double", "bool", "timestamp", "date", "json"]
 
 MISFIT_SUFFIX = "__v_text"
+# PostgreSQL's 63 characters, less the suffix.
+NAME_MOST = 63 - len(MISFIT_SUFFIX)
 SYNC_LOG = "sync_log"
 
 
@@ -96,6 +99,23 @@ def snake_case(key: str) -> str:
     return f"_{name}" if name[0].isdigit() else name
 
 
+def is_id(value: Any) -> bool:
+    """Return whether what a key of a row says can be its id."""
+    return value is not None and value != "" and not isinstance(value, (dict, list, bool))
+
+
+def column_name(key: str) -> str:
+    """Return the name of the column that an undeclared key becomes: one that is free, and fits into every database."""
+    name = snake_case(key)
+    if name in RESERVED or name.endswith(MISFIT_SUFFIX):
+        name = f"orgx_{name}"
+    if len(name) > NAME_MOST:
+        # Here and not by dlt: the type of a column is remembered by its name.
+        digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+        name = f"{name[: NAME_MOST - len(digest) - 1]}_{digest}"
+    return name
+
+
 TRACKING_COLUMNS = (
     Column("last_changed_at", "timestamp", "When this version was first seen (UTC, clock of the run)."),
     Column("deleted_at", "timestamp", "First read without the row (UTC); null while OrgX lists it."),
@@ -106,6 +126,10 @@ VALID_FROM = Column("valid_from", "timestamp", "When this version was first seen
 HISTORY_COLUMNS = (VALID_FROM, *TRACKING_COLUMNS[1:])
 RESERVED = frozenset(column.name for column in (*TRACKING_COLUMNS, VALID_FROM)) | {
     "valid_to", "is_current", "_dlt_load_id", "_dlt_id",
+    # dlt's merge calls tables so, and a column of that name would be taken for the table.
+    "d", "s",
+    # Columns that PostgreSQL has in every table.
+    "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid",
 }  # fmt: skip
 
 

@@ -96,8 +96,13 @@ class Warehouse:
         found = self._pipeline.schemas["orgx"].tables
         return states, {name: dict(found[name].get("columns", {})) for name in found}
 
-    def known_rows(self, table: Table) -> KnownRows:
-        """Return id to hash of every row of a table, deleted ones included."""
+    def known_rows(self, table: Table, types: Mapping[str, ColumnType]) -> KnownRows:
+        """Return id to hash of every row of a table, deleted ones included.
+
+        Args:
+            table: The table.
+            types: Types of the undeclared columns that it has.
+        """
         known = KnownRows()
         if not self.can_be_asked:
             return known
@@ -105,7 +110,8 @@ class Warehouse:
             columns = f"{{{table.key}}}, '', null, null"
         else:
             present = self.columns(table.name) or []
-            scope = [f"{{{name}}}" for name in WORKSPACE_COLUMNS if name in present]
+            texts = {name for name in present if table.column(name) or types.get(name) == "text"}
+            scope = [f"{{{name}}}" for name in WORKSPACE_COLUMNS if name in texts]
             workspace = f"coalesce({', '.join(scope)}, null)" if scope else "null"
             columns = f"{{{table.key}}}, {{_row_hash}}, {{deleted_at}}, {workspace}"
 
@@ -130,9 +136,8 @@ class Warehouse:
         unfinished = (
             "select count(*) from {one} where {_dlt_load_id} not in (select {load_id} from {loads} where {status} = 0)"
         )
-        unmatched = (
-            f"select count(*) from {{one}} o where not exists (select 1 from {{other}} t where t.{key} = o.{key})"
-        )
+        # No name for a table but its own: a column of OrgX that is called like it would be taken for it.
+        unmatched = f"select count(*) from (select {key} from {{one}} except select {key} from {{other}}) unmatched"
         doubts = sum(
             int(self._select(sql, one=one, other=other, loads="_dlt_loads")[0][0])
             for one, other in ((table.name, table.history), (table.history, table.name))

@@ -15,7 +15,7 @@ from orgx_source.api.limits import Spending
 from orgx_source.api.paging import Listing, ListingReport, Order, Position, RowKeys
 from orgx_source.api.routes import Route
 from orgx_source.errors import DriftError, RouteClosedError
-from orgx_source.tables import Table
+from orgx_source.tables import Table, is_id
 from orgx_source.times import iso_utc, parse_timestamp
 
 # No maximum is published; 100 is the largest that OrgX's own schema names.
@@ -35,7 +35,7 @@ def row_keys(table: Table) -> RowKeys:
     def text(row: Row) -> str | None:
         for key in id_keys:
             value = row.get(key)
-            if value is not None and value != "" and not isinstance(value, (dict, list, bool)):
+            if is_id(value):
                 return str(value)
         return None
 

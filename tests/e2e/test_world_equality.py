@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from orgx_source.sandbox import Sandbox, World
-from orgx_source.tables import TABLES
+from orgx_source.tables import TABLES, column_name
 from orgx_source.times import utc_now
 from orgx_source.warehouse import Warehouse
 from tests.running import KINDS, differences, pipeline, query, stored, sync
@@ -95,3 +96,57 @@ def test_times_that_nothing_announces_are_values_like_others(told: Any) -> None:
             # What a read that was cut short asks where it goes on; only a time can be compared.
             assert warehouse.ids_made_after(TABLES[name], datetime(2020, 1, 1, tzinfo=UTC), utc_now()) == []
         warehouse.close()
+
+
+@pytest.mark.usefixtures("each_warehouse")
+def test_fields_whose_names_mean_something_to_a_database_are_values_like_others() -> None:
+    names = [*"abdnostvx", "xmin", "ctid", "k" * 70, "select", "tasks"]
+    fields: dict[str, Any] = {name: {"id": name} for name in names}
+    with Sandbox(World("small")) as box:
+        first, second, third = list(box.world.find("task"))[:3]
+        box.world.edit("task", first, **fields)
+        assert sync(box, tables=["tasks"]).status == "ok"
+        box.world.now += timedelta(hours=1)
+        box.world.edit("task", first, title="Renamed")
+        box.world.edit("task", second, title="Renamed too", **{"k" * 70: "of another type"})
+        box.world.delete("task", third)
+        report = sync(box, tables=["tasks"])
+        tasks = report.tables["tasks"]
+        assert (report.status, tasks.rows_new, tasks.rows_changed, tasks.rows_deleted) == ("ok", 0, 2, 1)
+        rows = stored("tasks")
+        assert (rows[first]["title"], rows[second]["title"]) == ("Renamed", "Renamed too")
+        assert "deleted_at" in rows[third]
+        for name in names:
+            value = rows[first].get(f"orgx_{name}") or rows[first][column_name(name)]
+            assert (json.loads(value) if isinstance(value, str) else value) == {"id": name}
+        versions = query("select id, count(*) from orgx.tasks_history group by id having count(*) > 1")
+        assert sorted(versions) == [(row_id, 2) for row_id in sorted((first, second, third))]
+
+
+@pytest.mark.usefixtures("each_warehouse")
+@pytest.mark.parametrize(
+    "scope", [{"workspace_id": "a", "command_center_id": 7}, {"workspace_id": {"id": "a"}, "command_center_id": "b"}]
+)
+def test_a_workspace_that_is_no_text_is_a_value_like_others(scope: dict[str, Any]) -> None:
+    with Sandbox(World("small")) as box:
+        for row_id in list(box.world.find("agent"))[:3]:
+            box.world.edit("agent", row_id, **scope)
+        for _ in range(2):
+            assert sync(box, tables=["agents"]).status == "ok"
+        assert differences(box.world, tables=["agents"]) == []
+        own = next(iter(box.world.find("workspace")))
+        # The text names another workspace than the one asked for; nothing else is wrong.
+        report = sync(box, tables=["agents"], workspace_id=own)
+        assert (report.tables["agents"].error, report.tables["agents"].rows_out_of_sight) == (None, 3)
+
+
+@pytest.mark.usefixtures("each_warehouse")
+def test_a_decision_may_have_fields_that_a_mart_calls_so() -> None:
+    taken = {"outcome": "won", "told_at": 5, "urgency_raw": "none", "asked_by_other": {"id": 1}}
+    marts = "select outcome, urgency, count(*) from orgx_marts.decision_latency group by 1, 2 order by 1, 2"
+    with Sandbox(World("small")) as box:
+        sync(box, tables=["decisions"])
+        before = query(marts)
+        box.world.edit("decision", next(iter(box.world.find("decision"))), touch=False, **taken)
+        assert sync(box, tables=["decisions"], full=True).status == "ok"
+        assert query(marts) == before

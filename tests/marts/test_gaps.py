@@ -1,8 +1,8 @@
-"""Nights without a read: what an agent did then is unknown, unless one run spans them."""
+"""What is not known: nights without a read, and times that stand for none."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
@@ -36,3 +36,26 @@ def test_a_gap_is_unknown_unless_the_same_run_is_seen_at_both_ends() -> None:
         ("runner", "idle", at("13 06:00"), at("14 06:00"), 1),
         ("runner", "running", at("14 06:00"), at("22 06:00"), 3),
     ]
+
+
+@pytest.mark.usefixtures("each_warehouse")
+def test_a_time_that_stands_for_none_makes_no_days() -> None:
+    world = empty_world()
+    world.insert("agent", id="maker", name="Maker", domain="product", status="idle", blockers=[], run_id=None)
+    for number, told in enumerate(("1740-01-01T00:00:00.000Z", iso("12 06:00"), "2290-01-01T00:00:00.000Z")):
+        times = {"created_at": told, "updated_at": told}
+        made_by = {"created_by_type": "agent", "created_by_id": "maker"}
+        world.insert("artifact", id=f"a{number}", name="A", status="draft", version=1, **made_by, **times)
+        world.insert("decision", id=f"d{number}", title="D", status="pending", agent_id="maker", **times)
+        event = {"type": "run_started", "agentId": "maker", "timestamp": told}
+        world.insert("activity", id=f"e{number}", title="E", **event)
+    with Sandbox(world) as box:
+        client = fast_client(box)
+        report = run_sync(client.config, pipeline(), client=client, clock=lambda: world.now)
+        assert report.exit_code == 0, report.to_json()
+    assert query("select min(created_at) from orgx.artifacts")[0][0].year == 1740
+    days = "select min(day), max(day), sum(artifacts_produced), sum(decisions_asked) from orgx_marts"
+    first, last = date(2026, 4, 12), world.now.date()
+    # The decision of 1740 was asked when it was first seen, for all that is known.
+    assert query(f"{days}.org_daily") == [(first, last, 1, 2)]
+    assert query(f"{days}.agent_throughput_daily") == [(first, last + timedelta(days=1), 1, 2)]

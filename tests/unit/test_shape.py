@@ -6,11 +6,13 @@ import json
 from datetime import UTC, date, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orgx_source.shape import Shaper, canonical_json, row_hashes
-from orgx_source.tables import RESERVED, TABLES
+from orgx_source.api.reader import row_keys
+from orgx_source.shape import Shaper, build_array, canonical_json, row_hashes
+from orgx_source.tables import RESERVED, TABLES, ColumnType, column_name
 
 
 def shape(table: str, *rows: dict[str, Any]) -> dict[str, list[Any]]:
@@ -123,3 +125,45 @@ def test_equal_rows_have_equal_hashes_and_null_is_absent() -> None:
     assert hashed(title="a") != hashed(title="b")
     assert hashed(title="a", summary="b") != hashed(title="b", summary="a")
     assert hashed(title="a\x1esummary\x1fb") != hashed(title="a", summary="b")
+
+
+@pytest.mark.parametrize("told", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"])
+def test_a_time_whose_year_no_driver_knows_is_kept_as_text(told: str) -> None:
+    array, misfits = build_array("timestamp", [told, "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", None])
+    assert misfits == {0: told}
+    assert [moment and moment.year for moment in array.to_pylist()] == [None, 1, 9999, None]
+
+
+@pytest.mark.parametrize("kind", ["date", "timestamp"])
+@pytest.mark.parametrize("told", ["0000-01-01", "0000-01-01T00:00:00Z"])
+def test_a_year_0_is_kept_as_text(kind: ColumnType, told: str) -> None:
+    array, misfits = build_array(kind, [told, None])
+    assert (array.to_pylist(), misfits) == ([None, None], {0: told})
+
+
+def test_two_spellings_of_an_undeclared_field_do_not_depend_on_the_rows_beside_them() -> None:
+    both = {"id": "x", "est_hours": 2, "estHours": 3}
+    neighbours: list[dict[str, Any]] = [{"id": "y", "estHours": 1}, {"id": "y", "est_hours": 1}, {"id": "y"}]
+    for neighbour in neighbours:
+        found = Shaper(TABLES["tasks"]).shape([neighbour, both]).to_pylist()[1]
+        assert (found["est_hours"], found["est_hours__v_text"]) == (2, "3")
+
+
+def test_a_value_that_does_not_fit_and_another_that_disagrees_are_both_kept() -> None:
+    found = shape("tasks", {"expected_tokens": "many", "expectedTokens": 900})
+    assert found["expected_tokens"] == [None]
+    assert found["expected_tokens__v_text"] == ['["many","900"]']
+
+
+def test_a_long_name_is_shortened_so_that_every_database_leaves_it_alone() -> None:
+    names = {column_name("k" * 70), column_name("k" * 71), column_name("k" * 55)}
+    assert len(names) == 3
+    assert max(len(name + "__v_text") for name in names) == 63
+
+
+@pytest.mark.parametrize("nothing", ["", False, {}, []])
+def test_the_id_is_what_the_reader_takes_for_it(nothing: Any) -> None:
+    rows = [{"id": nothing, "decision_id": "d1"}, {"id": "d2", "decision_id": None}]
+    keys = row_keys(TABLES["decisions"])
+    shaped = Shaper(TABLES["decisions"]).shape(rows)
+    assert shaped.column("id").to_pylist() == [keys.id(row) for row in rows] == ["d1", "d2"]

@@ -122,7 +122,11 @@ worked as (
 span as (
     select
         min(worked.day) as first_day,
-        greatest(max(worked.day), max(cast(as_of.as_of at time zone 'UTC' as date))) as last_day
+        -- A clock may be ahead, but not by years.
+        least(
+            greatest(max(worked.day), max(cast(as_of.as_of at time zone 'UTC' as date))),
+            max(cast(as_of.as_of at time zone 'UTC' as date)) + 1
+        ) as last_day
     from worked
     cross join marts.stg_orgx__as_of as as_of
 ),

@@ -4,6 +4,7 @@
 -- columns:
 --   artifact_id   Artifact id.
 --   status_group  draft, in_review, changes_requested, approved, superseded or closed.
+--   created_at    When it was made (UTC); null for a time before 2000, which stands for none.
 --   made_by       agent, human, or unknown.
 --   agent_id      The agent that made it; an alias counts as the agent it stands for. Null for humans.
 with artifacts as (
@@ -40,7 +41,7 @@ select
     end as agent_id,
     coalesce(artifacts.created_by_name, agents.agent_name, artifacts.created_by_id) as made_by_name,
     artifacts.quality_score,
-    artifacts.created_at,
+    case when artifacts.created_at >= cast('2000-01-01 00:00:00+00' as timestamptz) then artifacts.created_at end as created_at,
     artifacts.updated_at,
     artifacts.last_changed_at,
     artifacts.deleted_at

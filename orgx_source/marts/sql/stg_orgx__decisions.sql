@@ -4,7 +4,8 @@
 -- columns:
 --   decision_id       Decision id.
 --   outcome           pending, approved, declined, superseded, cancelled, or settled where OrgX does not say how.
---   asked_at          When it was asked: requested_at, else created_at, else the first read that saw it.
+--   asked_at          When it was asked: requested_at, else created_at, else the first read that saw it; a time before 2000
+--                     stands for none.
 --   settled_at        When it was settled: decided_at or resolved_at, else the last change of a settled row.
 --   is_settled_exact  Whether OrgX says when it was settled.
 --   urgency_raw       As OrgX sends it: urgency, else urgency_level, else priority.
@@ -33,7 +34,8 @@ first_seen as (
 
 judged as (
     select
-        decisions.*,
+        -- Not all columns: OrgX may send one that is called like one of these.
+        decisions.id,
         coalesce(decisions.decided_at, decisions.resolved_at) as told_at,
         coalesce(
             statuses.status_group,
@@ -48,39 +50,45 @@ judged as (
 )
 
 select
-    judged.id as decision_id,
-    coalesce(judged.workspace_id, judged.command_center_id) as workspace_id,
-    judged.initiative_id,
-    judged.workstream_id,
-    judged.task_id,
-    judged.title,
-    judged.status,
+    decisions.id as decision_id,
+    coalesce(decisions.workspace_id, decisions.command_center_id) as workspace_id,
+    decisions.initiative_id,
+    decisions.workstream_id,
+    decisions.task_id,
+    decisions.title,
+    decisions.status,
     judged.outcome,
-    coalesce(judged.requested_at, judged.created_at, judged.updated_at, first_seen.first_seen_at) as asked_at,
+    coalesce(
+        case when decisions.requested_at >= cast('2000-01-01 00:00:00+00' as timestamptz) then decisions.requested_at end,
+        case when decisions.created_at >= cast('2000-01-01 00:00:00+00' as timestamptz) then decisions.created_at end,
+        case when decisions.updated_at >= cast('2000-01-01 00:00:00+00' as timestamptz) then decisions.updated_at end,
+        first_seen.first_seen_at
+    ) as asked_at,
     case
-        when judged.outcome <> 'pending' then coalesce(judged.told_at, judged.updated_at, judged.last_changed_at)
+        when judged.outcome <> 'pending' then coalesce(judged.told_at, decisions.updated_at, decisions.last_changed_at)
     end as settled_at,
     judged.outcome <> 'pending' and judged.told_at is not null as is_settled_exact,
     judged.urgency_raw,
     coalesce(urgencies.level, 'medium') as urgency,
     coalesce(urgencies.level_rank, 2) as urgency_rank,
-    coalesce(agents.canonical_agent_id, judged.agent_id, named.agent_id, judged.asked_by_other) as agent_id,
-    coalesce(agents.agent_name, judged.agent_name, judged.agent_id, judged.asked_by_other) as asked_by,
+    coalesce(agents.canonical_agent_id, decisions.agent_id, named.agent_id, judged.asked_by_other) as agent_id,
+    coalesce(agents.agent_name, decisions.agent_name, decisions.agent_id, judged.asked_by_other) as asked_by,
     coalesce(
-        judged.source = 'system' or judged.source_system = 'system' or judged.created_by_type = 'system'
-        or judged.created_by = 'system',
+        decisions.source = 'system' or decisions.source_system = 'system' or decisions.created_by_type = 'system'
+        or decisions.created_by = 'system',
         false
     ) as is_system,
-    judged.decided_by,
-    judged.blocks_task,
-    judged.due_at,
-    judged.expected_cost_usd,
-    judged.updated_at,
-    judged.last_changed_at,
-    judged.deleted_at,
-    judged.last_seen_at
-from judged
+    decisions.decided_by,
+    decisions.blocks_task,
+    decisions.due_at,
+    decisions.expected_cost_usd,
+    decisions.updated_at,
+    decisions.last_changed_at,
+    decisions.deleted_at,
+    decisions.last_seen_at
+from decisions
+inner join judged on decisions.id = judged.id
 left join marts.stg_orgx__urgencies as urgencies on judged.urgency_raw = urgencies.urgency
-left join agents on judged.agent_id = agents.agent_id
-left join named on judged.agent_name = named.agent_name
-left join first_seen on judged.id = first_seen.id
+left join agents on decisions.agent_id = agents.agent_id
+left join named on decisions.agent_name = named.agent_name
+left join first_seen on decisions.id = first_seen.id
