@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -130,12 +131,17 @@ def test_a_user_who_interrupts_a_run_is_told_what_stays(limit: RateLimit | None)
         command = [sys.executable, "-m", "orgx_source.cli", "run", "--database", "x.duckdb", "--max-wait", "9999"]
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
-        if limit is None:
-            box.inject(Fault.drift(lambda world, number: process.send_signal(signal.SIGINT) if number == 5 else None))
-        else:
-            assert "waiting 36" in process.stderr.readline()
-            process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        try:
+            if limit is None:
+                interrupt = partial(process.send_signal, signal.SIGINT)
+                box.inject(Fault.drift(lambda world, number: interrupt() if number == 5 else None))
+            else:
+                assert process.stderr.readline().startswith("waiting 3")
+                process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.communicate()
         assert (process.returncode, said.strip()) == (
             130,
             "orgx-sync: interrupted; what was loaded stays, the next run goes on from there",
