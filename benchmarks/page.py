@@ -188,8 +188,8 @@ def render(found: dict[str, Any]) -> str:
         "",
         "*At best* is the ratio that a connector would have which takes as long as the floor to read (in B: as long as",
         "the answers are on the wire), then as long as *loading alone*, and no time for anything else: not for the",
-        "overlap of pages, the comparison of every row, the log or the marts. Where it misses the target too, the rest",
-        "is no longer ours: it is the interpreter and httpx of the floor, and dlt and DuckDB of the loading.",
+        "overlap of pages, the comparison of every row, the log or the marts. Where that misses the target too,",
+        "nothing that could be left out here would meet it: the rest is Python, httpx, dlt and DuckDB.",
     ]
     for case, measured in results.cases.items():
         lines += ["", f"## {case}. {TITLES[case].format(**sizes, ms=sizes['latency'] * 1000)}", ""]
