@@ -12,7 +12,7 @@ from orgx_source.sandbox import Sandbox, World
 from orgx_source.tables import TABLES, column_name
 from orgx_source.times import utc_now
 from orgx_source.warehouse import Warehouse
-from tests.running import KINDS, differences, pipeline, query, stored, sync
+from tests.running import KINDS, differences, execute, pipeline, query, stored, sync
 
 
 def test_every_row_and_value_of_the_world_is_in_the_warehouse() -> None:
@@ -148,5 +148,6 @@ def test_a_decision_may_have_fields_that_a_mart_calls_so() -> None:
         sync(box, tables=["decisions"])
         before = query(marts)
         box.world.edit("decision", next(iter(box.world.find("decision"))), touch=False, **taken)
+        execute("drop schema orgx_marts cascade")
         assert sync(box, tables=["decisions"], full=True).status == "ok"
         assert query(marts) == before
