@@ -129,7 +129,9 @@ def test_a_user_who_interrupts_a_run_is_told_what_stays(limit: RateLimit | None)
     with Sandbox(World("small"), rate_limit=limit) as box:
         environment = {**os.environ, "ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url}
         command = [sys.executable, "-m", "orgx_source.cli", "run", "--database", "x.duckdb", "--max-wait", "9999"]
-        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        # Whoever runs the tests in the background has them ignore interrupts, and children inherit that.
+        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
         assert process.stderr is not None
         try:
             if limit is None:
