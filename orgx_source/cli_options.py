@@ -60,10 +60,16 @@ quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 verbose = click.option("--verbose", is_flag=True, help="Log each retry, wait and route to stderr.")
 
 
+_WHERE = (
+    click.option("--destination", metavar="NAME", default="duckdb", help="A dlt destination."),
+    click.option("--dataset", metavar="NAME", default="orgx", help="Dataset (schema) of the tables."),
+    click.option("--database", type=FILE, metavar="FILE", default=DEFAULT_DATABASE, help="DuckDB file."),
+)
+
+
 def warehouse(command: Command) -> Command:
     """Add the options that say where the warehouse is: ``destination``, ``dataset``, ``database``."""
-    command = click.option("--database", type=FILE, metavar="FILE", default=DEFAULT_DATABASE, help="DuckDB file.")(
-        command
-    )
-    command = click.option("--dataset", metavar="NAME", default="orgx", help="Dataset (schema) of the tables.")(command)
-    return click.option("--destination", metavar="NAME", default="duckdb", help="A dlt destination.")(command)
+    # A decorator that comes first stands last in the help.
+    for option in reversed(_WHERE):
+        command = option(command)
+    return command
