@@ -489,6 +489,8 @@ def _client(config: OrgxConfig) -> OrgxClient:
     client = OrgxClient(config)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        # On a busy machine dlt finds that threads take two seconds to end, and says so at length.
+        logging.getLogger("dlt").setLevel(logging.CRITICAL)
         client.budget.stop()
         signal.default_int_handler(number, frame)
 

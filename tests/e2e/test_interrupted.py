@@ -124,9 +124,12 @@ def test_a_machine_that_comes_back_does_not_load_rows_that_are_older_than_what_i
         assert differences(box.world, tables=["tasks"]) == []
 
 
-@pytest.mark.parametrize("limit", [None, RateLimit(5)], ids=["reading", "waiting an hour"])
-def test_a_user_who_interrupts_a_run_is_told_what_stays(limit: RateLimit | None) -> None:
-    with Sandbox(World("small"), rate_limit=limit) as box:
+# Of the medium organisation, pages read side by side wait too.
+@pytest.mark.parametrize(
+    ("size", "limit"), [("small", None), ("medium", RateLimit(15))], ids=["reading", "waiting an hour"]
+)
+def test_a_user_who_interrupts_a_run_is_told_what_stays(size: str, limit: RateLimit | None) -> None:
+    with Sandbox(World(size), rate_limit=limit) as box:
         environment = {**os.environ, "ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url}
         command = [sys.executable, "-m", "orgx_source.cli", "run", "--database", "x.duckdb", "--max-wait", "9999"]
         # Whoever runs the tests in the background has them ignore interrupts, and children inherit that.
