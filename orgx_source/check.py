@@ -16,7 +16,7 @@ from orgx_source.api.reader import row_keys
 from orgx_source.api.route_choice import ask_first_open
 from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import ApiError, DestinationError, OrgxError, RouteClosedError, worst_exit_code
+from orgx_source.errors import ApiError, RouteClosedError, UnexpectedError, explained, worst_exit_code
 from orgx_source.tables import TABLES
 from orgx_source.warehouse import Warehouse
 
@@ -103,8 +103,9 @@ def run_check(
             for name in tables or TABLES:
                 on_table(name)
                 report.tables[name] = _check_table(client, name, config.workspace_id or str(workspace["id"]))
-        except OrgxError as error:
-            report.error, report.exit_code = str(error), error.exit_code
+        except Exception as error:
+            failure = explained(error)
+            report.error, report.exit_code = str(failure), failure.exit_code
         budget = client.budget
         report.requests, report.limit, report.remaining = budget.spent, budget.limit, budget.remaining
         report.reset_at = budget.reset_at
@@ -114,9 +115,10 @@ def run_check(
             warehouse.check_writable()
         finally:
             warehouse.close()
-    except DestinationError as error:
-        report.destination_error = str(error)
-        report.exit_code = report.exit_code or error.exit_code
+    except Exception as error:
+        failure = explained(error)
+        report.destination_error = str(failure)
+        report.exit_code = report.exit_code or failure.exit_code
     report.exit_code = worst_exit_code(report.exit_code, *(table.exit_code for table in report.tables.values()))
     return report
 
@@ -145,8 +147,12 @@ def _check_table(client: OrgxClient, name: str, workspace_id: str) -> TableCheck
         ask_first_open(name, client.config.routes, ask, found.closed)
     except RouteClosedError:
         found.route, found.error, found.exit_code = None, "no route is open to this key", 1
-    except ApiError as error:
-        found.error, found.exit_code = str(error), error.exit_code
+    except Exception as error:
+        failure = explained(error)
+        if not isinstance(failure, ApiError | UnexpectedError):
+            # It would be the same for every other table.
+            raise
+        found.error, found.exit_code = str(failure), failure.exit_code
     return found
 
 

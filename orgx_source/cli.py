@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from orgx_source import cli_options as options
-from orgx_source.errors import ConfigError, OrgxError, worst_exit_code
+from orgx_source.errors import ConfigError, OrgxError, explained, worst_exit_code
 from orgx_source.own_process import settle_in, without_unused
 from orgx_source.tables import TABLES
 from orgx_source.version import __version__
@@ -489,8 +489,6 @@ def _client(config: OrgxConfig) -> OrgxClient:
     client = OrgxClient(config)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        # On a busy machine dlt finds that threads take two seconds to end, and says so at length.
-        logging.getLogger("dlt").setLevel(logging.CRITICAL)
         client.budget.stop()
         signal.default_int_handler(number, frame)
 
@@ -501,13 +499,17 @@ def _client(config: OrgxConfig) -> OrgxClient:
 
 
 def _set_up_logging(verbose: bool) -> None:
-    """Send this package's log to stderr; never the HTTP library's, which names every address."""
+    """Send this package's log to stderr; never the HTTP library's, which names every address.
+
+    dlt's only on demand: on a full disk it writes six thousand lines of stacks before the sentence that says so.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     log = logging.getLogger("orgx_source")
     log.handlers = [handler]
     log.setLevel(logging.INFO if verbose else logging.ERROR)
     log.propagate = False
+    logging.getLogger("dlt").disabled = not verbose
 
 
 def _print_json(document: Any) -> None:
@@ -527,19 +529,20 @@ def _leave(code: int) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """Run the command; every error that is ours is one sentence on stderr and an exit code."""
+    """Run the command; every error is one sentence on stderr and an exit code."""
     settle_in()
     try:
         code = app.main(prog_name="orgx-sync", standalone_mode=False) or 0
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except OrgxError as error:
-        click.echo(f"orgx-sync: {error}", err=True)
-        code = error.exit_code
     except click.Abort:
         click.echo("orgx-sync: interrupted; what was loaded stays, the next run goes on from there", err=True)
         code = 130
+    except Exception as error:
+        failure = explained(error)
+        click.echo(f"orgx-sync: {failure}", err=True)
+        code = failure.exit_code
     _leave(code)
 
 

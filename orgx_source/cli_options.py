@@ -57,7 +57,7 @@ as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."
 )
 quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-verbose = click.option("--verbose", is_flag=True, help="Log each retry, wait and route to stderr.")
+verbose = click.option("--verbose", is_flag=True, help="Log each retry, wait, route and unexpected stack to stderr.")
 
 
 _WHERE = (

@@ -15,10 +15,19 @@
     │   └── EnvelopeError     200, but not in any shape we can read        exit 1  retryable
     ├── DriftError            the list cannot be read to its end           exit 1
     ├── PublishError          the copy for readers cannot be made          exit 1
+    ├── MachineError          this machine refuses: disk full, no right    exit 1
+    ├── UnexpectedError       anything else: a defect of this package      exit 1
     └── DestinationError      the warehouse cannot be read or written      exit 4
 """
 
 from __future__ import annotations
+
+import logging
+import traceback
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+PACKAGE = Path(__file__).parent
 
 
 class OrgxError(Exception):
@@ -125,6 +134,27 @@ class DestinationError(OrgxError):
     """The warehouse cannot be opened, read or written."""
 
     exit_code = 4
+
+
+class MachineError(OrgxError):
+    """The machine refuses a file or a connection: its disk is full, a right is missing, too much is open."""
+
+
+class UnexpectedError(OrgxError):
+    """Something failed that nobody foresaw; the message says where, so that it can be reported."""
+
+
+def explained(error: Exception) -> OrgxError:
+    """Return an error as one of ours: what nobody foresaw becomes one sentence, and its stack goes to the log."""
+    if isinstance(error, OrgxError):
+        return error
+    logger.info("unexpected", exc_info=error)
+    text = " ".join(str(error).split())[:300] or "no message"
+    if isinstance(error, OSError):
+        return MachineError(f"This machine refuses: {text}")
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)]
+    where = f" ({Path(own[-1].filename).relative_to(PACKAGE.parent).as_posix()}, line {own[-1].lineno})" if own else ""
+    return UnexpectedError(f"Unexpected {type(error).__name__}: {text}{where}. This is a defect; please report it.")
 
 
 def worst_exit_code(*codes: int) -> int:

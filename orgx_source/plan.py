@@ -17,7 +17,7 @@ from orgx_source.api.route_choice import ask_first_open
 from orgx_source.api.routes import Route
 from orgx_source.changes import learnt_types
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import ApiError, OrgxError, RouteClosedError, worst_exit_code
+from orgx_source.errors import ApiError, RouteClosedError, UnexpectedError, explained, worst_exit_code
 from orgx_source.session import ReadSession
 from orgx_source.table_reader import Beginning, TableReader
 from orgx_source.tables import TABLES, Table
@@ -104,8 +104,9 @@ def run_plan(
             on_table(name)
             report.tables[name] = _plan_table(session, warehouse, name, states.get(name, {}), columns.get(name, {}))
         report.requests = 1 + sum(table.requests or 0 for table in report.tables.values())
-    except OrgxError as error:
-        report.error, report.exit_code = str(error), error.exit_code
+    except Exception as error:
+        failure = explained(error)
+        report.error, report.exit_code = str(failure), failure.exit_code
     finally:
         session.close()
         report.asked = session.client.budget.spent
@@ -131,8 +132,12 @@ def _plan_table(
         ask_first_open(name, session.config.routes, ask, plan.closed)
     except RouteClosedError:
         plan.route, plan.error, plan.exit_code = None, "no route is open to this key", 1
-    except ApiError as error:
-        plan.error, plan.exit_code = str(error), error.exit_code
+    except Exception as error:
+        failure = explained(error)
+        if not isinstance(failure, ApiError | UnexpectedError):
+            # It would be the same for every other table.
+            raise
+        plan.error, plan.exit_code = str(failure), failure.exit_code
     return plan
 
 

@@ -20,12 +20,11 @@ from dlt.extract import DltResource
 from orgx_source.api.client import OrgxClient
 from orgx_source.changes import empty_rows, learnt_types
 from orgx_source.config import OrgxConfig, load_config
-from orgx_source.errors import OrgxError
+from orgx_source.errors import explained
 from orgx_source.session import ReadSession
 from orgx_source.table_reader import Piece, TableReader
 from orgx_source.tables import HISTORY_COLUMNS, SYNC_LOG, SYNC_LOG_COLUMNS, TABLES, TRACKING_COLUMNS, Column, Table
 
-logger = logging.getLogger(__name__)
 # Nested values travel as text with a JSON hint, on purpose; dlt would warn of the difference for every Arrow table.
 logging.getLogger("dlt").addFilter(lambda record: "several column hints were different" not in record.getMessage())
 
@@ -97,18 +96,10 @@ def _make_resource(table: Table, open_session: Callable[[], ReadSession], releas
                 # An organisation without a single row still gets the table, with all its columns. Not by
                 # materialize_table_schema(): that adds a _dlt_id that must not be null, and no Arrow table has one.
                 yield empty_rows(table)
-        except OrgxError as error:
-            report.error = str(error)
-            report.exit_code = error.exit_code
-            report.verdict = None
-            if not session.collect_errors:
-                raise
         except Exception as error:
             # One table's surprise must not take the others with it.
-            report.error = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            report.exit_code = 1
-            report.verdict = None
-            logger.debug("%s failed", table.name, exc_info=True)
+            failure = explained(error)
+            report.error, report.exit_code, report.verdict = str(failure), failure.exit_code, None
             if not session.collect_errors:
                 raise
         finally:

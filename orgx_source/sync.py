@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from orgx_source.api.client import OrgxClient
 from orgx_source.config import DEFAULT_DATABASE, OrgxConfig
 from orgx_source.duckdb_file import LockPatience, duckdb_credentials, duckdb_file
-from orgx_source.errors import DestinationError, OrgxError, worst_exit_code
+from orgx_source.errors import DestinationError, OrgxError, explained, worst_exit_code
 from orgx_source.marts.apply import apply_marts
 from orgx_source.report import RunReport, log_rows
 from orgx_source.session import ReadSession, Stretch
@@ -124,8 +124,8 @@ def run_sync(
             _read_and_load(pipeline, session, names, warehouse)
             _count(report, warehouse)
             warehouse.make_views(TABLES[name] for name in names)
-        except (OrgxError, PipelineStepFailed) as error:
-            failure = error if isinstance(error, OrgxError) else _explain(error)
+        except Exception as error:
+            failure = _explain(error)
             report.error, report.exit_code = str(failure), failure.exit_code
         finally:
             session.close()
@@ -136,6 +136,7 @@ def run_sync(
             report.settle()
         if reached:
             _write_log(pipeline, report, names, session.patience)
+        if reached and report.error is None:
             _renew_marts(pipeline, report, session.patience)
     return report
 
@@ -226,9 +227,10 @@ def _renew_marts(pipeline: Any, report: RunReport, patience: LockPatience) -> No
     """Make the views that answer questions, where this version's differ from those that are there."""
     try:
         renew_marts(pipeline, patience)
-    except OrgxError as error:
-        report.messages.append(str(error))
-        report.exit_code = worst_exit_code(report.exit_code, error.exit_code)
+    except Exception as error:
+        failure = _explain(error)
+        report.messages.append(str(failure))
+        report.exit_code = worst_exit_code(report.exit_code, failure.exit_code)
         report.settle()
 
 
@@ -305,15 +307,17 @@ def _count(report: RunReport, warehouse: Warehouse) -> None:
             table.exit_code = table.exit_code or 4
 
 
-def _explain(error: PipelineStepFailed) -> OrgxError:
-    """Turn dlt's failure of a step into one sentence, and a stack that nobody reads into an exit code."""
+def _explain(error: Exception) -> OrgxError:
+    """Turn a failure into one sentence, and a stack that nobody reads into an exit code."""
     root = _root(error)
     if isinstance(root, OrgxError):
         return root
     if is_connection_trouble(root):
         return DestinationError(describe_trouble(root))
+    if not isinstance(error, PipelineStepFailed):
+        return explained(error)
     failure = OrgxError(f"dlt could not {error.step} the data: {type(root).__name__}: {_first_line(root)}")
-    logger.debug("dlt failed", exc_info=error)
+    logger.info("dlt failed", exc_info=error)
     return failure
 
 

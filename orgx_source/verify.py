@@ -14,7 +14,7 @@ from orgx_source.api.route_choice import ask_first_open
 from orgx_source.api.routes import ROUTES, Route
 from orgx_source.changes import Changes, Shaped, learnt_types
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import DestinationError, OrgxError, worst_exit_code
+from orgx_source.errors import DestinationError, explained, worst_exit_code
 from orgx_source.known_rows import KnownRow
 from orgx_source.session import ReadSession
 from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
@@ -123,10 +123,12 @@ def run_verify(
             found = report.tables[name] = TableComparison()
             try:
                 _Comparison(session, warehouse, TABLES[name], columns.get(name, {}), states.get(name, {}), found).run()
-            except OrgxError as error:
-                found.error, found.exit_code = str(error), error.exit_code
-    except OrgxError as error:
-        report.error, report.exit_code = str(error), error.exit_code
+            except Exception as error:
+                failure = explained(error)
+                found.error, found.exit_code = str(failure), failure.exit_code
+    except Exception as error:
+        failure = explained(error)
+        report.error, report.exit_code = str(failure), failure.exit_code
     finally:
         session.close()
         report.requests = session.client.budget.spent

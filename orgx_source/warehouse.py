@@ -436,10 +436,11 @@ def is_connection_trouble(error: BaseException) -> bool:
 
 def describe_trouble(error: BaseException) -> str:
     """Return one sentence for a destination that cannot be opened; a DuckDB lock names who holds it."""
-    text = " ".join(str(error).split())
     if holder := name_lock_holder(error):
         return (
             f"The DuckDB file is open in another process: {holder}. Close it there and run again; "
             "--lock-timeout says how long to wait for it."
         )
+    # dlt puts four lines of its own before what the driver said.
+    text = " ".join(str(getattr(error, "inner_exc", error)).split())
     return f"The destination cannot be used: {text[:300]}"

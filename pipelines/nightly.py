@@ -8,6 +8,7 @@ copy this file when the job should do more, such as tell a chat channel.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -29,6 +30,8 @@ def main() -> int:
         print(f"not started: {error}", file=sys.stderr)
         return error.exit_code
 
+    # What fails stands in the report, in a sentence; dlt would write its stack before it.
+    logging.getLogger("dlt").disabled = True
     report = run_sync(config, pipeline)
 
     print(f"{report.started_at:%Y-%m-%d %H:%M} {report.status}: {report.requests} requests")
@@ -40,8 +43,9 @@ def main() -> int:
         for problem in [table.error, *table.reasons]:
             if problem:
                 print(f"  {name}: {problem}", file=sys.stderr)
-    if report.error:
-        print(report.error, file=sys.stderr)
+    for message in [*report.messages, report.error]:
+        if message:
+            print(message, file=sys.stderr)
     # 0 fine, 1 a table failed, 3 fix the settings, 4 try again later
     return report.exit_code
 

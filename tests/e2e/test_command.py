@@ -231,6 +231,19 @@ def test_the_default_file_and_dataset_work_though_they_share_a_name() -> None:
         assert query("select count(*) from orgx.orgx.tasks", Path("orgx.duckdb")) == [(box.world.count("task"),)]
 
 
+@pytest.mark.parametrize("command", ["run", "check", "status", "export out"])
+def test_a_file_that_is_no_database_is_one_sentence(command: str) -> None:
+    Path("notes.duckdb").write_text("not a database")
+    with Sandbox(World("small")) as box:
+        done = orgx_sync(*command.split(), "--database", "notes.duckdb", box=box)
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "notes.duckdb" in line]
+    assert done.returncode == 4
+    assert "The destination cannot be used" in lines[0]
+    assert "not a valid DuckDB database file" in lines[0]
+    assert "Traceback" not in done.stderr
+    assert Path("notes.duckdb").read_text() == "not a database"
+
+
 def test_a_database_that_another_process_holds_is_exit_4_and_names_it() -> None:
     with Sandbox(World("small")) as box:
         assert orgx_sync("run", box=box).returncode == 0

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from orgx_source.api.client import OrgxClient
+from orgx_source.api.envelope import Page, Row
+from orgx_source.api.routes import Route
+from orgx_source.check import run_check
+from orgx_source.config import load_config
 from orgx_source.plan import PlanReport, run_plan
 from orgx_source.sandbox import Fault, Sandbox, World
 from orgx_source.verify import VerifyReport, run_verify
@@ -54,6 +61,43 @@ def test_a_plan_tells_what_the_run_then_does() -> None:
         assert "the warehouse" in third.tables["artifacts"].because
         assert_kept(third, box)
         assert plan(box, ["tasks"], full=True).tables["tasks"].because == "everything was asked for"
+
+
+def test_what_nobody_foresaw_is_a_sentence_for_its_table_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(client: OrgxClient, route: Route, *given: Any) -> Page:
+        if "task" in route.name:
+            raise ZeroDivisionError("by design")
+        return fetch_page(client, route, *given)
+
+    fetch_page = OrgxClient.fetch_page
+    with Sandbox(World("small")) as box:
+        monkeypatch.setattr(OrgxClient, "fetch_page", fetch)
+        names = ["tasks", "initiatives"]
+        config = load_config(api_key=box.api_key, base_url=box.url)
+        reports: list[Any] = [
+            plan(box, names),
+            run_check(config, pipeline(), tables=names),
+            sync(box, names),
+            verify(box, names),
+        ]
+    for report in reports:
+        assert report.tables["tasks"].error.startswith("Unexpected ZeroDivisionError: "), report
+        assert "(orgx_source/" in report.tables["tasks"].error
+        assert (report.exit_code, report.error) == (1, None)
+        assert report.tables["initiatives"].error is None
+
+
+@pytest.mark.parametrize("run", [plan, verify, sync])
+def test_what_nobody_foresaw_before_the_first_table_is_a_sentence(
+    run: Callable[[Sandbox], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bootstrap(client: OrgxClient) -> Row:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(OrgxClient, "bootstrap", bootstrap)
+    with Sandbox(World("small")) as box:
+        report = run(box)
+    assert (report.exit_code, report.error) == (1, "This machine refuses: [Errno 28] No space left on device")
 
 
 def test_a_plan_knows_of_a_read_that_was_cut_short_and_of_closed_routes() -> None:
