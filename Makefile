@@ -30,8 +30,9 @@ test: setup ## Run all tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 search: setup ## Search for counter-examples for about an hour, and take the guards out one by one
-	@ORGX_SEQUENCES=300 ORGX_EXAMPLES=20000 ORGX_KILLS=50 $(BIN)/python -m pytest tests/e2e/test_any_sequence.py \
-		tests/e2e/test_interrupted.py tests/unit/test_paging_property.py $(PYTEST_ARGS)
+	@ORGX_SEQUENCES=300 ORGX_EXAMPLES=20000 ORGX_KILLS=50 ORGX_MIXTURES=200 $(BIN)/python -m pytest \
+		tests/e2e/test_any_sequence.py tests/e2e/test_interrupted.py tests/unit/test_paging_property.py \
+		tests/contract/test_faults.py $(PYTEST_ARGS)
 	@$(BIN)/python tests/guards.py
 
 lint: setup ## Check style and types

@@ -80,6 +80,8 @@ def run_demo(database: Path, size: str, days: int = 1, start: datetime | None = 
                 passed = "A day passes" if step == 1 else f"{step} days pass"
                 console.out.print(f"\n{passed} there. Another sync, which asks only for what changed:\n")
             began = time.monotonic()
+            # Anew, as in a process of its own: what a pipeline has done dlt writes down with each step, ever longer.
+            pipeline = make_pipeline("duckdb", "orgx", database)
             with console.progress(quiet=False) as progress:
                 report = run_sync(
                     config,

@@ -10,7 +10,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -135,9 +135,7 @@ def run_sync(
             report.finished_at = clock()
             report.settle()
         if reached:
-            _write_log(pipeline, report, names, session.patience)
-        if reached and report.error is None:
-            _renew_marts(pipeline, report, session.patience)
+            _conclude(pipeline, report, names, session.patience)
     return report
 
 
@@ -207,6 +205,19 @@ def _load_pending(pipeline: Any) -> None:
     if pipeline.list_extracted_load_packages():
         pipeline.normalize()
     pipeline.load()
+
+
+def _conclude(pipeline: Any, report: RunReport, names: Sequence[str], patience: LockPatience) -> None:
+    """Write what was done into the log, and make the marts, unless the run failed as a whole."""
+    with ExitStack() as opened:
+        # Opening and closing a DuckDB file takes longer than either; where it is out of reach, each says so.
+        with suppress(OrgxError):
+            warehouse = Warehouse(pipeline, patience)
+            opened.callback(warehouse.close)
+            opened.enter_context(warehouse.kept_open())
+        _write_log(pipeline, report, names, patience)
+        if report.error is None:
+            _renew_marts(pipeline, report, patience)
 
 
 def _write_log(pipeline: Any, report: RunReport, names: Sequence[str], patience: LockPatience) -> None:

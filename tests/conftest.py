@@ -61,10 +61,15 @@ def postgres_server() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def year(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return a directory for what is made once for all workers."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def year(shared: Path) -> Path:
     """Return a DuckDB file with 120 days of a small organisation, made once for all workers; only to be read."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared if worker_id == "master" else shared.parent
     file = shared / "year" / "orgx_year.duckdb"
     with FileLock(shared / "year.lock"):
         if not file.exists():

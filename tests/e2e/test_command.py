@@ -211,17 +211,19 @@ def test_tables_lists_every_table_and_column() -> None:
     assert orgx_sync("tables", "nope").returncode == 2
 
 
-def test_demo_leaves_a_database_and_can_be_repeated() -> None:
+def test_demo_leaves_a_database_and_a_report_and_can_be_repeated() -> None:
     for _ in range(2):
         done = orgx_sync("demo", "--size", "small")
         assert done.returncode == 0, done.stderr
         assert "Which initiatives stand still?" in done.stdout
+        assert done.stdout.splitlines()[-1].startswith("Report written to orgx_report.html")
     filled = query(
         "select (select count(*) from orgx.initiatives), (select count(*) from orgx.agents), "
         "(select count(*) from orgx.artifacts), (select count(*) from orgx.decisions)",
         Path("orgx_demo.duckdb"),
     )
     assert all(filled[0])
+    assert "Northwind Labs" in Path("orgx_report.html").read_text()
 
 
 def test_the_default_file_and_dataset_work_though_they_share_a_name() -> None:
