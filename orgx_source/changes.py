@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 
 from orgx_source.api.envelope import Row
+from orgx_source.column_types import ColumnTypes
 from orgx_source.known_rows import KnownRow
 from orgx_source.shape import ARROW_TYPES, Shaper, row_hashes
-from orgx_source.tables import RESERVED, TRACKING_COLUMNS, ColumnType, Table
+from orgx_source.tables import TRACKING_COLUMNS, ColumnType, Table
 from orgx_source.times import never_before
 from orgx_source.warehouse import WORKSPACE_COLUMNS, Warehouse
 
@@ -55,6 +55,7 @@ class Changes:
 
     Attributes:
         known: What the warehouse will hold after this read, by id.
+        types: The types of the table's columns.
         new, changed: How many rows were handed out.
     """
 
@@ -62,7 +63,7 @@ class Changes:
         self,
         table: Table,
         warehouse: Warehouse,
-        types: dict[str, ColumnType],
+        types: ColumnTypes,
         clock: Callable[[], datetime],
     ) -> None:
         """Ask the warehouse what it holds.
@@ -70,7 +71,7 @@ class Changes:
         Args:
             table: The table.
             warehouse: Where it is.
-            types: Types of the undeclared columns that it has.
+            types: The types of its columns.
             clock: This machine's time in UTC.
         """
         with warehouse.kept_open():
@@ -81,14 +82,10 @@ class Changes:
         self.changed = 0
         self._table = table
         self._warehouse = warehouse
+        self.types = types
         self._shaper = Shaper(table, types)
         self._clock = clock
         self._volatile = [c.name for c in table.columns if c.volatile] + [c.name for c in TRACKING_COLUMNS]
-
-    @property
-    def types(self) -> dict[str, ColumnType]:
-        """Return the type of every column, declared or learnt."""
-        return {c.name: c.type for c in (*self._table.columns, *TRACKING_COLUMNS)} | self._shaper.types
 
     def shape(self, rows: Sequence[Row], *, narrow: bool = False) -> Shaped:
         """Shape and hash rows.
@@ -104,7 +101,7 @@ class Changes:
         workspaces: list[str | None] = [None] * len(ids)
         for name in WORKSPACE_COLUMNS:
             # Where it is no text it is no workspace, whatever OrgX means by it.
-            if name in table.column_names and self._shaper.type_of(name) == "text":
+            if name in table.column_names and self.types[name] == "text":
                 values = table.column(name).to_pylist()
                 workspaces = [first or second for first, second in zip(workspaces, values, strict=True)]
         return Shaped(table, ids, row_hashes(table, self._volatile), workspaces)
@@ -194,11 +191,7 @@ class Changes:
 
     def undeclared(self, names: Iterable[str]) -> dict[str, ColumnType]:
         """Return the types of those columns that are not declared."""
-        return {
-            name: self._shaper.types[name]
-            for name in names
-            if name not in RESERVED and self._table.column(name) is None and name in self._shaper.types
-        }
+        return {name: self.types[name] for name in names if name in self.types and not self.types.is_declared(name)}
 
     def _filled(self, table: pa.Table, ids: list[str]) -> pa.Table:
         """Add the stored values of columns that a route does not tell: a detour must not wipe them."""
@@ -237,13 +230,3 @@ def _with_times(table: pa.Table, **moments: datetime | None) -> pa.Table:
     for name, moment in moments.items():
         table = table.append_column(name, pa.array([moment] * table.num_rows, TIME))
     return table
-
-
-def learnt_types(table: Table, columns: dict[str, Any]) -> dict[str, Any]:
-    """Return the types of the undeclared columns among a table's columns in dlt's schema."""
-    kinds = {"text", "bigint", "double", "bool", "timestamp", "date", "json"}
-    return {
-        name: hints["data_type"]
-        for name, hints in columns.items()
-        if hints.get("data_type") in kinds and table.column(name) is None and name not in RESERVED
-    }

@@ -15,7 +15,7 @@ from orgx_source.api.envelope import Page
 from orgx_source.api.reader import row_keys
 from orgx_source.api.route_choice import ask_first_open
 from orgx_source.api.routes import Route
-from orgx_source.changes import learnt_types
+from orgx_source.column_types import ColumnTypes
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import ApiError, RouteClosedError, UnexpectedError, explained, worst_exit_code
 from orgx_source.session import ReadSession
@@ -118,7 +118,7 @@ def _plan_table(
     session: ReadSession, warehouse: Warehouse, name: str, state: dict[str, Any], columns: dict[str, Any]
 ) -> TablePlan:
     table, plan = TABLES[name], TablePlan()
-    reader = TableReader(session, table, warehouse, learnt_types(table, columns))
+    reader = TableReader(session, table, warehouse, ColumnTypes(table, columns))
 
     def ask(route: Route) -> None:
         plan.route = route.name

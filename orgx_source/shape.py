@@ -18,7 +18,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orgx_source.tables import MISFIT_SUFFIX, Column, ColumnType, Table, column_name, is_id
+from orgx_source.column_types import ColumnTypes
+from orgx_source.tables import MISFIT_SUFFIX, ColumnType, Table, column_name, is_id
 from orgx_source.times import parse_timestamp
 
 Row = dict[str, Any]
@@ -49,21 +50,19 @@ _FINER_THAN_MICROSECONDS = re.compile(r"\.\d{7,}")
 
 @dataclass
 class Shaper:
-    """Shapes the pages of one table; remembers the types of undeclared columns so that they stay what they are.
+    """Shapes the pages of one table.
 
     Attributes:
         table: The table.
-        types: Types of undeclared columns, known from the warehouse or learnt from the rows.
+        types: The types of its columns, which learn those of undeclared ones from the rows.
     """
 
     table: Table
-    types: dict[str, ColumnType] = field(default_factory=dict)
-    _columns: dict[str, Column] = field(default_factory=dict)
+    types: ColumnTypes
     _families: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for column in self.table.columns:
-            self._columns[column.name] = column
             for key in column.keys:
                 self._families.setdefault(key, column.name)
 
@@ -77,22 +76,18 @@ class Shaper:
         came = _columns_of(rows)
         for name, keys in self._group_keys(came).items():
             values, losers = _first_given([came[key] for key in keys], is_id if name == self.table.key else _is_given)
-            column_type = self._type_of(name, values)
+            column_type = self.types.get(name) or infer_type(values)
             if column_type is None:
                 continue
+            self.types.learn(name, column_type)
             array, misfits = build_array(column_type, values)
             for index, text in losers.items():
                 misfits[index] = canonical_json([misfits[index], text]) if index in misfits else text
             arrays[name] = array
             if misfits:
                 arrays[name + MISFIT_SUFFIX] = pa.array([misfits.get(i) for i in range(len(rows))], pa.string())
-                self.types.setdefault(name + MISFIT_SUFFIX, "text")
+                self.types.learn(name + MISFIT_SUFFIX, "text")
         return pa.table(arrays)
-
-    def type_of(self, name: str) -> ColumnType | None:
-        """Return the type of a column, declared or learnt."""
-        column = self._columns.get(name)
-        return column.type if column else self.types.get(name)
 
     def _group_keys(self, present: Iterable[str]) -> dict[str, list[str]]:
         """Map each column to the keys it is read from here: declared columns first, in their order."""
@@ -105,18 +100,10 @@ class Shaper:
             if key not in self._families:
                 groups.setdefault(column_name(key), []).append(key)
         for name, keys in groups.items():
-            if name not in self._columns:
+            if not self.types.is_declared(name):
                 # Which key comes first is up to the rows beside this one: the same row must always become the same.
                 keys.sort(key=lambda key: (key != name, key))
         return groups
-
-    def _type_of(self, name: str, values: Sequence[Any]) -> ColumnType | None:
-        known = self.type_of(name)
-        if known is None:
-            known = infer_type(values)
-            if known is not None:
-                self.types[name] = known
-        return known
 
 
 def infer_type(values: Iterable[Any]) -> ColumnType | None:

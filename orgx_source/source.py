@@ -18,7 +18,8 @@ from dlt.common.typing import TSecretStrValue
 from dlt.extract import DltResource
 
 from orgx_source.api.client import OrgxClient
-from orgx_source.changes import empty_rows, learnt_types
+from orgx_source.changes import empty_rows
+from orgx_source.column_types import ColumnTypes
 from orgx_source.config import OrgxConfig, load_config
 from orgx_source.errors import explained
 from orgx_source.session import ReadSession
@@ -85,7 +86,7 @@ def _make_resource(table: Table, open_session: Callable[[], ReadSession], releas
             reader = session.open_tables.pop(table.name, None)
             if reader is None:
                 known = dlt.current.source_schema().tables.get(table.name, {}).get("columns", {})
-                reader = TableReader(session, table, warehouse, learnt_types(table, dict(known)))
+                reader = TableReader(session, table, warehouse, ColumnTypes(table, known))
             load_id = str(dlt.current.load_package_state()["load_id"])
             for piece in reader.pieces(dlt.current.resource_state(), load_id):
                 wrote = wrote or not piece.history

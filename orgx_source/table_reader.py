@@ -21,6 +21,7 @@ from orgx_source.api.reader import RouteReader, row_keys
 from orgx_source.api.route_choice import CLOSED_STATUSES, choose_routes, none_is_open
 from orgx_source.api.routes import ROUTES, Route
 from orgx_source.changes import Changes, Versions
+from orgx_source.column_types import ColumnTypes
 from orgx_source.errors import ApiError, OrgxError
 from orgx_source.known_rows import KnownRow
 from orgx_source.session import ReadSession
@@ -97,14 +98,14 @@ class TableReader:
     Iterate over `pieces` in each stretch; ``finished`` says whether there is another one.
     """
 
-    def __init__(self, session: ReadSession, table: Table, warehouse: Warehouse, types: dict[str, ColumnType]) -> None:
+    def __init__(self, session: ReadSession, table: Table, warehouse: Warehouse, types: ColumnTypes) -> None:
         """Prepare; nothing is asked.
 
         Args:
             session: What the tables of the run share.
             table: The table.
             warehouse: Where it is kept.
-            types: Types of the undeclared columns that it has.
+            types: The types of its columns.
         """
         self.finished = False
         self._session = session
@@ -365,7 +366,7 @@ class TableReader:
         """Return the time of the latest change: of rows that tell none, when they were made."""
         names = ("updated_at", "timestamp" if self._table.append_only else "created_at")
         # Where such a column is not declared, it is whatever came first: a text, or a number.
-        told = [rows.column(name) for name in names if self._table.column(name) and name in rows.column_names]
+        told = [rows.column(name) for name in names if name in rows.column_names and self._types[name] == "timestamp"]
         newest: datetime | None = pc.max(pc.coalesce(*told)).as_py() if told else None
         return newest
 
@@ -419,7 +420,7 @@ class TableReader:
         end = position.covered_to if position else datetime(9999, 1, 1, tzinfo=UTC).timestamp()
         due = earlier.union(
             self._warehouse.ids_made_after(
-                self._table, datetime.fromtimestamp(begin, UTC), datetime.fromtimestamp(end, UTC)
+                self._table, self._types, datetime.fromtimestamp(begin, UTC), datetime.fromtimestamp(end, UTC)
             )
         )
         return [row_id for row_id in sorted(due) if known.is_unseen(row_id)]

@@ -12,7 +12,8 @@ from orgx_source.api.limits import Spending
 from orgx_source.api.reader import row_keys
 from orgx_source.api.route_choice import ask_first_open
 from orgx_source.api.routes import ROUTES, Route
-from orgx_source.changes import Changes, Shaped, learnt_types
+from orgx_source.changes import Changes, Shaped
+from orgx_source.column_types import ColumnTypes
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import DestinationError, explained, worst_exit_code
 from orgx_source.known_rows import KnownRow
@@ -149,7 +150,7 @@ class _Comparison:
         found: TableComparison,
     ) -> None:
         self._session, self._warehouse, self._table, self._found = session, warehouse, table, found
-        self._changes = Changes(table, warehouse, learnt_types(table, columns), session.clock)
+        self._changes = Changes(table, warehouse, ColumnTypes(table, columns), session.clock)
         self._cursor = parse_timestamp(state.get("cursor"))
         self._keys = row_keys(table)
         self._seen: set[str] = set()

@@ -5,7 +5,7 @@ A table or schema that does not exist yet reads as empty. Nothing is written but
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ import pyarrow as pa
 from dlt.common.destination.exceptions import DestinationUndefinedEntity, SqlClientNotAvailable
 from dlt.destinations.exceptions import DatabaseTerminalException
 
+from orgx_source.column_types import ColumnTypes
 from orgx_source.duckdb_file import FileClient, LockPatience, name_lock_holder
 from orgx_source.errors import ConfigError, DestinationError
 from orgx_source.known_rows import KnownRow, KnownRows
@@ -96,12 +97,12 @@ class Warehouse:
         found = self._pipeline.schemas["orgx"].tables
         return states, {name: dict(found[name].get("columns", {})) for name in found}
 
-    def known_rows(self, table: Table, types: Mapping[str, ColumnType]) -> KnownRows:
+    def known_rows(self, table: Table, types: ColumnTypes) -> KnownRows:
         """Return id to hash of every row of a table, deleted ones included.
 
         Args:
             table: The table.
-            types: Types of the undeclared columns that it has.
+            types: The types of its columns.
         """
         known = KnownRows()
         if not self.can_be_asked:
@@ -110,7 +111,7 @@ class Warehouse:
             columns = f"{{{table.key}}}, '', null, null"
         else:
             present = self.columns(table.name) or []
-            texts = {name for name in present if table.column(name) or types.get(name) == "text"}
+            texts = {name for name in present if types.get(name) == "text"}
             scope = [f"{{{name}}}" for name in WORKSPACE_COLUMNS if name in texts]
             workspace = f"coalesce({', '.join(scope)}, null)" if scope else "null"
             columns = f"{{{table.key}}}, {{_row_hash}}, {{deleted_at}}, {workspace}"
@@ -160,10 +161,9 @@ class Warehouse:
             found += self._select("select max({valid_from}) from {table}", table=table.history)
         return max((_utc(row[0]) for row in found if row[0] is not None), default=None)
 
-    def ids_made_after(self, table: Table, moment: datetime, until: datetime) -> list[str]:
+    def ids_made_after(self, table: Table, types: ColumnTypes, moment: datetime, until: datetime) -> list[str]:
         """Return the ids of living rows made between two times, neither included; none where rows have no time."""
-        # Undeclared, it would not be a time for the database either.
-        if table.column("created_at") is None or "created_at" not in (self.columns(table.name) or ()):
+        if types.get("created_at") != "timestamp" or "created_at" not in (self.columns(table.name) or ()):
             return []
         sql = (
             f"select {{{table.key}}} from {{table}} where {{deleted_at}} is null "
@@ -290,13 +290,13 @@ class Warehouse:
             except Exception as error:
                 raise DestinationError(describe_trouble(error)) from None
 
-    def fetch_rows(self, table: Table, ids: Iterable[str], types: Mapping[str, ColumnType]) -> Iterator[pa.Table]:
+    def fetch_rows(self, table: Table, ids: Iterable[str], types: ColumnTypes) -> Iterator[pa.Table]:
         """Yield the stored rows with these ids as Arrow tables, without dlt's own columns.
 
         Args:
             table: The table.
             ids: Keys of the rows.
-            types: Column name to type.
+            types: The types of its columns.
         """
         remaining = iter(ids)
         while chunk := list(islice(remaining, IDS_AT_ONCE)):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orgx_source.column_types import ColumnTypes
 from orgx_source.sandbox import Sandbox, World
 from orgx_source.tables import TABLES, column_name
 from orgx_source.times import utc_now
@@ -88,13 +89,15 @@ def test_times_that_nothing_announces_are_values_like_others(told: Any) -> None:
                 box.world.edit(kind, row_id, created_at=told, updated_at=told)
         report = sync(box, tables=["workspaces", "agents"])
         warehouse = Warehouse(pipeline())
+        _, columns = warehouse.remembered()
         for name, table in report.tables.items():
             assert (table.error, table.verdict) == (None, "certified"), name
+            types = ColumnTypes(TABLES[name], columns[name])
             rows = stored(name)
             assert rows.keys() == box.world.find(KINDS[name]).keys()
             assert {(row["created_at"], row["updated_at"]) for row in rows.values()} == {(told, told)}
             # What a read that was cut short asks where it goes on; only a time can be compared.
-            assert warehouse.ids_made_after(TABLES[name], datetime(2020, 1, 1, tzinfo=UTC), utc_now()) == []
+            assert warehouse.ids_made_after(TABLES[name], types, datetime(2020, 1, 1, tzinfo=UTC), utc_now()) == []
         warehouse.close()
 
 

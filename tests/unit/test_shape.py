@@ -11,12 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orgx_source.api.reader import row_keys
+from orgx_source.column_types import ColumnTypes
 from orgx_source.shape import Shaper, build_array, canonical_json, row_hashes
 from orgx_source.tables import RESERVED, TABLES, ColumnType, column_name
 
 
+def shaper_of(table: str) -> Shaper:
+    return Shaper(TABLES[table], ColumnTypes(TABLES[table]))
+
+
 def shape(table: str, *rows: dict[str, Any]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = Shaper(TABLES[table]).shape([{"id": "x", **row} for row in rows]).to_pydict()
+    found: dict[str, list[Any]] = shaper_of(table).shape([{"id": "x", **row} for row in rows]).to_pydict()
     return found
 
 
@@ -66,7 +71,7 @@ def test_a_timestamp_where_a_date_belongs_gives_its_day_and_is_kept() -> None:
 
 
 def test_fields_that_nobody_declared_become_columns_and_keep_their_type() -> None:
-    shaper = Shaper(TABLES["tasks"])
+    shaper = shaper_of("tasks")
     first = shaper.shape([{"id": "x", "riskScore": 1, "new flag?": True, "nest": {"b": 1, "a": 2}}]).to_pydict()
     assert (first["risk_score"], first["new_flag"], first["nest"]) == ([1], [True], ['{"a":2,"b":1}'])
     later = shaper.shape([{"id": "y", "riskScore": "high"}]).to_pydict()
@@ -101,7 +106,7 @@ def test_whatever_comes_is_loaded_and_every_value_is_somewhere(rows: list[dict[s
     given_rows = [{"id": str(index), **row} for index, row in enumerate(rows)]
     if not given_rows:
         return
-    found = Shaper(TABLES["tasks"]).shape(given_rows).to_pylist()
+    found = shaper_of("tasks").shape(given_rows).to_pylist()
     for row, stored in zip(given_rows, found, strict=True):
         for key, value in row.items():
             if value is not None:
@@ -117,7 +122,7 @@ def test_canonical_json_says_the_same_and_knows_no_order(document: dict[str, Any
 
 def test_equal_rows_have_equal_hashes_and_null_is_absent() -> None:
     def hashed(**row: Any) -> str:
-        return row_hashes(Shaper(TABLES["decisions"]).shape([{"id": "x", **row}]), ["waiting_minutes"])[0]
+        return row_hashes(shaper_of("decisions").shape([{"id": "x", **row}]), ["waiting_minutes"])[0]
 
     assert hashed(title="a", summary=None) == hashed(title="a")
     assert hashed(metadata={"a": 1, "b": 2}) == hashed(metadata={"b": 2, "a": 1})
@@ -145,7 +150,7 @@ def test_two_spellings_of_an_undeclared_field_do_not_depend_on_the_rows_beside_t
     both = {"id": "x", "est_hours": 2, "estHours": 3}
     neighbours: list[dict[str, Any]] = [{"id": "y", "estHours": 1}, {"id": "y", "est_hours": 1}, {"id": "y"}]
     for neighbour in neighbours:
-        found = Shaper(TABLES["tasks"]).shape([neighbour, both]).to_pylist()[1]
+        found = shaper_of("tasks").shape([neighbour, both]).to_pylist()[1]
         assert (found["est_hours"], found["est_hours__v_text"]) == (2, "3")
 
 
@@ -165,5 +170,5 @@ def test_a_long_name_is_shortened_so_that_every_database_leaves_it_alone() -> No
 def test_the_id_is_what_the_reader_takes_for_it(nothing: Any) -> None:
     rows = [{"id": nothing, "decision_id": "d1"}, {"id": "d2", "decision_id": None}]
     keys = row_keys(TABLES["decisions"])
-    shaped = Shaper(TABLES["decisions"]).shape(rows)
+    shaped = shaper_of("decisions").shape(rows)
     assert shaped.column("id").to_pylist() == [keys.id(row) for row in rows] == ["d1", "d2"]

@@ -1,0 +1,52 @@
+"""Which type each column of a table has: the one place to ask, before a value is read and after it was stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from orgx_source.tables import RESERVED, TRACKING_COLUMNS, ColumnType, Table
+
+
+class ColumnTypes(Mapping[str, ColumnType]):
+    """Column name to type: declared ones, those that say when a row changed, and those learnt from the rows.
+
+    What is learnt stays: a column that nobody declared is what the first value made it, here and in every database.
+    """
+
+    def __init__(self, table: Table, columns: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Begin with what is declared, and with what earlier runs learnt.
+
+        Args:
+            table: The table.
+            columns: Its columns in dlt's schema, name to hints.
+        """
+        self._declared: dict[str, ColumnType] = {c.name: c.type for c in (*table.columns, *TRACKING_COLUMNS)}
+        self._learnt: dict[str, ColumnType] = {}
+        for name, hints in (columns or {}).items():
+            if name not in RESERVED and hints.get("data_type") in get_args(ColumnType):
+                self.learn(name, hints["data_type"])
+
+    def __getitem__(self, name: str) -> ColumnType:
+        """Return the type of a column.
+
+        Raises:
+            KeyError: No row had a value for it so far.
+        """
+        return self._declared[name] if self.is_declared(name) else self._learnt[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._declared
+        yield from self._learnt
+
+    def __len__(self) -> int:
+        return len(self._declared) + len(self._learnt)
+
+    def learn(self, name: str, column_type: ColumnType) -> None:
+        """Note the type of a column, unless it has one."""
+        if not self.is_declared(name):
+            self._learnt.setdefault(name, column_type)
+
+    def is_declared(self, name: str) -> bool:
+        """Return whether a column has its type from the table of tables."""
+        return name in self._declared
