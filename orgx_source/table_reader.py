@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from orgx_source.api.envelope import Row
 from orgx_source.api.limits import Spending
-from orgx_source.api.paging import ListingReport, Position
+from orgx_source.api.listing import ListingReport, Position
 from orgx_source.api.reader import RouteReader, row_keys
 from orgx_source.api.route_choice import CLOSED_STATUSES, choose_routes, none_is_open
 from orgx_source.api.routes import ROUTES, Route

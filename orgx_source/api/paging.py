@@ -26,105 +26,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
 from itertools import pairwise
 from math import isnan, nan
-from typing import Any, Literal
 
 from orgx_source.api.envelope import Page, Row
+from orgx_source.api.listing import ListingReport, Order, Position, RowKeys
 from orgx_source.errors import DriftError
 from orgx_source.row_ids import RowIds
 
-Verdict = Literal["certified", "repaired", "uncertified"]
 FetchPage = Callable[[int, int], Page]
 """``(offset, limit) -> Page``: one request. HTTP, MCP and a test's list all fit."""
 
 PAGE_SIZE = 100
 IN_FLIGHT = 8
 HEAD_ROUNDS = 6
-
-
-class Order(Enum):
-    """The order that was asked for; whether the rows obey it is checked on each page."""
-
-    CREATED = "created_at ascending"
-    UPDATED = "updated_at descending"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class RowKeys:
-    """How to read from a row what paging needs.
-
-    Attributes:
-        id: The row's id as text; None when it has none.
-        created: When the row was made; None when it does not say.
-        updated: When the row last changed; None when it does not say.
-    """
-
-    id: Callable[[Row], str | None]
-    created: Callable[[Row], datetime | None]
-    updated: Callable[[Row], datetime | None]
-
-
-@dataclass
-class ListingReport:
-    """What was seen while a listing was read.
-
-    Attributes:
-        verdict: ``certified`` (all evidence present), ``repaired`` (the list moved, every gap was closed),
-            ``uncertified`` (evidence is missing, see ``reasons``).
-        reasons: Sentences, each a piece of evidence that is missing.
-        pages: Requests that brought a page of this listing.
-        received: Rows in those pages, repeats included.
-        distinct: Different ids.
-        repeats: Rows that came again beyond the overlap that was asked for.
-        seams_repaired: Gaps between two pages that were closed by reading earlier offsets.
-        passes: How often the whole list was read.
-        nameless: Rows without an id; they are kept out.
-        totals: Smallest, largest and last ``total`` that OrgX reported; None when it reported none.
-        order_obeyed: Whether the rows came in the order that was asked for; None before the first page.
-        stopped_early: Whether reading ended at the watermark instead of the end of the list.
-        total_doubtful: Whether ``total`` counts something else than the list.
-        short_by: How many rows ``total`` promises beyond those that came.
-        page_size: Rows a full page really held.
-    """
-
-    verdict: Verdict = "uncertified"
-    reasons: list[str] = field(default_factory=list)
-    pages: int = 0
-    received: int = 0
-    distinct: int = 0
-    repeats: int = 0
-    seams_repaired: int = 0
-    passes: int = 1
-    nameless: int = 0
-    totals: tuple[int, int, int] | None = None
-    order_obeyed: bool | None = None
-    stopped_early: bool = False
-    total_doubtful: bool = False
-    short_by: int = 0
-    page_size: int = 0
-
-    def miss(self, reason: str) -> None:
-        """Note a piece of evidence that is missing."""
-        if reason not in self.reasons:
-            self.reasons.append(reason)
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How far a listing by ``created_at`` has come; a later listing can go on from here.
-
-    Attributes:
-        offset: Where the last page that was accepted ended.
-        covered_to: Unix seconds; every row that existed throughout and was made before has come.
-        tied: Whether rows that share one time, more than a page holds, lie before it: their order proves nothing.
-    """
-
-    offset: int
-    covered_to: float
-    tied: bool = False
 
 
 @dataclass(slots=True)
@@ -666,12 +581,3 @@ class Listing:
         elif self._total_doubtful or (not state.moved and len(state.ids) > high):
             report.total_doubtful = True
             report.miss(f"OrgX counts {high} rows, but {len(state.ids)} came: its total cannot be relied on")
-
-
-def read_all(fetch: FetchPage, keys: RowKeys, **options: Any) -> tuple[list[Row], ListingReport]:
-    """Read a listing into memory: the newest version of each row, and the report. For small lists and tests."""
-    listing = Listing(fetch, keys, **options)
-    rows: dict[str, Row] = {}
-    for batch in listing:
-        rows.update({str(keys.id(row)): row for row in batch})
-    return list(rows.values()), listing.report

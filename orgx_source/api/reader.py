@@ -12,7 +12,8 @@ from datetime import datetime
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Page, Row
 from orgx_source.api.limits import Spending
-from orgx_source.api.paging import Listing, ListingReport, Order, Position, RowKeys
+from orgx_source.api.listing import ListingReport, Order, Position, RowKeys
+from orgx_source.api.paging import Listing
 from orgx_source.api.routes import Route
 from orgx_source.errors import DriftError, RouteClosedError
 from orgx_source.tables import Table, is_id

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orgx_source.api.envelope import Page, Row
-from orgx_source.api.paging import RowKeys
+from orgx_source.api.listing import RowKeys
 
 START = datetime(2026, 4, 13, 6, tzinfo=UTC)
 

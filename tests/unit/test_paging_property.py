@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from orgx_source.api.paging import Listing, Order
+from orgx_source.api.listing import Order
+from orgx_source.api.paging import Listing
 from orgx_source.errors import DriftError
 from tests.unit.moving_list import KEYS, START, MovingList, check_promise
 
