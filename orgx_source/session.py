@@ -189,6 +189,8 @@ class ReadSession:
         """Stop the threads and close the connections."""
         for reader in self.open_tables.values():
             reader.close()
+        # Whoever still waits there waits for nothing: the run is over.
+        self.client.budget.stop()
         self.executor.shutdown(wait=True, cancel_futures=True)
         if self._warehouse is not None:
             self._warehouse.close()

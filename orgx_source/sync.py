@@ -115,6 +115,8 @@ def run_sync(
         try:
             only_one.enter_context(one_run_at_a_time(pipeline))
             warehouse = session.warehouse(pipeline)
+            # Asked for meanwhile: the first answer, and the connection to OrgX with it, takes a while.
+            session.executor.submit(session.workspace)
             # Before the state is fetched: where nothing was ever loaded, dlt takes that for a reason to begin anew.
             report.messages += finish_leftovers(pipeline, warehouse, session.patience)
             # Brings the state that is stored with the data to a machine that has none.

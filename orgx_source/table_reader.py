@@ -25,8 +25,9 @@ from orgx_source.column_types import ColumnTypes
 from orgx_source.errors import ApiError, OrgxError
 from orgx_source.known_rows import KnownRow
 from orgx_source.session import ReadSession
+from orgx_source.table_state import Origin, Resume, TableState
 from orgx_source.tables import ColumnType, Table
-from orgx_source.times import never_before, parse_timestamp
+from orgx_source.times import never_before
 from orgx_source.warehouse import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,6 @@ logger = logging.getLogger(__name__)
 # Arrow's cost per array is the same for one row and for a thousand: pages are shaped many at a time.
 ROWS_AT_ONCE = 1_000
 BATCH_ROWS = 20_000
-STATE_VERSION = 2
 # Refuse to believe that this much of a table vanished at once, unless the read of a later run agrees.
 IMPLAUSIBLE_SHARE = 0.3
 IMPLAUSIBLE_ROWS = 20
@@ -75,23 +75,6 @@ class Beginning:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Resume:
-    """Where a whole read that was cut short goes on.
-
-    Attributes:
-        position: How far it came.
-        started: When it began, by OrgX's clock: changes since are read afterwards.
-        began_at: When it began, by this machine's clock.
-        candidates: Ids that it should have met and did not.
-    """
-
-    position: Position
-    started: datetime
-    began_at: datetime
-    candidates: frozenset[str]
-
-
 class TableReader:
     """Reads one table in one run, in one stretch or several.
 
@@ -115,15 +98,14 @@ class TableReader:
         self._types = types
         self._report = session.report(table.name)
         self._keys = row_keys(table)
-        self._state: dict[str, Any] = {}
-        self._load_id = ""
+        self._remember({}, "")
         self._pages_before = 0
         self._size = 0
         self._pages = 0
         self._in_sight: set[str] = set()
         self._newest: datetime | None = None
         self._spending = Spending()
-        self._resumed: _Resume | None = None
+        self._resumed: Resume | None = None
         self._items = self._read()
 
     def pieces(self, state: dict[str, Any], load_id: str) -> Iterator[Piece]:
@@ -136,7 +118,8 @@ class TableReader:
         Raises:
             OrgxError: No route could serve the table, or the read failed on the way.
         """
-        self._state, self._load_id, self._pages_before, self._size = state, load_id, self._pages, 0
+        self._remember(state, load_id)
+        self._pages_before, self._size = self._pages, 0
         try:
             for piece in self._items:
                 if piece is None:
@@ -151,6 +134,9 @@ class TableReader:
             self._report.retries = self._spending.retries
             self._report.waited_seconds = round(self._spending.waited_seconds, 3)
 
+    def _remember(self, state: dict[str, Any], load_id: str) -> None:
+        self._state, self._load_id = TableState(state, load_id, self._warehouse.has_load), load_id
+
     def close(self) -> None:
         """Give up what was not read."""
         self._items.close()
@@ -158,7 +144,7 @@ class TableReader:
     def _read(self) -> Generator[Piece | None, None, None]:
         """Yield pieces, and None where a stretch ends."""
         self._prepare()
-        self._report.cursor_before = self._state.get("cursor")
+        self._report.cursor_before = _iso(self._state.cursor)
         for table in self._changes.missing_history():
             yield self._piece([table], history=True)
         refusal: ApiError | None = None
@@ -180,7 +166,7 @@ class TableReader:
         workspace = self._session.workspace()
         self._workspace_id = self._config.workspace_id or str(workspace["id"])
         self._own_workspace = str(workspace["id"])
-        self._started = never_before(self._session.clock(), parse_timestamp(self._state.get("read_at")))
+        self._started = never_before(self._session.clock(), self._state.read_at)
         self._started_at_orgx = self._session.orgx_time()
         self._changes = Changes(self._table, self._warehouse, self._types, self._session.clock)
 
@@ -235,7 +221,7 @@ class TableReader:
             state: What the table remembers from run to run.
             route: The route that is open.
         """
-        self._state = state
+        self._remember(state, "")
         self._prepare()
         resumed = self._resume_point(route)
         if resumed is not None:
@@ -250,17 +236,16 @@ class TableReader:
 
     def _watermark(self, route: Route) -> tuple[datetime | None, str]:
         """Return the time after which rows must be read, or None to read the whole table, and why."""
-        cursor = parse_timestamp(self._state.get("cursor"))
-        whole_at = parse_timestamp(self._state.get("whole_read_at"))
+        cursor, whole_at = self._state.cursor, self._state.whole_read_at
         if not self._warehouse.can_be_asked:
             return None, "the destination cannot be asked what it holds"
         if self._config.full:
             return None, "everything was asked for"
         if cursor is None or whole_at is None or not self._changes.known:
             return None, "no whole read of it is known"
-        if self._state.get("cut_short"):
+        if self._state.was_cut_short:
             return None, "a long read of changes was cut short"
-        if not self._continues(self._state, route):
+        if not self._state.is_of(self._origin(route)):
             return None, "the last read was of another route or workspace, or what it read is not in the warehouse"
         age = self._started - whole_at
         if not self._table.append_only and age >= self._config.full_every:
@@ -269,28 +254,9 @@ class TableReader:
             return None, "the route cannot tell what changed"
         return cursor - self._config.overlap, f"what changed since {cursor - self._config.overlap:%Y-%m-%d %H:%M} UTC"
 
-    def _resume_point(self, route: Route) -> _Resume | None:
+    def _resume_point(self, route: Route) -> Resume | None:
         """Return where a whole read that was cut short goes on, if there is such a place."""
-        saved = self._state.get("resume") or {}
-        started, began_at = parse_timestamp(saved.get("started")), parse_timestamp(saved.get("began_at"))
-        if started is None or began_at is None or not self._warehouse.can_be_asked or not self._continues(saved, route):
-            return None
-        if self._config.full and not saved.get("full"):
-            return None
-        position = Position(int(saved["offset"]), float(saved["covered_to"]), bool(saved.get("tied")))
-        return _Resume(position, started, began_at, frozenset(saved.get("candidates") or ()))
-
-    def _continues(self, saved: dict[str, Any], route: Route) -> bool:
-        """Whether what was remembered speaks of this route and workspace, and its rows did arrive.
-
-        The load may have failed, or the warehouse may be another one, or an older copy.
-        """
-        return (
-            saved.get("version") == STATE_VERSION
-            and saved.get("route") == route.name
-            and saved.get("workspace_id") == self._workspace_id
-            and self._warehouse.has_load(str(saved.get("load_id")))
-        )
+        return self._state.resume(self._origin(route), full=self._config.full) if self._warehouse.can_be_asked else None
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -391,22 +357,19 @@ class TableReader:
         """Note how far a whole read has come, so that the next run need not begin anew."""
         if watermark is not None:
             if reader.report.pages > CUT_SHORT_PAGES:
-                self._state["cut_short"] = True
+                self._state.cut_short()
             return
         position = reader.position
         if position is None or not self._warehouse.can_be_asked:
             return
         candidates = self._candidates(position)
-        self._state["resume"] = {
-            "offset": position.offset,
-            "covered_to": position.covered_to,
-            "tied": position.tied,
-            "candidates": candidates if len(candidates) <= CANDIDATES_MOST else [],
-            "started": (self._resumed.started if self._resumed else self._started_at_orgx).isoformat(),
-            "began_at": (self._resumed.began_at if self._resumed else self._started).isoformat(),
-            "full": self._config.full,
-            **self._origin(reader.route),
-        }
+        place = Resume(
+            position,
+            started=self._resumed.started if self._resumed else self._started_at_orgx,
+            began_at=self._resumed.began_at if self._resumed else self._started,
+            candidates=frozenset(candidates if len(candidates) <= CANDIDATES_MOST else ()),
+        )
+        self._state.keep_place(place, self._origin(reader.route), full=self._config.full)
 
     def _candidates(self, position: Position | None) -> list[str]:
         """Return the living rows that this read should have met so far and did not."""
@@ -458,7 +421,7 @@ class TableReader:
         gone = [row_id for row_id in candidates if self._is_in_sight(known[row_id]) and self._may_go()]
         self._report.rows_out_of_sight = len(candidates) - len(gone)
         if not gone:
-            self._state.pop("vanished", None)
+            self._state.vanished = []
             return
         if not self._is_plausible(gone, self.living):
             reader.report.miss(
@@ -471,47 +434,33 @@ class TableReader:
             reader.report.miss(f"{len(gone)} rows vanished, but OrgX cannot be asked for them; none was marked")
             return
         gone = [row_id for row_id in gone if row_id not in still_there]
-        last_seen = parse_timestamp(self._state.get("read_at"))
-        for versions in self._changes.delete(gone, self._started, last_seen):
+        for versions in self._changes.delete(gone, self._started, self._state.read_at):
             self._report.rows_deleted += versions.rows.num_rows
             yield from self._pieces([versions])
 
     def _may_go(self) -> bool:
         """Workspaces themselves go only under the key that brought them: another one may see others."""
-        return self._table.name != "workspaces" or self._state.get("home", self._own_workspace) == self._own_workspace
+        return self._table.name != "workspaces" or self._state.home(self._own_workspace) == self._own_workspace
 
     def _is_plausible(self, gone: list[str], living: int) -> bool:
         nothing_came = not self._changes.known.seen and self._resumed is None
         if not nothing_came and (len(gone) < IMPLAUSIBLE_ROWS or len(gone) <= IMPLAUSIBLE_SHARE * living):
-            self._state.pop("vanished", None)
+            self._state.vanished = []
             return True
-        before = self._state.get("vanished")
-        if before and set(before) <= set(gone):
-            self._state.pop("vanished", None)
+        before = self._state.vanished
+        if before and before <= set(gone):
+            self._state.vanished = []
             return True
-        self._state["vanished"] = sorted(gone)[:: max(1, len(gone) // VANISHED_SAMPLE)]
+        self._state.vanished = sorted(gone)[:: max(1, len(gone) // VANISHED_SAMPLE)]
         return False
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    def _origin(self, route: Route) -> dict[str, Any]:
-        return {
-            "version": STATE_VERSION,
-            "route": route.name,
-            "workspace_id": self._workspace_id,
-            "load_id": self._load_id,
-        }
+    def _origin(self, route: Route) -> Origin:
+        return Origin(route.name, self._workspace_id)
 
     def _settle(self, route: Route, *, cursor: datetime | None, whole_at: datetime | None) -> None:
-        """Note that everything up to the cursor is known."""
-        if cursor is not None:
-            self._state["cursor"] = cursor.isoformat()
-        if whole_at is not None:
-            self._state["whole_read_at"] = whole_at.isoformat()
-        self._state.pop("resume", None)
-        self._state.pop("cut_short", None)
-        self._state.setdefault("home", self._own_workspace)
-        self._state.update(self._origin(route))
+        self._state.settle(self._origin(route), cursor=cursor, whole_at=whole_at, home=self._own_workspace)
 
     def _finish(self, route: Route, reader: RouteReader, *, whole: bool, whole_at: datetime) -> None:
         report, listing = self._report, reader.report
@@ -526,13 +475,16 @@ class TableReader:
         report.total_reported = listing.totals[2] if listing.totals and not listing.total_doubtful else None
         if listing.short_by or listing.nameless:
             report.exit_code = 4
-        cursor = parse_timestamp(self._state.get("cursor"))
-        newest = max((moment for moment in (cursor, self._newest) if moment is not None), default=None)
+        newest = max((moment for moment in (self._state.cursor, self._newest) if moment is not None), default=None)
         proven = whole and listing.verdict != "uncertified"
-        if whole and "whole_read_at" not in self._state:
+        if whole and self._state.whole_read_at is None:
             proven = True
         # Never past the start of the read, by whichever clock is behind: what changes meanwhile comes next time.
         bound = min(self._started_at_orgx, self._started)
         self._settle(route, cursor=min(newest, bound) if newest else None, whole_at=whole_at if proven else None)
-        self._state["read_at"] = self._started.isoformat()
-        report.cursor_after = self._state.get("cursor")
+        self._state.finish(self._started)
+        report.cursor_after = _iso(self._state.cursor)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

@@ -50,8 +50,8 @@ GUARDS = (
     Guard("a cursor stays behind the start of the read", "table_reader.py", "min(newest, bound)", "newest",
           "tests/e2e/test_resume.py"),
     Guard(
-        "a cursor counts only where its load arrived", "table_reader.py",
-        'and self._warehouse.has_load(str(saved.get("load_id")))', "", "tests/e2e/test_interrupted.py",
+        "a cursor counts only where its load arrived", "table_state.py",
+        'and self._has_load(str(saved.get("load_id")))', "", "tests/e2e/test_interrupted.py",
     ),
     Guard("counts that differ cause a whole read", "table_reader.py", "if not whole and not self._adds_up(reader):",
           "if False:"),

@@ -38,7 +38,7 @@ FetchPage = Callable[[int, int], Page]
 """``(offset, limit) -> Page``: one request. HTTP, MCP and a test's list all fit."""
 
 PAGE_SIZE = 100
-IN_FLIGHT = 8
+AHEAD = 16
 HEAD_ROUNDS = 6
 
 
@@ -120,7 +120,7 @@ class Listing:
         resume: Position | None = None,
         page_size: int = PAGE_SIZE,
         executor: Executor | None = None,
-        in_flight: int = IN_FLIGHT,
+        ahead: int = AHEAD,
     ) -> None:
         """Prepare the read; no request is made before the first iteration.
 
@@ -132,7 +132,7 @@ class Listing:
             resume: With ``Order.CREATED``: what an earlier listing had covered; rows before it do not come again.
             page_size: Rows to ask for; the server may give fewer.
             executor: Where pages are fetched ahead; None fetches one after another.
-            in_flight: Pages asked for ahead of the one being checked.
+            ahead: Most pages to hand to the executor before the one being checked is done.
         """
         self.report = ListingReport()
         self._fetch = fetch
@@ -143,7 +143,7 @@ class Listing:
         self._position: Position | None = None
         self._page_size = page_size
         self._executor = executor
-        self._in_flight = in_flight
+        self._ahead = ahead
         self._size = page_size
         self._given = RowIds()
         # By the place of the id: when the version that was given last changed; not a number where it does not say.
@@ -311,10 +311,10 @@ class Listing:
         wanted = 1
         if self._executor is not None and stop_at is None:
             if total is not None:
-                wanted = self._in_flight
+                wanted = self._ahead
             elif last.page.has_more:
                 # The end is unknown: look ahead the further, the longer the list has proved to be.
-                wanted = min(self._in_flight, max(1, self.report.pages // 2))
+                wanted = min(self._ahead, max(1, self.report.pages // 2))
         while len(ahead) < wanted and (not ahead or total is None or start + self._overlap < total):
             future = self._executor.submit(self._fetch, start, self._page_size) if self._executor else None
             ahead.append((start, future))

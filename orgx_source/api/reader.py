@@ -229,7 +229,9 @@ class RouteReader:
             resume=resume,
             page_size=self._client.config.page_size,
             executor=self._executor,
-            in_flight=self._client.config.workers,
+            # Twice: while pages that have come wait for their turn, no worker should be idle (5 % of a first sync at
+            # 50 ms). Those that nobody has begun to fetch cost nothing when the list turns out to have moved.
+            ahead=2 * self._client.config.workers,
         )
         self.report = listing.report
         self._listing = listing if order is Order.CREATED else None

@@ -8,11 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from datetime import timedelta
 from functools import partial
 
 import pytest
 
+from orgx_source.api.client import OrgxClient
+from orgx_source.config import load_config
+from orgx_source.errors import BudgetError
 from orgx_source.sandbox import Fault, RateLimit, Sandbox, World
 from orgx_source.session import ReadSession
 from orgx_source.source import orgx_source
@@ -154,3 +158,18 @@ def test_a_user_who_interrupts_a_run_is_told_what_stays(size: str, limit: RateLi
     with Sandbox(box.world) as box:
         assert sync(box).status == "ok"
         assert differences(box.world) == []
+
+
+def test_a_run_that_ends_waits_no_longer_for_an_answer_of_which_it_has_no_use() -> None:
+    with Sandbox(World("small"), faults=[Fault("rate_limited", 3600)]) as box:
+        waiting = threading.Event()
+        client = OrgxClient(load_config(api_key=box.api_key, base_url=box.url, max_wait=9999))
+        client.budget.on_wait = lambda seconds, why: waiting.set()
+        session = ReadSession(client.config, client)
+        answer = session.executor.submit(session.workspace)
+        assert waiting.wait(30)
+        closing = threading.Thread(target=session.close, daemon=True)
+        closing.start()
+        closing.join(30)
+        assert not closing.is_alive()
+        assert isinstance(answer.exception(), BudgetError)

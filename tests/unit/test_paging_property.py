@@ -62,7 +62,7 @@ def scenarios(draw: st.DrawFn) -> tuple[MovingList, dict[str, Any]]:
     )
     options: dict[str, Any] = {"order": asked, "page_size": page_size}
     if draw(st.booleans()):
-        options |= {"executor": LazyExecutor(), "in_flight": draw(st.sampled_from([1, 3, 8]))}
+        options |= {"executor": LazyExecutor(), "ahead": draw(st.sampled_from([1, 3, 8, 16]))}
     return source, options
 
 

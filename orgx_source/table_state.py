@@ -1,0 +1,157 @@
+"""What a table remembers from run to run, in dlt's state: how far it was read, and where that is to be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orgx_source.api.listing import Position
+from orgx_source.times import parse_timestamp
+
+STATE_VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where rows were read; what is remembered of one origin says nothing about another."""
+
+    route: str
+    workspace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Where a whole read that was cut short goes on.
+
+    Attributes:
+        position: How far it came.
+        started: When it began, by OrgX's clock: changes since are read afterwards.
+        began_at: When it began, by this machine's clock.
+        candidates: Ids that it should have met and did not.
+    """
+
+    position: Position
+    started: datetime
+    began_at: datetime
+    candidates: frozenset[str]
+
+
+class TableState:
+    """A view of the dictionary that dlt keeps for one resource; it is changed in place."""
+
+    def __init__(self, stored: dict[str, Any], load_id: str, has_load: Callable[[str], bool]) -> None:
+        """Look at what is stored.
+
+        Args:
+            stored: dlt's dictionary.
+            load_id: The load that brings what is noted now.
+            has_load: Whether the load of an id arrived: it may have failed, or the warehouse may be another one, or
+                an older copy.
+        """
+        self._stored = stored
+        self._load_id = load_id
+        self._has_load = has_load
+
+    @property
+    def cursor(self) -> datetime | None:
+        """Return until when every change is known."""
+        return parse_timestamp(self._stored.get("cursor"))
+
+    @property
+    def read_at(self) -> datetime | None:
+        """Return when the last read that came to its end began, by this machine's clock."""
+        return parse_timestamp(self._stored.get("read_at"))
+
+    @property
+    def whole_read_at(self) -> datetime | None:
+        """Return when the last whole read began."""
+        return parse_timestamp(self._stored.get("whole_read_at"))
+
+    @property
+    def was_cut_short(self) -> bool:
+        """Return whether a long read of changes did not come to its end."""
+        return bool(self._stored.get("cut_short"))
+
+    def home(self, otherwise: str) -> str:
+        """Return the workspace of the key that filled the table first."""
+        return str(self._stored.get("home", otherwise))
+
+    def is_of(self, origin: Origin) -> bool:
+        """Return whether what is remembered speaks of this origin, and its rows did arrive."""
+        return self._is_of(self._stored, origin)
+
+    def resume(self, origin: Origin, *, full: bool) -> Resume | None:
+        """Return where a whole read that was cut short goes on, if there is such a place.
+
+        Args:
+            origin: Where it would go on.
+            full: Whether everything was asked for; then only a read for which it was asked too goes on.
+        """
+        saved = self._stored.get("resume") or {}
+        started, began_at = parse_timestamp(saved.get("started")), parse_timestamp(saved.get("began_at"))
+        if started is None or began_at is None or not self._is_of(saved, origin) or (full and not saved.get("full")):
+            return None
+        position = Position(int(saved["offset"]), float(saved["covered_to"]), bool(saved.get("tied")))
+        return Resume(position, started, began_at, frozenset(saved.get("candidates") or ()))
+
+    def keep_place(self, place: Resume, origin: Origin, *, full: bool) -> None:
+        """Note where a whole read that is cut short goes on."""
+        self._stored["resume"] = {
+            "offset": place.position.offset,
+            "covered_to": place.position.covered_to,
+            "tied": place.position.tied,
+            "candidates": sorted(place.candidates),
+            "started": place.started.isoformat(),
+            "began_at": place.began_at.isoformat(),
+            "full": full,
+            **self._told(origin),
+        }
+
+    def cut_short(self) -> None:
+        """Note that a long read of changes did not come to its end."""
+        self._stored["cut_short"] = True
+
+    def settle(self, origin: Origin, *, cursor: datetime | None, whole_at: datetime | None, home: str) -> None:
+        """Note that everything up to the cursor is known."""
+        if cursor is not None:
+            self._stored["cursor"] = cursor.isoformat()
+        if whole_at is not None:
+            self._stored["whole_read_at"] = whole_at.isoformat()
+        self._stored.pop("resume", None)
+        self._stored.pop("cut_short", None)
+        self._stored.setdefault("home", home)
+        self._stored.update(self._told(origin))
+
+    def finish(self, read_at: datetime) -> None:
+        """Note when a read that came to its end began."""
+        self._stored["read_at"] = read_at.isoformat()
+
+    @property
+    def vanished(self) -> frozenset[str]:
+        """Return ids, a sample, that were missing at the last read, which was not believed."""
+        return frozenset(self._stored.get("vanished") or ())
+
+    @vanished.setter
+    def vanished(self, ids: list[str]) -> None:
+        if ids:
+            self._stored["vanished"] = ids
+        else:
+            self._stored.pop("vanished", None)
+
+    def _told(self, origin: Origin) -> dict[str, Any]:
+        return {
+            "version": STATE_VERSION,
+            "route": origin.route,
+            "workspace_id": origin.workspace_id,
+            "load_id": self._load_id,
+        }
+
+    def _is_of(self, saved: dict[str, Any], origin: Origin) -> bool:
+        return (
+            saved.get("version") == STATE_VERSION
+            and saved.get("route") == origin.route
+            and saved.get("workspace_id") == origin.workspace_id
+            and self._has_load(str(saved.get("load_id")))
+        )
