@@ -16,8 +16,9 @@ from orgx_source.api.reader import row_keys
 from orgx_source.api.route_choice import ask_first_open
 from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import ApiError, RouteClosedError, UnexpectedError, explained, worst_exit_code
+from orgx_source.errors import ApiError, RouteClosedError, UnexpectedError, worst_exit_code
 from orgx_source.tables import TABLES
+from orgx_source.trouble import explain
 from orgx_source.warehouse import Warehouse
 
 PROBE_ROWS = 20
@@ -104,7 +105,7 @@ def run_check(
                 on_table(name)
                 report.tables[name] = _check_table(client, name, config.workspace_id or str(workspace["id"]))
         except Exception as error:
-            failure = explained(error)
+            failure = explain(error)
             report.error, report.exit_code = str(failure), failure.exit_code
         budget = client.budget
         report.requests, report.limit, report.remaining = budget.spent, budget.limit, budget.remaining
@@ -116,9 +117,9 @@ def run_check(
         finally:
             warehouse.close()
     except Exception as error:
-        failure = explained(error)
+        failure = explain(error)
         report.destination_error = str(failure)
-        report.exit_code = report.exit_code or failure.exit_code
+        report.exit_code = worst_exit_code(report.exit_code, failure.exit_code)
     report.exit_code = worst_exit_code(report.exit_code, *(table.exit_code for table in report.tables.values()))
     return report
 
@@ -148,7 +149,7 @@ def _check_table(client: OrgxClient, name: str, workspace_id: str) -> TableCheck
     except RouteClosedError:
         found.route, found.error, found.exit_code = None, "no route is open to this key", 1
     except Exception as error:
-        failure = explained(error)
+        failure = explain(error)
         if not isinstance(failure, ApiError | UnexpectedError):
             # It would be the same for every other table.
             raise

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from orgx_source import cli_options as options
-from orgx_source.errors import ConfigError, OrgxError, explained, worst_exit_code
+from orgx_source.errors import ConfigError, OrgxError, worst_exit_code
 from orgx_source.own_process import settle_in, without_unused
 from orgx_source.tables import TABLES
+from orgx_source.trouble import explain, without_passwords
 from orgx_source.version import __version__
 
 if TYPE_CHECKING:
@@ -251,9 +252,10 @@ def verify(
     help="A table that was read longer ago is stale (exit code 4): 90m, 26h, 2d.",
 )
 @options.as_json
-def status(destination: str, dataset: str, database: Path, max_age: timedelta, as_json: bool) -> int:
+@options.verbose
+def status(destination: str, dataset: str, database: Path, max_age: timedelta, as_json: bool, verbose: bool) -> int:
     """Show what is in the warehouse and how old it is."""
-    _set_up_logging(False)
+    _set_up_logging(verbose)
     from orgx_source import console
     from orgx_source.status import read_file_status, read_status
 
@@ -270,12 +272,13 @@ def status(destination: str, dataset: str, database: Path, max_age: timedelta, a
 @app.command()
 @options.warehouse
 @options.as_json
-def marts(destination: str, dataset: str, database: Path, as_json: bool) -> None:
+@options.verbose
+def marts(destination: str, dataset: str, database: Path, as_json: bool, verbose: bool) -> None:
     """Make the views that answer questions.
 
     They stand in dataset NAME_marts, and every run makes them too.
     """
-    _set_up_logging(False)
+    _set_up_logging(verbose)
     from orgx_source import console
     from orgx_source.marts import load_marts
     from orgx_source.marts.apply import marts_dataset
@@ -299,6 +302,7 @@ def marts(destination: str, dataset: str, database: Path, as_json: bool) -> None
 @options.warehouse
 @options.as_json
 @options.quiet
+@options.verbose
 def export(
     directory: Path,
     file_format: FileFormat,
@@ -308,12 +312,13 @@ def export(
     database: Path,
     as_json: bool,
     quiet: bool,
+    verbose: bool,
 ) -> None:
     """Write each table and view as a file.
 
     Those of the marts too, as DIR/DATASET/TABLE.FORMAT.
     """
-    _set_up_logging(False)
+    _set_up_logging(verbose)
     from orgx_source import console
     from orgx_source.export import export_tables
     from orgx_source.sync import make_pipeline
@@ -337,12 +342,13 @@ def export(
 )
 @options.warehouse
 @options.quiet
-def report(output: Path, destination: str, dataset: str, database: Path, quiet: bool) -> None:
+@options.verbose
+def report(output: Path, destination: str, dataset: str, database: Path, quiet: bool, verbose: bool) -> None:
     """Write the marts as one HTML page.
 
     It has pictures and tables, needs no network, and any browser shows it.
     """
-    _set_up_logging(False)
+    _set_up_logging(verbose)
     from orgx_source import console
     from orgx_source.html_report import write_report
     from orgx_source.sync import make_pipeline
@@ -388,9 +394,10 @@ def list_tables(name: str | None, as_json: bool) -> None:
     metavar="DATE",
     help="First day there, such as 2026-09-01.",
 )
-def demo(database: Path, size: str, days: int, start: datetime | None) -> int:
+@options.verbose
+def demo(database: Path, size: str, days: int, start: datetime | None, verbose: bool) -> int:
     """Sync a made-up organisation; no account needed."""
-    _set_up_logging(False)
+    _set_up_logging(verbose)
     from orgx_source.demo import run_demo
 
     return run_demo(database, size, days, start)
@@ -498,13 +505,19 @@ def _client(config: OrgxConfig) -> OrgxClient:
     return client
 
 
+class _WithoutPasswords(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a line, and the stack under it, without the passwords of the addresses in it."""
+        return without_passwords(super().format(record))
+
+
 def _set_up_logging(verbose: bool) -> None:
     """Send this package's log to stderr; never the HTTP library's, which names every address.
 
     dlt's only on demand: on a full disk it writes six thousand lines of stacks before the sentence that says so.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_WithoutPasswords("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     log = logging.getLogger("orgx_source")
     log.handlers = [handler]
     log.setLevel(logging.INFO if verbose else logging.ERROR)
@@ -540,7 +553,7 @@ def main() -> NoReturn:
         click.echo("orgx-sync: interrupted; what was loaded stays, the next run goes on from there", err=True)
         code = 130
     except Exception as error:
-        failure = explained(error)
+        failure = explain(error)
         click.echo(f"orgx-sync: {failure}", err=True)
         code = failure.exit_code
     _leave(code)

@@ -66,7 +66,6 @@ def run_demo(database: Path, size: str, days: int = 1, start: datetime | None = 
     pipeline = make_pipeline("duckdb", "orgx", database)
     # An earlier demonstration's state is about a file that is gone.
     shutil.rmtree(pipeline.working_dir, ignore_errors=True)
-    pipeline = make_pipeline("duckdb", "orgx", database)
     world = sandbox.World(
         size, start=start.replace(hour=6, tzinfo=UTC) if start else _this_hour() - timedelta(days=days)
     )

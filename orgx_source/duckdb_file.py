@@ -23,6 +23,8 @@ from dlt.destinations.impl.duckdb.duck import DuckDbClient
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from duckdb import Error
 
+from orgx_source.trouble import name_lock_holder
+
 logger = logging.getLogger(__name__)
 
 # What a load may take. DuckDB writes to disk what does not fit. Each of its threads needs some megabytes of its own,
@@ -31,14 +33,6 @@ MEMORY_LIMIT = "160MB"
 THREADS = 1
 LOOK_AGAIN_SECONDS = 0.5
 LOOK_AGAIN_MOST = 5.0
-
-
-def name_lock_holder(error: BaseException) -> str | None:
-    """Return who has the file open when that is what an error says, else None."""
-    text = " ".join(str(error).split())
-    if "Could not set lock" not in text and "Conflicting lock" not in text:
-        return None
-    return text[max(0, text.find("Conflicting lock")) :].split(". See")[0]
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 ::
 
-    OrgxError                 anything this package raises on purpose
+    OrgxError                 anything this package raises or reports
     ├── ConfigError           a setting is missing or malformed            exit 3
     ├── ConnectionFailedError OrgX was not reached (DNS, TLS, timeout)     exit 4  retryable
     ├── RedirectError         OrgX pointed to another origin               exit 3
@@ -15,23 +15,16 @@
     │   └── EnvelopeError     200, but not in any shape we can read        exit 1  retryable
     ├── DriftError            the list cannot be read to its end           exit 1
     ├── PublishError          the copy for readers cannot be made          exit 1
-    ├── MachineError          this machine refuses: disk full, no right    exit 1
+    ├── MachineError          no space, no right, too many open files      exit 1
     ├── UnexpectedError       anything else: a defect of this package      exit 1
     └── DestinationError      the warehouse cannot be read or written      exit 4
 """
 
 from __future__ import annotations
 
-import logging
-import traceback
-from pathlib import Path
-
-logger = logging.getLogger(__name__)
-PACKAGE = Path(__file__).parent
-
 
 class OrgxError(Exception):
-    """Base of all errors raised on purpose; ``str(error)`` is a sentence with what to try.
+    """Base of all errors that this package raises or reports; ``str(error)`` is a sentence with what to try.
 
     Attributes:
         exit_code: What ``orgx-sync`` leaves with when this error ends a run.
@@ -137,24 +130,11 @@ class DestinationError(OrgxError):
 
 
 class MachineError(OrgxError):
-    """The machine refuses a file or a connection: its disk is full, a right is missing, too much is open."""
+    """The machine refuses a file: its disk is full, a right is missing, too many files are open."""
 
 
 class UnexpectedError(OrgxError):
     """Something failed that nobody foresaw; the message says where, so that it can be reported."""
-
-
-def explained(error: Exception) -> OrgxError:
-    """Return an error as one of ours: what nobody foresaw becomes one sentence, and its stack goes to the log."""
-    if isinstance(error, OrgxError):
-        return error
-    logger.info("unexpected", exc_info=error)
-    text = " ".join(str(error).split())[:300] or "no message"
-    if isinstance(error, OSError):
-        return MachineError(f"This machine refuses: {text}")
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)]
-    where = f" ({Path(own[-1].filename).relative_to(PACKAGE.parent).as_posix()}, line {own[-1].lineno})" if own else ""
-    return UnexpectedError(f"Unexpected {type(error).__name__}: {text}{where}. This is a defect; please report it.")
 
 
 def worst_exit_code(*codes: int) -> int:

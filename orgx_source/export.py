@@ -19,6 +19,7 @@ import pyarrow.parquet
 
 from orgx_source.errors import DestinationError, OrgxError
 from orgx_source.marts.apply import marts_dataset
+from orgx_source.trouble import first_words
 from orgx_source.warehouse import Warehouse
 
 FileFormat = Literal["parquet", "csv"]
@@ -171,7 +172,7 @@ def _ask(client: Any, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
     try:
         return list(client.execute_sql(sql, *values) or ())
     except Exception as error:
-        raise DestinationError(f"The tables could not be listed: {_first_words(error)}") from None
+        raise DestinationError(f"The tables could not be listed: {first_words(error)}") from None
 
 
 def _column(name: str, kind: str, precision: int | None, scale: int | None) -> _Column:
@@ -199,7 +200,7 @@ def _read_batches(client: Any, dataset: str, table: str, columns: Sequence[_Colu
     try:
         yield from _select(client, sql, schema)
     except Exception as error:
-        raise DestinationError(f"{dataset}.{table} could not be read: {_first_words(error)}") from None
+        raise DestinationError(f"{dataset}.{table} could not be read: {first_words(error)}") from None
 
 
 def _select(client: Any, sql: str, schema: pa.Schema) -> Iterator[pa.Table]:
@@ -245,7 +246,7 @@ def _write_file(path: Path, file_format: FileFormat, columns: Sequence[_Column],
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
-        raise OrgxError(f"{path} could not be written: {error.strerror or _first_words(error)}.") from None
+        raise OrgxError(f"{path} could not be written: {error.strerror or first_words(error)}.") from None
     return rows
 
 
@@ -262,7 +263,3 @@ def _with_text_times(table: pa.Table) -> pa.Table:
             text = pc.strftime(table.column(number).cast(pa.timestamp("us")), format="%Y-%m-%dT%H:%M:%SZ")
             table = table.set_column(number, field.name, text)
     return table
-
-
-def _first_words(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -13,12 +13,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from orgx_source.duckdb_file import name_lock_holder
 from orgx_source.errors import DestinationError
 from orgx_source.marts import MART, RAW, load_marts
 from orgx_source.marts.apply import marts_dataset
 from orgx_source.marts.reading import Row, plain_value
 from orgx_source.sync import make_pipeline
+from orgx_source.trouble import name_lock_holder
 from orgx_source.warehouse import Warehouse
 
 ROWS_SHOWN = 50

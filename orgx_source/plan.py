@@ -17,10 +17,11 @@ from orgx_source.api.route_choice import ask_first_open
 from orgx_source.api.routes import Route
 from orgx_source.column_types import ColumnTypes
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import ApiError, RouteClosedError, UnexpectedError, explained, worst_exit_code
+from orgx_source.errors import ApiError, RouteClosedError, UnexpectedError, worst_exit_code
 from orgx_source.session import ReadSession
 from orgx_source.table_reader import Beginning, TableReader
 from orgx_source.tables import TABLES, Table
+from orgx_source.trouble import explain
 from orgx_source.warehouse import Warehouse
 
 Mode = Literal["whole", "changes", "resume"]
@@ -105,7 +106,7 @@ def run_plan(
             report.tables[name] = _plan_table(session, warehouse, name, states.get(name, {}), columns.get(name, {}))
         report.requests = 1 + sum(table.requests or 0 for table in report.tables.values())
     except Exception as error:
-        failure = explained(error)
+        failure = explain(error)
         report.error, report.exit_code = str(failure), failure.exit_code
     finally:
         session.close()
@@ -133,7 +134,7 @@ def _plan_table(
     except RouteClosedError:
         plan.route, plan.error, plan.exit_code = None, "no route is open to this key", 1
     except Exception as error:
-        failure = explained(error)
+        failure = explain(error)
         if not isinstance(failure, ApiError | UnexpectedError):
             # It would be the same for every other table.
             raise

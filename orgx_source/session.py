@@ -189,9 +189,11 @@ class ReadSession:
         """Stop the threads and close the connections."""
         for reader in self.open_tables.values():
             reader.close()
+        interrupted = self.client.budget.stopped
         # Whoever still waits there waits for nothing: the run is over.
         self.client.budget.stop()
-        self.executor.shutdown(wait=True, cancel_futures=True)
+        # Who interrupts a run is not kept until an answer comes that is on its way.
+        self.executor.shutdown(wait=not interrupted, cancel_futures=True)
         if self._warehouse is not None:
             self._warehouse.close()
         self.client.close()

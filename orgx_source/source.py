@@ -21,10 +21,10 @@ from orgx_source.api.client import OrgxClient
 from orgx_source.changes import empty_rows
 from orgx_source.column_types import ColumnTypes
 from orgx_source.config import OrgxConfig, load_config
-from orgx_source.errors import explained
 from orgx_source.session import ReadSession
 from orgx_source.table_reader import Piece, TableReader
 from orgx_source.tables import HISTORY_COLUMNS, SYNC_LOG, SYNC_LOG_COLUMNS, TABLES, TRACKING_COLUMNS, Column, Table
+from orgx_source.trouble import explain
 
 # Nested values travel as text with a JSON hint, on purpose; dlt would warn of the difference for every Arrow table.
 logging.getLogger("dlt").addFilter(lambda record: "several column hints were different" not in record.getMessage())
@@ -99,7 +99,7 @@ def _make_resource(table: Table, open_session: Callable[[], ReadSession], releas
                 yield empty_rows(table)
         except Exception as error:
             # One table's surprise must not take the others with it.
-            failure = explained(error)
+            failure = explain(error)
             report.error, report.exit_code, report.verdict = str(failure), failure.exit_code, None
             if not session.collect_errors:
                 raise

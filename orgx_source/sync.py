@@ -29,14 +29,15 @@ from filelock import FileLock, Timeout
 from orgx_source.api.client import OrgxClient
 from orgx_source.config import DEFAULT_DATABASE, OrgxConfig
 from orgx_source.duckdb_file import LockPatience, duckdb_credentials, duckdb_file
-from orgx_source.errors import DestinationError, OrgxError, explained, worst_exit_code
+from orgx_source.errors import DestinationError, worst_exit_code
 from orgx_source.marts.apply import apply_marts
 from orgx_source.report import RunReport, log_rows
 from orgx_source.session import ReadSession, Stretch
 from orgx_source.source import orgx_source, sync_log_source
 from orgx_source.tables import TABLES
 from orgx_source.times import utc_now
-from orgx_source.warehouse import Warehouse, describe_trouble, is_connection_trouble
+from orgx_source.trouble import explain, first_words, is_connection_trouble, root_cause
+from orgx_source.warehouse import Warehouse
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: 
     try:
         return dlt.pipeline(PIPELINE_NAME, destination=target, dataset_name=dataset, pipelines_dir=str(working))
     except Exception as error:
-        raise DestinationError(f"The destination {destination!r} cannot be used: {_first_line(error)}") from None
+        raise DestinationError(f"The destination {destination!r} cannot be used: {first_words(error)}") from None
 
 
 def run_sync(
@@ -111,7 +112,7 @@ def run_sync(
     )
     session.patience.on_wait = on_wait
     with ExitStack() as only_one:
-        reached = False
+        reached = loaded = False
         try:
             only_one.enter_context(one_run_at_a_time(pipeline))
             warehouse = session.warehouse(pipeline)
@@ -124,10 +125,11 @@ def run_sync(
             reached = True
             session.workspace()
             _read_and_load(pipeline, session, names, warehouse)
+            loaded = True
             _count(report, warehouse)
             warehouse.make_views(TABLES[name] for name in names)
         except Exception as error:
-            failure = _explain(error)
+            failure = explain(error)
             report.error, report.exit_code = str(failure), failure.exit_code
         finally:
             session.close()
@@ -137,7 +139,7 @@ def run_sync(
             report.finished_at = clock()
             report.settle()
         if reached:
-            _conclude(pipeline, report, names, session.patience)
+            _conclude(pipeline, report, names, session.patience, with_marts=loaded)
     return report
 
 
@@ -193,7 +195,7 @@ def _patiently(pipeline: Any, patience: LockPatience, step: Callable[[], Any]) -
             step()
             return
         except PipelineStepFailed as error:
-            root = _root(error)
+            root = root_cause(error)
             if isinstance(root, KeyboardInterrupt):
                 # dlt takes it for a failure of the step.
                 raise root from None
@@ -209,28 +211,31 @@ def _load_pending(pipeline: Any) -> None:
     pipeline.load()
 
 
-def _conclude(pipeline: Any, report: RunReport, names: Sequence[str], patience: LockPatience) -> None:
-    """Write what was done into the log, and make the marts, unless the run failed as a whole."""
+def _conclude(
+    pipeline: Any, report: RunReport, names: Sequence[str], patience: LockPatience, *, with_marts: bool
+) -> None:
+    """Write what was done into the log; then make the marts, where the rows that they show were loaded."""
     with ExitStack() as opened:
         # Opening and closing a DuckDB file takes longer than either; where it is out of reach, each says so.
-        with suppress(OrgxError):
+        with suppress(Exception):
             warehouse = Warehouse(pipeline, patience)
             opened.callback(warehouse.close)
             opened.enter_context(warehouse.kept_open())
         _write_log(pipeline, report, names, patience)
-        if report.error is None:
+        if with_marts:
             _renew_marts(pipeline, report, patience)
 
 
 def _write_log(pipeline: Any, report: RunReport, names: Sequence[str], patience: LockPatience) -> None:
     """Add one row per table to `sync_log`; where the destination is out of reach, the next run brings it there."""
-    rows = log_rows(report, names)
+    promise = ""
     try:
-        pipeline.extract(sync_log_source(rows))
+        pipeline.extract(sync_log_source(log_rows(report, names)))
+        promise = " now, the next run does it"
         _patiently(pipeline, patience, partial(_load_pending, pipeline))
-    except PipelineStepFailed as error:
-        failure = _explain(error)
-        report.messages.append(f"sync_log could not be written now, the next run does it: {failure}")
+    except Exception as error:
+        failure = explain(error)
+        report.messages.append(f"sync_log could not be written{promise}: {failure}")
         if not report.exit_code:
             report.exit_code = failure.exit_code
             report.settle()
@@ -241,7 +246,7 @@ def _renew_marts(pipeline: Any, report: RunReport, patience: LockPatience) -> No
     try:
         renew_marts(pipeline, patience)
     except Exception as error:
-        failure = _explain(error)
+        failure = explain(error)
         report.messages.append(str(failure))
         report.exit_code = worst_exit_code(report.exit_code, failure.exit_code)
         report.settle()
@@ -283,8 +288,8 @@ def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience
         _patiently(pipeline, patience, partial(_load_pending, pipeline))
         message = f"Loaded what an earlier run had left behind (package {', '.join(waiting)})."
     except PipelineStepFailed as error:
-        failure = _explain(error)
-        if is_connection_trouble(_root(error)):
+        failure = explain(error)
+        if is_connection_trouble(root_cause(error)):
             raise failure from None
         if _pending(pipeline):
             pipeline.abort_packages()
@@ -318,31 +323,3 @@ def _count(report: RunReport, warehouse: Warehouse) -> None:
             if table.verdict == "certified":
                 table.verdict = "uncertified"
             table.exit_code = table.exit_code or 4
-
-
-def _explain(error: Exception) -> OrgxError:
-    """Turn a failure into one sentence, and a stack that nobody reads into an exit code."""
-    root = _root(error)
-    if isinstance(root, OrgxError):
-        return root
-    if is_connection_trouble(root):
-        return DestinationError(describe_trouble(root))
-    if not isinstance(error, PipelineStepFailed):
-        return explained(error)
-    failure = OrgxError(f"dlt could not {error.step} the data: {type(root).__name__}: {_first_line(root)}")
-    logger.info("dlt failed", exc_info=error)
-    return failure
-
-
-def _root(error: BaseException) -> BaseException:
-    """Return the first of our own errors in a chain, else the innermost error."""
-    chain: list[BaseException] = []
-    following: BaseException | None = error
-    while following is not None and following not in chain:
-        chain.append(following)
-        following = getattr(following, "exception", None) or following.__cause__ or following.__context__
-    return next((link for link in chain if isinstance(link, OrgxError)), chain[-1])
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")[:300]

@@ -15,11 +15,12 @@ from orgx_source.api.routes import ROUTES, Route
 from orgx_source.changes import Changes, Shaped
 from orgx_source.column_types import ColumnTypes
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import DestinationError, explained, worst_exit_code
+from orgx_source.errors import DestinationError, worst_exit_code
 from orgx_source.known_rows import KnownRow
 from orgx_source.session import ReadSession
 from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
 from orgx_source.times import parse_timestamp
+from orgx_source.trouble import explain
 from orgx_source.warehouse import Warehouse
 
 EXAMPLES = 5
@@ -125,10 +126,10 @@ def run_verify(
             try:
                 _Comparison(session, warehouse, TABLES[name], columns.get(name, {}), states.get(name, {}), found).run()
             except Exception as error:
-                failure = explained(error)
+                failure = explain(error)
                 found.error, found.exit_code = str(failure), failure.exit_code
     except Exception as error:
-        failure = explained(error)
+        failure = explain(error)
         report.error, report.exit_code = str(failure), failure.exit_code
     finally:
         session.close()

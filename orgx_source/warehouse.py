@@ -16,13 +16,15 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from dlt.common.destination.exceptions import DestinationUndefinedEntity, SqlClientNotAvailable
 from dlt.destinations.exceptions import DatabaseTerminalException
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from orgx_source.column_types import ColumnTypes
-from orgx_source.duckdb_file import FileClient, LockPatience, name_lock_holder
+from orgx_source.duckdb_file import FileClient, LockPatience
 from orgx_source.errors import ConfigError, DestinationError
 from orgx_source.known_rows import KnownRow, KnownRows
 from orgx_source.shape import ARROW_TYPES, canonical_json
 from orgx_source.tables import SYNC_LOG, ColumnType, Table
+from orgx_source.trouble import describe_trouble, explain, foreseen, is_connection_trouble, root_cause
 
 IDS_AT_ONCE = 500
 ROWS_AT_ONCE = 10_000
@@ -88,9 +90,18 @@ class Warehouse:
                 )
 
     def remembered(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Fetch what the last runs left here: per table its state, and its columns as dlt knows them."""
-        # Brings both to a machine that has none.
-        self._pipeline.sync_destination()
+        """Fetch what the last runs left here: per table its state, and its columns as dlt knows them.
+
+        Raises:
+            DestinationError: The destination cannot be reached.
+        """
+        try:
+            # Brings both to a machine that has none.
+            self._pipeline.sync_destination()
+        except PipelineStepFailed as error:
+            cause = root_cause(error)
+            # dlt takes an interrupt for a failure of the step.
+            raise cause if isinstance(cause, KeyboardInterrupt) else explain(error) from None
         states = self._pipeline.state.get("sources", {}).get("orgx", {}).get("resources", {})
         if "orgx" not in self._pipeline.schema_names:
             return states, {}
@@ -412,7 +423,8 @@ class Warehouse:
                 return
             except Exception as error:
                 if not self._patience.wait(error):
-                    raise
+                    # Whatever stands in the way of a connection, it is none of ours.
+                    raise foreseen(error) or DestinationError(describe_trouble(error)) from None
 
 
 def _utc(moment: datetime) -> datetime:
@@ -426,21 +438,3 @@ def _stored(column_type: ColumnType, values: Sequence[Any]) -> pa.Array:
     elif column_type == "double":
         values = [None if value is None else float(value) for value in values]
     return pa.array(values, ARROW_TYPES[column_type])
-
-
-def is_connection_trouble(error: BaseException) -> bool:
-    """Return whether the destination could not be opened, in whatever class its driver says so."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"IOException", "ConnectionException", "OperationalError", "DestinationConnectionError"})
-
-
-def describe_trouble(error: BaseException) -> str:
-    """Return one sentence for a destination that cannot be opened; a DuckDB lock names who holds it."""
-    if holder := name_lock_holder(error):
-        return (
-            f"The DuckDB file is open in another process: {holder}. Close it there and run again; "
-            "--lock-timeout says how long to wait for it."
-        )
-    # dlt puts four lines of its own before what the driver said.
-    text = " ".join(str(getattr(error, "inner_exc", error)).split())
-    return f"The destination cannot be used: {text[:300]}"

@@ -122,7 +122,7 @@ class RateBudget:
         """
         while True:
             with self._lock:
-                if self._stopped.is_set():
+                if self.stopped:
                     raise BudgetError("the run was interrupted")
                 if self.max_requests is not None and self.spent >= self.max_requests:
                     raise BudgetError(
@@ -143,6 +143,11 @@ class RateBudget:
     def stop(self) -> None:
         """Wake whoever waits, and let no further request out: somebody wants this run to end."""
         self._stopped.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Return whether no further request goes out."""
+        return self._stopped.is_set()
 
     def note_retry(self, spending: Spending | None = None) -> None:
         """Count a request that is sent again."""

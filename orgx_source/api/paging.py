@@ -313,8 +313,9 @@ class Listing:
             if total is not None:
                 wanted = self._ahead
             elif last.page.has_more:
-                # The end is unknown: look ahead the further, the longer the list has proved to be.
-                wanted = min(self._ahead, max(1, self.report.pages // 2))
+                # The end is unknown: look ahead the further, the longer the list has proved to be; half as far as where
+                # it is known, because what lies beyond the end is asked for in vain.
+                wanted = min(max(1, self._ahead // 2), max(1, self.report.pages // 2))
         while len(ahead) < wanted and (not ahead or total is None or start + self._overlap < total):
             future = self._executor.submit(self._fetch, start, self._page_size) if self._executor else None
             ahead.append((start, future))

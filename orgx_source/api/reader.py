@@ -230,7 +230,7 @@ class RouteReader:
             page_size=self._client.config.page_size,
             executor=self._executor,
             # Twice: while pages that have come wait for their turn, no worker should be idle (5 % of a first sync at
-            # 50 ms). Those that nobody has begun to fetch cost nothing when the list turns out to have moved.
+            # 50 ms). When the list turns out to have moved, those that nobody has begun to fetch cost nothing.
             ahead=2 * self._client.config.workers,
         )
         self.report = listing.report

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 from orgx_source.errors import DestinationError
 from orgx_source.marts.apply import marts_dataset
 from orgx_source.shape import canonical_json
-from orgx_source.warehouse import Warehouse, describe_trouble, is_connection_trouble
+from orgx_source.trouble import describe_trouble, is_connection_trouble
+from orgx_source.warehouse import Warehouse
 
 Row: TypeAlias = dict[str, Any]
 

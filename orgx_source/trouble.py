@@ -1,0 +1,114 @@
+"""What an error of somebody else's means to whoever runs this: one sentence, and the exit code that goes with it.
+
+Classes are told by name, because each driver has its own and none may be imported here.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+import traceback
+from pathlib import Path
+
+from orgx_source.errors import ConfigError, DestinationError, MachineError, OrgxError, UnexpectedError
+
+logger = logging.getLogger(__name__)
+
+PACKAGE = Path(__file__).parent
+WORDS_MOST = 300
+CONNECTION_TROUBLE = frozenset(
+    {"IOException", "ConnectionException", "OperationalError", "DestinationConnectionError", "ConnectionError"}
+)
+REFUSALS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE}
+)
+
+
+def explain(error: Exception) -> OrgxError:
+    """Return an error as one of ours; the stack of what nobody foresaw goes to the log."""
+    if isinstance(error, OrgxError):
+        return error
+    step = getattr(error, "step", None) if "PipelineStepFailed" in _kinds(error) else None
+    cause = error if step is None else root_cause(error)
+    if isinstance(cause, OrgxError):
+        return cause
+    logger.info("what is told in one sentence:", exc_info=error)
+    if failure := foreseen(cause):
+        return failure
+    if step is not None:
+        return OrgxError(f"dlt could not {step} the data: {type(cause).__name__}: {first_words(cause)}")
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)]
+    where = f" ({Path(own[-1].filename).relative_to(PACKAGE.parent).as_posix()}, line {own[-1].lineno})" if own else ""
+    return UnexpectedError(
+        f"Unexpected {type(error).__name__}: {first_words(error)}{where}. "
+        "This is a defect; please report it, with the stack that --verbose shows."
+    )
+
+
+def foreseen(error: BaseException) -> OrgxError | None:
+    """Return as one of ours what the destination or the machine refuses; None for anything else."""
+    kinds = _kinds(error)
+    if "ConfigurationException" in kinds:
+        # dlt goes on to list every place in which it looked, or what it would have liked.
+        reason = re.split(r"\.? (?:for field|Details:) ", first_words(error))[0]
+        return ConfigError(
+            f"The destination's settings cannot be used. {reason}. dlt reads them from .dlt/secrets.toml, "
+            "[destination.NAME.credentials], or from DESTINATION__NAME__CREDENTIALS"
+        )
+    if "MissingDependencyException" in kinds:
+        return ConfigError(f"The destination's package is not installed. {first_words(error)}")
+    # What its database answered, a right that is missing for example.
+    if is_connection_trouble(error) or "DestinationException" in kinds:
+        return DestinationError(describe_trouble(error))
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        return MachineError(f"This machine refuses: {first_words(error)}")
+    return None
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Return the first of our own errors in a chain, else the innermost error."""
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in chain:
+        chain.append(following)
+        following = getattr(following, "exception", None) or following.__cause__ or following.__context__
+    return next((link for link in chain if isinstance(link, OrgxError)), chain[-1])
+
+
+def is_connection_trouble(error: BaseException) -> bool:
+    """Return whether the destination could not be reached, in whatever class its driver says so."""
+    return bool(_kinds(error) & CONNECTION_TROUBLE)
+
+
+def describe_trouble(error: BaseException) -> str:
+    """Return one sentence for a destination that cannot be used; a DuckDB lock names who holds it."""
+    if holder := name_lock_holder(error):
+        return (
+            f"The DuckDB file is open in another process: {holder}. Close it there and run again; "
+            "--lock-timeout says how long to wait for it."
+        )
+    # dlt puts four lines of its own before what the driver said.
+    return f"The destination cannot be used: {first_words(getattr(error, 'inner_exc', error))}"
+
+
+def name_lock_holder(error: BaseException) -> str | None:
+    """Return who has a DuckDB file open when that is what an error says, else None."""
+    text = " ".join(str(error).split())
+    if "Could not set lock" not in text and "Conflicting lock" not in text:
+        return None
+    return text[max(0, text.find("Conflicting lock")) :].split(". See")[0]
+
+
+def first_words(error: BaseException) -> str:
+    """Return what an error says, in one line that is not too long, and without a password."""
+    return without_passwords(" ".join(str(error).split()))[:WORDS_MOST] or "no message"
+
+
+def without_passwords(text: str) -> str:
+    """Return a text without the passwords of the addresses in it: drivers quote what they do not understand."""
+    return re.sub(r"(://[^:/@\s]*:)[^@\s]+@", r"\1***@", text)
+
+
+def _kinds(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
