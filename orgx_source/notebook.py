@@ -79,7 +79,8 @@ def open_marts(database: str = "orgx.duckdb", destination: str = "duckdb", datas
         dataset: Dataset (schema) of the tables; the marts lie beside it.
 
     Raises:
-        DestinationError: There is no such file, or no such destination.
+        DestinationError: There is no such file.
+        ConfigError: There is no such destination, or its settings cannot be used.
     """
     if destination != "duckdb":
         return Marts(partial(_ask_destination, make_pipeline(destination, dataset), dataset))

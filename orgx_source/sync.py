@@ -23,20 +23,21 @@ os.environ.update({**DLT_SETTINGS, **os.environ})
 
 import dlt
 from dlt.common.destination import Destination
+from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.pipeline.exceptions import PipelineStepFailed
 from filelock import FileLock, Timeout
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.config import DEFAULT_DATABASE, OrgxConfig
 from orgx_source.duckdb_file import LockPatience, duckdb_credentials, duckdb_file
-from orgx_source.errors import DestinationError, worst_exit_code
+from orgx_source.errors import ConfigError, DestinationError, worst_exit_code
 from orgx_source.marts.apply import apply_marts
 from orgx_source.report import RunReport, log_rows
 from orgx_source.session import ReadSession, Stretch
 from orgx_source.source import orgx_source, sync_log_source
 from orgx_source.tables import TABLES
 from orgx_source.times import utc_now
-from orgx_source.trouble import explain, first_words, is_connection_trouble, root_cause
+from orgx_source.trouble import explain, is_connection_trouble, root_cause
 from orgx_source.warehouse import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: 
         database: DuckDB file; only for DuckDB, ``orgx.duckdb`` when it is not given.
 
     Raises:
-        DestinationError: There is no such destination, or its package is not installed.
+        ConfigError: There is no such destination, its package is not installed, or its settings cannot be used.
     """
     target: Any = destination
     if destination == "duckdb":
@@ -74,8 +75,13 @@ def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: 
     working = Path(dlt.current.run_context().data_dir) / "orgx-sync" / digest
     try:
         return dlt.pipeline(PIPELINE_NAME, destination=target, dataset_name=dataset, pipelines_dir=str(working))
+    except UnknownDestinationModule:
+        raise ConfigError(
+            f"dlt has no destination {destination!r}. Its own are {', '.join(_destinations())}; a name of yours "
+            f"needs DESTINATION__{destination.upper()}__DESTINATION_TYPE"
+        ) from None
     except Exception as error:
-        raise DestinationError(f"The destination {destination!r} cannot be used: {first_words(error)}") from None
+        raise explain(error) from None
 
 
 def run_sync(
@@ -141,6 +147,10 @@ def run_sync(
         if reached:
             _conclude(pipeline, report, names, session.patience, with_marts=loaded)
     return report
+
+
+def _destinations() -> list[str]:
+    return [name for name in dlt.destinations.__all__ if name.islower() and name not in ("destination", "dummy")]
 
 
 def _address(destination: str) -> str:
