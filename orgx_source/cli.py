@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from orgx_source.report import RunReport
 
 EXIT_CODES = """
-Exit codes: 0 fine, 1 failed (some table), 2 usage, 3 configuration or credentials, 4 incomplete or stale: try again
-later.
+Exit codes: 0 fine, 1 failed (some table), 2 usage, 3 configuration, credentials or rights, 4 incomplete or stale: try
+again later, 130 interrupted.
 """
 SIZES = click.Choice(["small", "medium", "large"])
 
@@ -530,11 +530,8 @@ def _print_json(document: Any) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """Leave with a code even when the reader of stdout has gone."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Leave at once."""
+    sys.stdout.flush()
     sys.stderr.flush()
     # Everything is written. Taking the interpreter apart object by object takes up to half a second more.
     atexit._run_exitfuncs()

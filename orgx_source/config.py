@@ -118,7 +118,7 @@ def check_base_url(url: str) -> str:
     if parts.username or parts.password or "@" in parts.netloc:
         raise ConfigError(f"The base URL holds credentials; the key belongs into its own setting. Check {setting}.")
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"The base URL must look like {DEFAULT_BASE_URL}, not {url!r}. Check {setting}.")
+        raise ConfigError(f"The base URL must look like {DEFAULT_BASE_URL}. Check {setting}.")
     if parts.scheme == "http" and host not in LOOPBACK_HOSTS:
         raise ConfigError(
             f"Plain http to {host} would show the key to the network; use https. Only loopback may do without. "

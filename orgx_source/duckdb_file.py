@@ -8,10 +8,10 @@ pair.
 from __future__ import annotations
 
 import logging
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,24 +42,30 @@ class LockPatience:
     Attributes:
         seconds: Longest time to wait.
         on_wait: Called with (seconds, why) before each wait.
+        sleep: Waits in place of the wait that `stop` ends.
     """
 
     seconds: float = 0.0
     on_wait: Callable[[float, str], None] | None = None
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] | None = None
     waited: float = 0.0
+    _stopped: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def wait(self, error: BaseException) -> bool:
         """Wait a moment and return True when trying again may help; False when it does not or time is up."""
         holder = name_lock_holder(error)
-        if holder is None or self.waited >= self.seconds:
+        if holder is None or self.waited >= self.seconds or self._stopped.is_set():
             return False
         pause = min(max(LOOK_AGAIN_SECONDS, self.waited / 2), LOOK_AGAIN_MOST, self.seconds - self.waited)
         if self.on_wait is not None:
             self.on_wait(pause, f"the DuckDB file is open in another process: {holder}")
-        self.sleep(pause)
+        (self.sleep or self._stopped.wait)(pause)
         self.waited += pause
-        return True
+        return not self._stopped.is_set()
+
+    def stop(self) -> None:
+        """Wake whoever waits, and let nobody wait again."""
+        self._stopped.set()
 
 
 def duckdb_credentials(file: Path) -> DuckDbCredentials:

@@ -105,13 +105,13 @@ def export_tables(
 
     Raises:
         UnknownTableError: There is no table or view of such a name.
-        DestinationError: The destination cannot be read, or holds nothing yet.
+        ConfigError: The destination answers no SQL.
+        DestinationError: It cannot be read, or holds nothing yet.
         OrgxError: A file cannot be written.
     """
     warehouse = Warehouse(pipeline)
     try:
-        if not warehouse.can_be_asked:
-            raise DestinationError("This destination cannot be asked with SQL, so there is nothing to export from it.")
+        warehouse.require_sql("there is nothing to export from it")
         return warehouse.with_client(lambda client: _export(client, directory, file_format, tables))
     finally:
         warehouse.close()
@@ -126,7 +126,9 @@ def _export(client: Any, directory: Path, file_format: FileFormat, wanted: Seque
             raise DestinationError(f"The dataset {client.dataset_name} holds nothing yet; orgx-sync run fills it.")
         for name in wanted or ():
             if name not in names:
-                raise UnknownTableError(f"there is no table or view {name!r}; there are {', '.join(names)}")
+                raise UnknownTableError(
+                    f"there is no table or view {name!r} that can be read; there are {', '.join(names)}"
+                )
         for (dataset, name), columns in found.items():
             if wanted and name not in wanted:
                 continue

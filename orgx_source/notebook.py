@@ -13,12 +13,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from orgx_source.errors import DestinationError
+from orgx_source.errors import DestinationError, OrgxError
 from orgx_source.marts import MART, RAW, load_marts
 from orgx_source.marts.apply import marts_dataset
 from orgx_source.marts.reading import Row, plain_value
 from orgx_source.sync import make_pipeline
-from orgx_source.trouble import name_lock_holder
+from orgx_source.trouble import first_words, name_lock_holder
 from orgx_source.warehouse import Warehouse
 
 ROWS_SHOWN = 50
@@ -65,7 +65,8 @@ class Marts:
             sql: In the destination's own SQL, with ``marts.x`` for a view and ``raw.x`` for a table of the connector.
 
         Raises:
-            DestinationError: The destination refuses the query, or cannot be reached.
+            ConfigError: The destination's settings cannot be used, or it gives no right to what is asked for.
+            DestinationError: It refuses the query, or cannot be reached.
         """
         return Answer(self._ask(sql))
 
@@ -80,7 +81,7 @@ def open_marts(database: str = "orgx.duckdb", destination: str = "duckdb", datas
 
     Raises:
         DestinationError: There is no such file.
-        ConfigError: There is no such destination, or its settings cannot be used.
+        ConfigError: There is no such destination; whether its settings can be used, the first query tells.
     """
     if destination != "duckdb":
         return Marts(partial(_ask_destination, make_pipeline(destination, dataset), dataset))
@@ -121,13 +122,12 @@ def _ask_destination(pipeline: Any, dataset: str, sql: str) -> list[Row]:
 
     warehouse = Warehouse(pipeline)
     try:
-        if not warehouse.can_be_asked:
-            raise DestinationError("This destination cannot be asked with SQL, so there are no marts in it.")
+        warehouse.require_sql("there are no marts in it")
         return warehouse.with_client(ask)
-    except DestinationError:
+    except OrgxError:
         raise
     except Exception as error:
-        raise DestinationError(_first_line(error)) from None
+        raise DestinationError(first_words(error)) from None
     finally:
         warehouse.close()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from typing import Any
 
 # What dlt does unless the user says otherwise. What was merged is not kept a second time in the staging dataset: half
 # the file, and half the time to close it.
@@ -17,6 +19,18 @@ ARROW_SETTINGS = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 # Containers that may come before the garbage collector looks for cycles (Python's default: 700).
 COLLECT_AFTER = 100_000
 UNUSED = frozenset({"numpy", "pandas"})
+
+
+class _Output(io.FileIO):
+    """Standard output, which takes what is written after its reader has gone: a run is what it did, not who read it."""
+
+    def write(self, data: Any) -> int:
+        """Write; into nothing where nobody reads any more."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(data)
 
 
 class _NotInstalled(MetaPathFinder):
@@ -33,6 +47,11 @@ def settle_in() -> None:
     os.environ.update({**DLT_SETTINGS, **ARROW_SETTINGS, **os.environ})
     # Parsed rows are many small containers without cycles: looking through them took 15 % of a first sync.
     gc.set_threshold(COLLECT_AFTER, 20, 100)
+    out = sys.stdout
+    if out is not None and not out.isatty():
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Output(out.fileno(), "wb", closefd=False)), out.encoding, out.errors
+        )
 
 
 def without_unused() -> None:

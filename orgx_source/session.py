@@ -192,6 +192,8 @@ class ReadSession:
         interrupted = self.client.budget.stopped
         # Whoever still waits there waits for nothing: the run is over.
         self.client.budget.stop()
+        if interrupted:
+            self.patience.stop()
         # Who interrupts a run is not kept until an answer comes that is on its way.
         self.executor.shutdown(wait=not interrupted, cancel_futures=True)
         if self._warehouse is not None:

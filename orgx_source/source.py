@@ -93,7 +93,7 @@ def _make_resource(table: Table, open_session: Callable[[], ReadSession], releas
                 yield _for_dlt(table, piece, disposition)
             if not reader.finished:
                 session.open_tables[table.name] = reader
-            if not wrote and not (warehouse.can_be_asked and warehouse.columns(table.name)):
+            if not wrote and not warehouse.columns(table.name):
                 # An organisation without a single row still gets the table, with all its columns. Not by
                 # materialize_table_schema(): that adds a _dlt_id that must not be null, and no Arrow table has one.
                 yield empty_rows(table)

@@ -117,7 +117,8 @@ def read_status(pipeline: Any, max_age: timedelta) -> StatusReport:
         max_age: How old the last read of a table may be.
 
     Raises:
-        DestinationError: The destination cannot be opened.
+        ConfigError: The destination's package or settings cannot be used.
+        DestinationError: It cannot be opened.
     """
     from orgx_source.warehouse import Warehouse
 
@@ -153,7 +154,7 @@ def _report(stored: StoredFile | Warehouse, states: dict[str, Any], max_age: tim
 def _read_table(stored: StoredFile | Warehouse, table: Table, state: dict[str, Any]) -> TableStatus:
     rows, deleted, last_change = stored.describe(table)
     # What was read counts only where it arrived.
-    arrived = not stored.can_be_asked or stored.has_load(str(state.get("load_id")))
+    arrived = stored.has_load(str(state.get("load_id")))
     return TableStatus(
         rows,
         deleted,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,14 +31,14 @@ from filelock import FileLock, Timeout
 from orgx_source.api.client import OrgxClient
 from orgx_source.config import DEFAULT_DATABASE, OrgxConfig
 from orgx_source.duckdb_file import LockPatience, duckdb_credentials, duckdb_file
-from orgx_source.errors import ConfigError, DestinationError, worst_exit_code
+from orgx_source.errors import ConfigError, DestinationError, MachineError, OrgxError, worst_exit_code
 from orgx_source.marts.apply import apply_marts
 from orgx_source.report import RunReport, log_rows
 from orgx_source.session import ReadSession, Stretch
 from orgx_source.source import orgx_source, sync_log_source
 from orgx_source.tables import TABLES
 from orgx_source.times import utc_now
-from orgx_source.trouble import explain, is_connection_trouble, root_cause
+from orgx_source.trouble import explain, first_words, passes, root_cause
 from orgx_source.warehouse import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: 
         database: DuckDB file; only for DuckDB, ``orgx.duckdb`` when it is not given.
 
     Raises:
-        ConfigError: There is no such destination, its package is not installed, or its settings cannot be used.
+        ConfigError: There is no such destination. Whether its package and settings can be used, its first use tells.
+        MachineError: dlt's working directory cannot be made.
     """
     target: Any = destination
     if destination == "duckdb":
@@ -76,10 +78,9 @@ def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: 
     try:
         return dlt.pipeline(PIPELINE_NAME, destination=target, dataset_name=dataset, pipelines_dir=str(working))
     except UnknownDestinationModule:
-        raise ConfigError(
-            f"dlt has no destination {destination!r}. Its own are {', '.join(_destinations())}; a name of yours "
-            f"needs DESTINATION__{destination.upper()}__DESTINATION_TYPE"
-        ) from None
+        raise _no_such_destination(destination) from None
+    except OSError as error:
+        raise MachineError(f"dlt's working directory cannot be used: {first_words(error)}; see DLT_DATA_DIR") from None
     except Exception as error:
         raise explain(error) from None
 
@@ -118,7 +119,7 @@ def run_sync(
     )
     session.patience.on_wait = on_wait
     with ExitStack() as only_one:
-        reached = loaded = False
+        reached = with_marts = False
         try:
             only_one.enter_context(one_run_at_a_time(pipeline))
             warehouse = session.warehouse(pipeline)
@@ -131,7 +132,7 @@ def run_sync(
             reached = True
             session.workspace()
             _read_and_load(pipeline, session, names, warehouse)
-            loaded = True
+            with_marts = warehouse.can_be_asked
             _count(report, warehouse)
             warehouse.make_views(TABLES[name] for name in names)
         except Exception as error:
@@ -145,12 +146,17 @@ def run_sync(
             report.finished_at = clock()
             report.settle()
         if reached:
-            _conclude(pipeline, report, names, session.patience, with_marts=loaded)
+            _conclude(pipeline, report, names, session.patience, with_marts=with_marts)
     return report
 
 
-def _destinations() -> list[str]:
-    return [name for name in dlt.destinations.__all__ if name.islower() and name not in ("destination", "dummy")]
+def _no_such_destination(name: str) -> ConfigError:
+    names = ", ".join(sorted(set(dlt.destinations.__all__) - {"destination", "dummy"}))
+    if not re.fullmatch(r"\w+", name):
+        # Perhaps an address with a password in it.
+        return ConfigError(f"What was given as destination is no name of one. dlt's own are {names}")
+    setting = f"DESTINATION__{name.upper()}__DESTINATION_TYPE"
+    return ConfigError(f"dlt has no destination {name!r}. Its own are {names}; a name of yours needs {setting}")
 
 
 def _address(destination: str) -> str:
@@ -194,7 +200,7 @@ def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], wa
         source = orgx_source(session=session).with_resources(*remaining)
         _patiently(pipeline, session.patience, partial(pipeline.extract, source))
         with warehouse.kept_open(saving_memory=True):
-            _patiently(pipeline, session.patience, partial(_load_pending, pipeline))
+            _load_or_give_up(pipeline, session.patience)
         remaining = [name for name in names if name in session.open_tables]
 
 
@@ -213,6 +219,25 @@ def _patiently(pipeline: Any, patience: LockPatience, step: Callable[[], Any]) -
                 raise
             if error.step in ("normalize", "load"):
                 step = partial(_load_pending, pipeline)
+
+
+def _load_or_give_up(pipeline: Any, patience: LockPatience) -> None:
+    """Load what was read. What fails and would fail again is given up: nothing may wait behind it, the log least.
+
+    Raises:
+        OrgxError: It could not be loaded. No cursor counts whose load did not arrive: the next run reads it again.
+    """
+    try:
+        _patiently(pipeline, patience, partial(_load_pending, pipeline))
+    except PipelineStepFailed as error:
+        failure = explain(error)
+        waiting = _pending(pipeline)
+        if passes(failure) or not waiting:
+            raise failure from None
+        pipeline.abort_packages()
+        raise OrgxError(
+            f"{failure}. Package {', '.join(waiting)} was given up; the next run reads again what was in it."
+        ) from None
 
 
 def _load_pending(pipeline: Any) -> None:
@@ -240,15 +265,14 @@ def _write_log(pipeline: Any, report: RunReport, names: Sequence[str], patience:
     """Add one row per table to `sync_log`; where the destination is out of reach, the next run brings it there."""
     promise = ""
     try:
-        pipeline.extract(sync_log_source(log_rows(report, names)))
+        _patiently(pipeline, patience, partial(pipeline.extract, sync_log_source(log_rows(report, names))))
         promise = " now, the next run does it"
         _patiently(pipeline, patience, partial(_load_pending, pipeline))
     except Exception as error:
         failure = explain(error)
         report.messages.append(f"sync_log could not be written{promise}: {failure}")
-        if not report.exit_code:
-            report.exit_code = failure.exit_code
-            report.settle()
+        report.exit_code = worst_exit_code(report.exit_code, failure.exit_code)
+        report.settle()
 
 
 def _renew_marts(pipeline: Any, report: RunReport, patience: LockPatience) -> None:
@@ -266,7 +290,8 @@ def renew_marts(pipeline: Any, patience: LockPatience | None = None) -> bool:
     """Make the marts of a pipeline's dataset; return whether anything had to be written.
 
     Raises:
-        DestinationError: The destination cannot be reached, or refuses them.
+        ConfigError: The destination answers no SQL, or gives no right to make them.
+        DestinationError: It cannot be reached, or refuses them.
     """
     warehouse = Warehouse(pipeline, patience)
     try:
@@ -282,7 +307,7 @@ def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience
     reads again what was in it.
 
     Raises:
-        DestinationError: The destination cannot be reached; the packages stay for the next run.
+        OrgxError: The destination cannot be reached, or refuses; the packages stay for the next run.
     """
     waiting = _pending(pipeline)
     if not waiting:
@@ -295,18 +320,12 @@ def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience
             "What was in it is read again now."
         ]
     try:
-        _patiently(pipeline, patience, partial(_load_pending, pipeline))
+        _load_or_give_up(pipeline, patience)
         message = f"Loaded what an earlier run had left behind (package {', '.join(waiting)})."
-    except PipelineStepFailed as error:
-        failure = explain(error)
-        if is_connection_trouble(root_cause(error)):
-            raise failure from None
-        if _pending(pipeline):
-            pipeline.abort_packages()
-        message = (
-            f"Package {', '.join(waiting)} of an earlier run could not be loaded and was given up; "
-            f"what was in it is read again now. {failure}"
-        )
+    except OrgxError as failure:
+        if passes(failure):
+            raise
+        message = f"What an earlier run had left behind could not be loaded: {failure}"
     logger.warning("%s", message)
     return [message]
 

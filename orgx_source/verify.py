@@ -15,7 +15,7 @@ from orgx_source.api.routes import ROUTES, Route
 from orgx_source.changes import Changes, Shaped
 from orgx_source.column_types import ColumnTypes
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import DestinationError, worst_exit_code
+from orgx_source.errors import worst_exit_code
 from orgx_source.known_rows import KnownRow
 from orgx_source.session import ReadSession
 from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
@@ -117,8 +117,7 @@ def run_verify(
     try:
         session.workspace()
         warehouse = session.warehouse(pipeline)
-        if not warehouse.can_be_asked:
-            raise DestinationError("This destination cannot be asked what it holds, so there is nothing to compare.")
+        warehouse.require_sql("there is nothing to compare")
         states, columns = warehouse.remembered()
         for name in tables or TABLES:
             on_table(name)

@@ -20,11 +20,11 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from orgx_source.column_types import ColumnTypes
 from orgx_source.duckdb_file import FileClient, LockPatience
-from orgx_source.errors import ConfigError, DestinationError
+from orgx_source.errors import ConfigError, DestinationError, OrgxError
 from orgx_source.known_rows import KnownRow, KnownRows
 from orgx_source.shape import ARROW_TYPES, canonical_json
 from orgx_source.tables import SYNC_LOG, ColumnType, Table
-from orgx_source.trouble import describe_trouble, explain, foreseen, is_connection_trouble, root_cause
+from orgx_source.trouble import describe_trouble, explain, first_words, foreseen, root_cause
 
 IDS_AT_ONCE = 500
 ROWS_AT_ONCE = 10_000
@@ -63,11 +63,27 @@ class Warehouse:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="orgx-warehouse")
         self._holders = 0
         self._held = ExitStack()
-        self.can_be_asked = self._ask(self._has_sql)
+        try:
+            self.can_be_asked = self._ask(self._has_sql)
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            raise
 
     def close(self) -> None:
         """End the thread."""
         self._thread.shutdown(wait=True)
+
+    def require_sql(self, so: str) -> None:
+        """Refuse a destination that answers no SQL.
+
+        Args:
+            so: What cannot be done then.
+
+        Raises:
+            ConfigError: It is one.
+        """
+        if not self.can_be_asked:
+            raise ConfigError(f"This destination cannot be asked with SQL, so {so}.")
 
     def check_names(self) -> None:
         """Refuse a DuckDB file and a dataset of one name: DuckDB cannot tell one from the other.
@@ -140,7 +156,7 @@ class Warehouse:
         They may differ after a load that stopped half way and was lost with its machine, and where the table is
         older than its history, or the history younger than the table.
         """
-        if not self.can_be_asked or not table.keeps_history or self.columns(table.name) is None:
+        if not table.keeps_history or self.columns(table.name) is None:
             return None
         if self.columns(table.history) is None:
             return {}
@@ -183,7 +199,9 @@ class Warehouse:
         return [row[0] for row in self._select(sql, moment, until, table=table.name)]
 
     def has_load(self, load_id: str) -> bool:
-        """Return whether a load was completed here."""
+        """Return whether a load was completed here; where the destination cannot be asked, every one was."""
+        if not self.can_be_asked:
+            return True
         rows = self._select("select {load_id} from {table} where {status} = 0", table="_dlt_loads")
         return any(row[0] == load_id for row in rows)
 
@@ -202,7 +220,7 @@ class Warehouse:
 
     def columns(self, table_name: str) -> list[str] | None:
         """Return the names of the columns of a table or view; None when there is none that can be read."""
-        return self._ask(self._describe_columns, table_name)
+        return self._ask(self._describe_columns, table_name) if self.can_be_asked else None
 
     def _describe_columns(self, table_name: str) -> list[str] | None:
         with self._client() as client:
@@ -218,14 +236,14 @@ class Warehouse:
         """Make or renew the view of versions of each table whose history has got columns since.
 
         Raises:
-            DestinationError: The destination refuses.
+            OrgxError: The destination refuses.
         """
         with self.kept_open():
             self._renew_views(tables)
 
     def _renew_views(self, tables: Iterable[Table]) -> None:
         for table in tables:
-            columns = self.columns(table.history) if table.keeps_history and self.can_be_asked else None
+            columns = self.columns(table.history) if table.keeps_history else None
             if columns is None:
                 continue
             # New columns come last in the history, and so in the view: some databases only add at the end.
@@ -252,14 +270,13 @@ class Warehouse:
             try:
                 client.execute_sql(f"create or replace view {view} as select {listed} from {history}")
             except DatabaseTerminalException as error:
-                text = " ".join(str(error).split())[:200]
-                raise DestinationError(f"the view {table.versions} could not be made: {text}") from None
+                raise OrgxError(f"the view {table.versions} could not be made: {first_words(error)}") from None
 
     def read_log(self, columns: Sequence[str]) -> list[dict[str, Any]]:
         """Return the rows of `sync_log`, oldest first, with those of the columns that it has."""
         present = self.columns(SYNC_LOG) or []
         names = [name for name in columns if name in present]
-        if not names or not self.can_be_asked:
+        if not names:
             return []
         listed = ", ".join(f"{{{name}}}" for name in names)
         rows = self._select(f"select {listed} from {{table}} order by {{started_at}}", table=SYNC_LOG)
@@ -280,7 +297,7 @@ class Warehouse:
         """Create a table in the dataset and take it back.
 
         Raises:
-            DestinationError: That was refused.
+            ConfigError, DestinationError: That was refused.
         """
         if self.can_be_asked:
             self._ask(self._try_write)
@@ -299,7 +316,7 @@ class Warehouse:
             except _UndoError:
                 pass
             except Exception as error:
-                raise DestinationError(describe_trouble(error)) from None
+                raise foreseen(error) or DestinationError(describe_trouble(error)) from None
 
     def fetch_rows(self, table: Table, ids: Iterable[str], types: ColumnTypes) -> Iterator[pa.Table]:
         """Yield the stored rows with these ids as Arrow tables, without dlt's own columns.
@@ -325,6 +342,8 @@ class Warehouse:
     def _select(self, sql: str, *values: Any, **tables: str) -> list[tuple[Any, ...]]:
         """Run a query in which ``{alias}`` is one of the tables, and any other ``{name}`` an escaped column."""
         rows: list[tuple[Any, ...]] = []
+        if not self.can_be_asked:
+            return rows
         self._ask(self._fetch, sql, values, tables, rows.extend)
         return rows
 
@@ -412,9 +431,9 @@ class Warehouse:
         except (SqlClientNotAvailable, DestinationUndefinedEntity):
             raise
         except Exception as error:
-            if not is_connection_trouble(error):
-                raise
-            raise DestinationError(describe_trouble(error)) from None
+            if failure := foreseen(error):
+                raise failure from None
+            raise
 
     def _open(self) -> None:
         while True:

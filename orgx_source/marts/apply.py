@@ -20,6 +20,7 @@ from orgx_source.tables import (
     Column,
     ColumnType,
 )
+from orgx_source.trouble import first_words, foreseen
 from orgx_source.warehouse import Warehouse
 
 SUFFIX = "_marts"
@@ -140,13 +141,13 @@ def apply_marts(warehouse: Warehouse) -> bool:
     Nothing is written when they are that already.
 
     Returns:
-        Whether anything was written; False too for a destination without SQL.
+        Whether anything was written.
 
     Raises:
-        DestinationError: The destination refuses, such as when a view of somebody else needs one of these.
+        ConfigError: The destination answers no SQL, or gives no right to make them.
+        DestinationError: It refuses, such as when a view of somebody else needs one of these.
     """
-    if not warehouse.can_be_asked:
-        return False
+    warehouse.require_sql("there are no marts in it")
     with warehouse.kept_open():
         found = {name: warehouse.columns(name) for name in raw_columns()}
         present = {name: frozenset(columns) for name, columns in found.items() if columns is not None}
@@ -179,10 +180,9 @@ def _apply(client: Any, present: Mapping[str, frozenset[str]]) -> bool:
             for statement in statements:
                 client.execute_sql(statement)
     except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        raise DestinationError(
-            f"the marts in {marts_dataset(client.dataset_name)} could not be made, the tables are fine: {text} "
-            "Mend that, then run orgx-sync marts."
+        raise type(foreseen(error) or DestinationError())(
+            f"the marts in {marts_dataset(client.dataset_name)} could not be made, the tables are fine: "
+            f"{first_words(error)} Mend that, then run orgx-sync marts."
         ) from None
     return True
 

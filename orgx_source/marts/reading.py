@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from orgx_source.errors import DestinationError
+from orgx_source.errors import DestinationError, OrgxError
 from orgx_source.marts.apply import marts_dataset
 from orgx_source.shape import canonical_json
-from orgx_source.trouble import describe_trouble, is_connection_trouble
+from orgx_source.trouble import first_words, foreseen
 from orgx_source.warehouse import Warehouse
 
 Row: TypeAlias = dict[str, Any]
@@ -60,21 +60,21 @@ class MartsReader:
         sql += f" order by {order_by}" if order_by else ""
         try:
             return self._warehouse.with_client(lambda client: _fetch(client, self._marts, view, sql, values, most))
-        except DestinationError:
+        except OrgxError:
             raise
         except Exception as error:
             raise self._explain(view, error) from None
 
-    def _explain(self, view: str, error: Exception) -> DestinationError:
-        if is_connection_trouble(error):
-            return DestinationError(describe_trouble(error))
+    def _explain(self, view: str, error: Exception) -> OrgxError:
+        if failure := foreseen(error):
+            return failure
         names = {kind.__name__ for kind in type(error).__mro__}
         if "DestinationUndefinedEntity" in names:
             return DestinationError(
                 f"There is no {self._marts}.{view} yet: orgx-sync run makes the marts with every run, and "
                 "orgx-sync marts alone."
             )
-        text = " ".join(str(error).split())[:300]
+        text = first_words(error)
         return DestinationError(f"{self._marts}.{view} cannot be read; orgx-sync marts makes it anew. {text}")
 
 
@@ -86,12 +86,12 @@ def read_marts(pipeline: Any) -> Iterator[MartsReader]:
         pipeline: From `make_pipeline`.
 
     Raises:
-        DestinationError: The destination cannot be opened, or answers no SQL.
+        ConfigError: The destination answers no SQL.
+        DestinationError: It cannot be opened.
     """
     warehouse = Warehouse(pipeline)
     try:
-        if not warehouse.can_be_asked:
-            raise DestinationError("This destination cannot be asked with SQL, so there are no marts in it.")
+        warehouse.require_sql("there are no marts in it")
         dataset = str(pipeline.dataset_name)
         with warehouse.kept_open():
             # A question about a table that is not there ends a transaction, so this one comes before it.

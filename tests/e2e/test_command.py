@@ -239,7 +239,7 @@ def test_a_file_that_is_no_database_is_one_sentence(command: str) -> None:
     with Sandbox(World("small")) as box:
         done = orgx_sync(*command.split(), "--database", "notes.duckdb", box=box)
     lines = [line for line in (done.stdout + done.stderr).splitlines() if "notes.duckdb" in line]
-    assert done.returncode == 4
+    assert done.returncode == 3
     assert "The destination cannot be used" in lines[0]
     assert "not a valid DuckDB database file" in lines[0]
     assert "Traceback" not in done.stderr
