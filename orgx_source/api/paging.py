@@ -522,8 +522,9 @@ class Listing:
             return has_more is False
         if piece.end < total or has_more:
             return False
-        # A total equal to one full page may count that page only: has_more decides, or one more request.
-        return has_more is False or piece.end > total or received not in (piece.page.limit, self._page_size)
+        # A total equal to one full page may count that page only, and one that the page goes beyond counts something
+        # else than the list: has_more decides, or one more request. So it does where nothing says what a full page is.
+        return has_more is False or (piece.end == total and received < (piece.page.limit or 0))
 
     # -- the verdict ---------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ class MovingList:
 
     ``order`` is what the server really sorts by: ``created_asc``, ``created_desc``, ``updated_desc``, ``heap``
     (an edited row goes to the end, as in a table without ORDER BY), or ``anywhere`` (an edit puts it anywhere).
+    ``total_is`` is what the total counts: the ``list``, the ``page``, or the ``limit``, whatever there is.
     """
 
     size: int
@@ -33,6 +34,7 @@ class MovingList:
     ties: int = 1
     clamp: int = 100
     with_total: bool = True
+    total_is: str = "list"
     with_has_more: bool = True
     with_echo: bool = True
     undated: float = 0.0
@@ -117,7 +119,9 @@ class MovingList:
         rows = [dict(row) for row in self.rows[offset : offset + limit]]
         return Page(
             rows=rows,
-            total=len(self.rows) if self.with_total else None,
+            total={"list": len(self.rows), "page": len(rows), "limit": limit}[self.total_is]
+            if self.with_total
+            else None,
             offset=offset if self.with_echo else None,
             limit=limit if self.with_echo else None,
             has_more=offset + limit < len(self.rows) if self.with_has_more else None,

@@ -55,6 +55,7 @@ def scenarios(draw: st.DrawFn) -> tuple[MovingList, dict[str, Any]]:
         ties=draw(st.sampled_from([1, 1, 1, 3, 4, 30])),
         clamp=draw(st.sampled_from([100, 100, 100, 7, 3, 2, 1])),
         with_total=draw(st.booleans()),
+        total_is=draw(st.sampled_from(["list", "list", "list", "page", "limit"])),
         with_has_more=draw(st.booleans()),
         with_echo=draw(st.booleans()),
         undated=draw(st.sampled_from([0, 0, 0.05, 0.5])),
@@ -99,6 +100,26 @@ def test_an_early_stop_misses_no_row_changed_since_the_watermark(
     if listing.report.verdict != "uncertified":
         assert wanted & source.throughout <= given_ids
     event(f"early={listing.report.stopped_early} {listing.report.verdict}")
+
+
+@settings(max_examples=EXAMPLES // 2, deadline=None)
+@given(
+    st.sampled_from(list(Order)),
+    st.integers(0, 200),
+    st.sampled_from([100, 13, 7]),
+    st.sampled_from(["page", "limit"]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_total_that_counts_something_else_costs_no_row(
+    order: Order, size: int, clamp: int, total_is: str, has_more: bool, echo: bool, look_ahead: bool
+) -> None:
+    real = {Order.CREATED: "created_asc", Order.UPDATED: "updated_desc", Order.UNKNOWN: "anywhere"}[order]
+    source = MovingList(size=size, order=real, clamp=clamp, total_is=total_is, with_has_more=has_more, with_echo=echo)
+    options: dict[str, Any] = {"executor": LazyExecutor()} if look_ahead else {}
+    listing = Listing(source.fetch, KEYS, order=order, page_size=20, **options)
+    assert {row["id"] for batch in listing for row in batch} == source.throughout
 
 
 @settings(max_examples=EXAMPLES // 2, deadline=None)
