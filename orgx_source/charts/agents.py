@@ -352,7 +352,8 @@ _TIMELINE_COLOURS: Mapping[str, str] = {**STATUS_COLOURS, "idle": "#D0D0D0", "un
 
 def _history_begins(rows: Rows) -> date | None:
     """Return the first day of which history says anything."""
-    return min((row["day"] for row in rows if any(row[name] for name in FROM_HISTORY)), default=None)
+    told = (row["day"] for row in rows if any(row[name] is not None for name in FROM_HISTORY))
+    return min(told, default=None)
 
 
 def _whole_weeks(rows: Rows, measure: str) -> list[date]:

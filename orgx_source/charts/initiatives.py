@@ -168,14 +168,18 @@ def progress_lines(rows: Rows) -> Chart:
     ]
     if not found or last is None:
         return nothing("No open initiatives to follow yet")
-    gains = {lines[0]["initiative_id"]: _gain(lines, last - timedelta(days=28)) for lines in found}
+    # No day of an initiative lies before the first read, not even of one that is older.
+    first = min(row["day"] for row in rows)
+    span = min(28, (last - first).days)
+    gains = {lines[0]["initiative_id"]: _gain(lines, first, last - timedelta(days=28)) for lines in found}
     found.sort(key=lambda lines: (gains[lines[0]["initiative_id"]], lines[-1]["title"] or ""))
     shown = found[:MOST_LANES]
     data, labels = [], []
     for lane, lines in enumerate(shown):
         gain = gains[lines[0]["initiative_id"]]
         pct = lines[-1]["tasks_done_pct"]
-        labels.append((lines[-1]["title"], f"{'no tasks' if pct is None else f'{pct:.0f} %'}, {gain:+d} in 28 d"))
+        share = "no tasks" if pct is None else f"{pct:.0f} %"
+        labels.append((lines[-1]["title"], f"{share}, {gain:+d} in {span} d" if span else share))
         for row in until_tomorrow(lines):
             if row["tasks_done_pct"] is not None:
                 data.append(
@@ -206,13 +210,15 @@ def progress_lines(rows: Rows) -> Chart:
     going = [lines for lines in found if lines[-1]["status_group"] in UNDER_WAY]
     still = sum(gains[lines[0]["initiative_id"]] <= 0 for lines in going)
     rest = f" The {count} with the fewest of {len(found)}." if len(found) > count else ""
+    under_way = f"{plural(len(going), 'initiative')} under way"
+    finding = f"{still} of {under_way} had no task finished in {'four weeks' if span == 28 else plural(span, 'day')}"
     return finish(
         base.mark_area(opacity=0.18, interpolate="step-after").encode(y2="ground:Q")
         + base.mark_line(interpolate="step-after", strokeWidth=1.8)
         + lane_names(labels, 130),
-        f"{still} of {plural(len(going), 'initiative')} under way had no task finished in four weeks",
+        finding if span else f"{under_way}; what gets done in them shows from the second day on",
         f"Share of done tasks, each lane from 0 to 100 %; it falls when tasks are added. At the right: the share now, "
-        f"and tasks finished in 28 days. Colour: status now.{rest}",
+        f"and tasks finished {'in 28 days' if span == 28 else 'since the first read'}. Colour: status now.{rest}",
         (LANE_PIXELS + 8) * count,
     )
 
@@ -359,9 +365,9 @@ def _has(count: int) -> str:
     return "has" if count == 1 else "have"
 
 
-def _gain(lines: list[Mapping[str, Any]], since: date) -> int:
-    """Return the tasks done after a day; all of them where the initiative is younger."""
-    before = [row["tasks_done"] or 0 for row in lines if row["day"] <= since]
+def _gain(lines: list[Mapping[str, Any]], first: date, since: date) -> int:
+    """Return the tasks done after a day, or after the first read; all of them where the initiative is younger."""
+    before = [row["tasks_done"] or 0 for row in lines if row["day"] <= max(since, first)]
     return int((lines[-1]["tasks_done"] or 0) - (before[-1] if before else 0))
 
 

@@ -155,11 +155,13 @@ def _figures(facts: Facts) -> Iterable[Figure]:
     yield Figure(
         "Decisions waiting", f"{len(waiting):,}", f"longest {say_hours(max(waiting))}" if waiting else "nobody is asked"
     )
-    made = _sum(recent, "artifacts_produced")
+    # Approvals are known from the first read on, and on its own day only what came after it.
+    seen = [row for row in recent if row["artifacts_approved"] is not None]
+    made = _sum(seen, "artifacts_produced")
     yield Figure(
         "Artifacts approved",
-        f"{_sum(recent, 'artifacts_approved'):,.0f}",
-        f"in {RECENT_DAYS} days, in which {made:,.0f} were made",
+        f"{_sum(seen, 'artifacts_approved'):,.0f}" if len(seen) > 1 else "-",
+        f"in {len(seen)} days, in which {made:,.0f} were made" if len(seen) > 1 else "seen from the second day on",
     )
     if any(row["cost_usd"] is not None for row in facts.days):
         earlier = f"; ${_sum(before, 'cost_usd'):,.2f} in the {RECENT_DAYS} before" if before else ""

@@ -59,3 +59,20 @@ def test_a_time_that_stands_for_none_makes_no_days() -> None:
     # The decision of 1740 was asked when it was first seen, for all that is known.
     assert query(f"{days}.org_daily") == [(first, last, 1, 2)]
     assert query(f"{days}.agent_throughput_daily") == [(first, last + timedelta(days=1), 1, 2)]
+
+
+@pytest.mark.usefixtures("each_warehouse")
+def test_an_artifact_that_is_approved_when_it_is_first_seen_was_not_approved_when_it_was_made() -> None:
+    world = empty_world()
+    with Sandbox(world) as box:
+        for night in range(2):
+            if night:
+                made, changed = {"created_at": iso("13 08:00")}, {"updated_at": iso("13 20:00")}
+                world.insert("artifact", id="changed", name="A", status="approved", version=1, **made, **changed)
+                world.insert("artifact", id="untold", name="A", status="approved", version=1, **made, updated_at=None)
+                world.now += timedelta(days=1)
+            client = fast_client(box)
+            report = run_sync(client.config, pipeline(), tables=["artifacts"], client=client, clock=lambda: world.now)
+            assert report.exit_code == 0, report.to_json()
+    flow = "select artifact_id, approved_at, hours_to_approval from orgx_marts.artifact_flow order by 1"
+    assert query(flow) == [("changed", at("13 20:00"), 12.0), ("untold", at("13 08:00"), 0.0)]

@@ -81,16 +81,17 @@ def test_agents_get_done_what_they_did(ask: Ask) -> None:
     found = ask(
         "select agent_id, day, runs_started, runs_completed, runs_failed, median_run_hours, run_count, tasks_done, "
         "artifacts_produced, artifacts_approved, decisions_asked, cost_usd from orgx_marts.agent_throughput_daily "
-        "where runs_started + tasks_done + artifacts_produced + artifacts_approved + decisions_asked > 0 "
+        "where runs_started + artifacts_produced + decisions_asked > 0 or tasks_done + artifacts_approved > 0 "
         "order by agent_id, day"
     )
     assert found == [
-        ("engineering-agent", april(10), 0, 0, 0, None, 0, 0, 1, 0, 0, None),
-        ("engineering-agent", april(12), 1, 1, 0, 2.0, 1, 0, 0, 0, 0, 0.5),
+        # Before the first read nobody saw a task or an artifact change.
+        ("engineering-agent", april(10), 0, 0, 0, None, 0, None, 1, None, 0, None),
+        ("engineering-agent", april(12), 1, 1, 0, 2.0, 1, None, 0, None, 0, 0.5),
         ("engineering-agent", april(13), 0, 0, 0, None, 0, 0, 0, 0, 1, None),
         ("engineering-agent", april(14), 0, 0, 0, None, 0, 1, 0, 0, 0, None),
         # What product-onboarding did is Pace's, and so is the decision that names Pace only.
-        ("product-agent", april(12), 1, 0, 1, 0.5, 1, 0, 1, 0, 1, 0.25),
+        ("product-agent", april(12), 1, 0, 1, 0.5, 1, None, 1, None, 1, 0.25),
         ("product-agent", april(14), 0, 0, 0, None, 0, 0, 0, 1, 0, None),
     ]
     # Two agents, each day from the first stamp to the last read, zeros too.

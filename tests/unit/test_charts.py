@@ -176,6 +176,22 @@ def test_progress_lines_count_those_without_a_finished_task() -> None:
     assert values(draw("progress_lines", rows), "note") == ["90 %, +0 in 28 d", "50 %, +2 in 28 d"]
 
 
+def test_progress_lines_count_from_the_first_read_on_but_a_younger_initiative_from_its_beginning() -> None:
+    old = [progress(0, 1, 10, 15), progress(1, 1, 10, 15)]
+    rows = [*old, progress(0, 2, 10, 4), progress(1, 2, 10, 5), progress(1, 3, 10, 3)]
+    assert values(draw("progress_lines", rows), "note")[0].endswith("+0 in 1 d")
+    assert sorted(note[-9:] for note in values(draw("progress_lines", rows), "note")) == [
+        "+0 in 1 d",
+        "+1 in 1 d",
+        "+3 in 1 d",
+    ]
+    assert finding("progress_lines", rows) == "1 of 3 initiatives under way had no task finished in 1 day"
+    assert (
+        finding("progress_lines", rows[:1])
+        == "1 initiative under way; what gets done in them shows from the second day on"
+    )
+
+
 def test_stalls_name_each_reason() -> None:
     rows = [
         initiative(1, tasks_blocked=2, decisions_pending=1, oldest_pending_hours=72.0),
@@ -217,7 +233,8 @@ def test_the_week_of_the_last_read_is_not_over() -> None:
 
 
 def test_throughput_leaves_out_what_nobody_could_see_yet() -> None:
-    rows = [agent_day(day, tasks_done=int(day >= 15), runs_completed=1) for day in range(30)]
+    unseen = dict.fromkeys(("tasks_done", "artifacts_approved"))
+    rows = [agent_day(day, runs_completed=1, **(unseen if day < 15 else {"tasks_done": 1})) for day in range(30)]
     assert values(draw("throughput", rows), "count") == [7.0]
     assert values(draw("throughput", rows, "runs_completed"), "count") == [7.0] * 4
 
@@ -256,7 +273,7 @@ def test_blockages_add_up_the_time_per_agent_and_task() -> None:
 
 def test_cost_per_artifact_is_all_cost_over_all_approvals_since_these_are_known() -> None:
     rows = [
-        agent_day(0, cost_usd=100.0),
+        agent_day(0, tasks_done=None, artifacts_approved=None, cost_usd=100.0),
         agent_day(1, artifacts_approved=1, cost_usd=2.0),
         agent_day(2, artifacts_approved=3, cost_usd=4.0),
         agent_day(2, "Sage", artifacts_approved=1, cost_usd=4.5),

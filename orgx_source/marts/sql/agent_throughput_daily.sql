@@ -1,6 +1,6 @@
 -- What each agent got done, each day (UTC) from the first event to the last read; days without work are zeros.
--- Runs come from the activity feed, tasks and approvals from history: they begin with the first read. Aliases count as
--- the agent they stand for.
+-- Runs come from the activity feed, tasks and approvals from history: they are null before the first read. Aliases count
+-- as the agent they stand for.
 -- grain: agent and day
 -- key: agent_id, day
 -- not to sum: median_run_hours, p90_run_hours.
@@ -14,9 +14,9 @@
 --   median_run_hours    Median hours of the runs that ended that day and whose start is known; null when none did.
 --   p90_run_hours       90th percentile of the same.
 --   run_count           Runs behind these two.
---   tasks_done          Tasks assigned to it that were seen to become done (by estimated_at).
+--   tasks_done          Tasks assigned to it that were seen to become done (by estimated_at); null before the first read.
 --   artifacts_produced  Artifacts it made, also those that were deleted since.
---   artifacts_approved  Artifacts it made that were seen to become approved (by estimated_at).
+--   artifacts_approved  Artifacts it made that were seen to become approved (by estimated_at); null before the first read.
 --   decisions_asked     Decisions it asked for, also those that were deleted since.
 --   cost_usd            Cost of its events, in US dollars; null where OrgX gave none.
 with recursive agents as (
@@ -95,6 +95,13 @@ seen as (
     group by 1, 2
 ),
 
+history_began as (
+    select
+        min(case when table_name = 'tasks' then cast(read_at at time zone 'UTC' as date) end) as of_tasks,
+        min(case when table_name = 'artifacts' then cast(read_at at time zone 'UTC' as date) end) as of_artifacts
+    from marts.stg_orgx__reads
+),
+
 produced as (
     select agent_id, cast(created_at at time zone 'UTC' as date) as day, count(*) as artifacts_produced
     from marts.stg_orgx__artifacts
@@ -153,13 +160,14 @@ select
     durations.median_run_hours,
     durations.p90_run_hours,
     coalesce(durations.run_count, 0) as run_count,
-    coalesce(seen.tasks_done, 0) as tasks_done,
+    case when days.day >= history_began.of_tasks then coalesce(seen.tasks_done, 0) end as tasks_done,
     coalesce(produced.artifacts_produced, 0) as artifacts_produced,
-    coalesce(seen.artifacts_approved, 0) as artifacts_approved,
+    case when days.day >= history_began.of_artifacts then coalesce(seen.artifacts_approved, 0) end as artifacts_approved,
     coalesce(asked.decisions_asked, 0) as decisions_asked,
     events.cost_usd
 from everyone
 cross join days
+cross join history_began
 left join agents on everyone.agent_id = agents.agent_id
 left join events on everyone.agent_id = events.agent_id and days.day = events.day
 left join durations on everyone.agent_id = durations.agent_id and days.day = durations.day

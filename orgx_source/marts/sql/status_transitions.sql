@@ -17,7 +17,8 @@
 --   to_group              What the status after is counted as.
 --   changed_after         Last read that still saw the status before (UTC); null when no read was logged.
 --   changed_before        First read that saw the status after (UTC).
---   changed_at            OrgX's own stamp of the row's last change where it lies between the two (UTC), else null.
+--   changed_at            OrgX's own stamp of the row's last change where it lies between the two (UTC), else null; of created
+--                         the stamp of its creation where OrgX tells no change.
 --   estimated_at          changed_at, else changed_before (UTC).
 --   hours_uncertain       Hours between the two reads.
 --   hours_in_from_status  Hours in the status before, by estimated_at; null where its beginning was not seen.
@@ -51,8 +52,8 @@ timed as (
     select
         *,
         case
+            when kind in ('changed', 'created') and updated_at > seen_after and updated_at <= valid_from then updated_at
             when kind = 'created' and created_at > seen_after and created_at <= valid_from then created_at
-            when kind = 'changed' and updated_at > seen_after and updated_at <= valid_from then updated_at
         end as changed_at
     from transitions
 )
