@@ -54,7 +54,7 @@ class CheckReport:
     """What `check` found.
 
     Attributes:
-        workspace: Name of the workspace that the key resolves to; None when the key was refused.
+        workspace: Name and id of the workspace that the key resolves to; None when the key was refused.
         tables: Table name to what its routes answered.
         destination: What it is.
         destination_error: Why it cannot be written; None when it can.
@@ -100,7 +100,8 @@ def run_check(
     with OrgxClient(config) as client:
         try:
             workspace = client.bootstrap()
-            report.workspace = str(workspace.get("name") or workspace["id"])
+            name, workspace_id = workspace.get("name"), str(workspace["id"])
+            report.workspace = f"{name} ({workspace_id})" if name else workspace_id
             for name in tables or TABLES:
                 on_table(name)
                 report.tables[name] = _check_table(client, name, config.workspace_id or str(workspace["id"]))

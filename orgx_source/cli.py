@@ -381,7 +381,7 @@ def list_tables(name: str | None, as_json: bool) -> None:
     type=options.FILE,
     default="orgx_demo.duckdb",
     metavar="FILE",
-    help="DuckDB file to make; an older one is replaced.",
+    help="DuckDB file to make; an older demonstration is replaced.",
 )
 @click.option("--size", type=SIZES, default="medium", help="Size of the made-up organisation.")
 @click.option(

@@ -19,7 +19,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 from rich.text import Text
 
-from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
+from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table, snake_case
 
 if TYPE_CHECKING:
     from orgx_source.check import CheckReport
@@ -160,7 +160,9 @@ def print_published(file: Path | None) -> None:
 
 def print_next_step(database: Path, dataset: str) -> None:
     """Print a query to begin with, under the name that DuckDB understands for this file."""
-    schema = f"{dataset}.{dataset}" if database.stem.lower() == dataset.lower() else dataset
+    # As dlt names it in the database.
+    dataset = snake_case(dataset)
+    schema = f"{dataset}.{dataset}" if database.stem.lower() == dataset else dataset
     query = f"select status, count(*) from {schema}.initiatives where deleted_at is null group by all"
     out.print()
     out.print(Text(f'Next: duckdb {database} "{query}"', "bold"))
@@ -171,10 +173,14 @@ def _remarks(report: RunReport) -> Iterator[Text]:
         yield Text(f"note: {message}", "yellow")
     for name, table in report.tables.items():
         if table.error:
-            yield Text(table.error if table.error.startswith(f"{name}:") else f"{name}: {table.error}", "red")
+            yield _error_of(name, table.error)
         yield from _doubts(name, table)
     if report.error:
         yield Text(report.error, "red")
+
+
+def _error_of(name: str, error: str) -> Text:
+    return Text(error if error.startswith(f"{name}:") else f"{name}: {error}", "red")
 
 
 def _doubts(name: str, table: TableReport) -> Iterator[Text]:
@@ -286,7 +292,7 @@ def print_verify(report: VerifyReport) -> None:
         for reason in table.reasons:
             out.print(Text(f"{name}: {reason}", "yellow"))
         if table.error:
-            out.print(Text(f"{name}: {table.error}", "red"))
+            out.print(_error_of(name, table.error))
     if report.error:
         out.print(Text(report.error, "red"))
         return
@@ -323,6 +329,9 @@ def print_status(report: StatusReport) -> None:
         )
     if report.tables:
         out.print(grid)
+    for name, table in report.tables.items():
+        if table.error:
+            out.print(_error_of(name, table.error))
     if report.runs:
         out.print("\n[bold]The last runs[/]")
         out.print(_runs_grid(report))

@@ -38,6 +38,8 @@ where day > (select max(day) - 7 from orgx_marts.agent_throughput_daily)
 group by agent_name order by tasks desc, artifacts desc limit 5""",
     ),
 )
+# How the workspaces of the sandbox are called.
+MADE_UP = "Northwind "
 # So many syncs make a history worth looking at; more would only take longer.
 SYNCS_MOST = 30
 
@@ -52,7 +54,7 @@ def run_demo(database: Path, size: str, days: int = 1, start: datetime | None = 
         start: First day there; so that the last one is today when it is not given.
 
     Raises:
-        ConfigError: The sandbox's packages are not installed.
+        ConfigError: The sandbox's packages are not installed, or the file is no older demonstration.
     """
     import duckdb
 
@@ -61,6 +63,7 @@ def run_demo(database: Path, size: str, days: int = 1, start: datetime | None = 
     from orgx_source.sync import make_pipeline, run_sync
 
     sandbox = _import_sandbox()
+    _check_that_it_may_go(database)
     database.unlink(missing_ok=True)
     database.with_name(database.name + ".wal").unlink(missing_ok=True)
     pipeline = make_pipeline("duckdb", "orgx", database)
@@ -101,9 +104,30 @@ def run_demo(database: Path, size: str, days: int = 1, start: datetime | None = 
         for title, sql in QUESTIONS:
             result = connection.execute(sql)
             console.print_result(title, sql, [column[0] for column in result.description or ()], result.fetchall())
-    console.out.print(f"\nIt is all in [bold]{database}[/]; ask on with any DuckDB client.")
-    _write_report(pipeline, database.with_name("orgx_report.html"))
+    console.out.print(f"\nIt is all in [bold]{database}[/]; ask on with DuckDB 2.0 or newer.")
+    _write_report(pipeline, database.with_suffix(".html"))
     return 0
+
+
+def _check_that_it_may_go(database: Path) -> None:
+    """Refuse to replace a file that holds anything but the made-up organisation."""
+    import duckdb
+
+    if not database.exists():
+        return
+    try:
+        with duckdb.connect(str(database), read_only=True) as connection:
+            if not connection.execute("from duckdb_tables()").fetchone():
+                return
+            (catalog,) = connection.execute("select current_database()").fetchone() or ("",)
+            found = connection.execute(f'select name from "{catalog}".orgx.workspaces').fetchall()
+    except duckdb.Error:
+        found = []
+    if not found or not all(str(name).startswith(MADE_UP) for (name,) in found):
+        raise ConfigError(
+            f"{database} is there already and is no demonstration, so it is left alone. Give another --database, or "
+            "remove it."
+        )
 
 
 def _write_report(pipeline: Any, page: Path) -> None:
@@ -161,5 +185,7 @@ def _import_sandbox() -> Any:
     try:
         from orgx_source import sandbox
     except ImportError as error:
-        raise ConfigError(f"The sandbox needs the package {error.name!r}: pip install 'orgx-source[sandbox]'") from None
+        raise ConfigError(
+            f"The sandbox needs the package {error.name!r}: pip install '.[sandbox]' in a checkout"
+        ) from None
     return sandbox

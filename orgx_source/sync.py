@@ -132,7 +132,8 @@ def run_sync(
             reached = True
             session.workspace()
             _read_and_load(pipeline, session, names, warehouse)
-            with_marts = warehouse.can_be_asked
+            # Where nothing could ever be read there is nothing to see.
+            with_marts = any(map(warehouse.columns, TABLES))
             _count(report, warehouse)
             warehouse.make_views(TABLES[name] for name in names)
         except Exception as error:

@@ -241,6 +241,8 @@ class TableReader:
             return None, "the destination cannot be asked what it holds"
         if self._config.full:
             return None, "everything was asked for"
+        if not (route.sorts or route.paging in ("feed", "cursor")):
+            return None, "the route cannot tell what changed"
         if cursor is None or whole_at is None or not self._changes.known:
             return None, "no whole read of it is known"
         if self._state.was_cut_short:
@@ -250,8 +252,6 @@ class TableReader:
         age = self._started - whole_at
         if not self._table.append_only and age >= self._config.full_every:
             return None, f"the last whole read is {age / timedelta(days=1):.1f} days old"
-        if not (route.sorts or route.paging in ("feed", "cursor")):
-            return None, "the route cannot tell what changed"
         return cursor - self._config.overlap, f"what changed since {cursor - self._config.overlap:%Y-%m-%d %H:%M} UTC"
 
     def _resume_point(self, route: Route) -> Resume | None:

@@ -149,7 +149,7 @@ def describe_trouble(error: BaseException) -> str:
     if holder := name_lock_holder(error):
         return (
             f"The DuckDB file is open in another process: {holder}. Close it there and run again; "
-            "--lock-timeout says how long to wait for it."
+            "orgx-sync run waits for it as long as --lock-timeout says."
         )
     return f"The destination cannot be used: {_said(error)}"
 

@@ -73,6 +73,11 @@ class Warehouse:
         """End the thread."""
         self._thread.shutdown(wait=True)
 
+    @property
+    def dataset(self) -> str:
+        """Return the name of the dataset."""
+        return str(self._pipeline.dataset_name)
+
     def require_sql(self, so: str) -> None:
         """Refuse a destination that answers no SQL.
 

@@ -145,12 +145,14 @@ def apply_marts(warehouse: Warehouse) -> bool:
 
     Raises:
         ConfigError: The destination answers no SQL, or gives no right to make them.
-        DestinationError: It refuses, such as when a view of somebody else needs one of these.
+        DestinationError: It holds nothing yet, or refuses, such as when a view of somebody else needs one of these.
     """
     warehouse.require_sql("there are no marts in it")
     with warehouse.kept_open():
         found = {name: warehouse.columns(name) for name in raw_columns()}
         present = {name: frozenset(columns) for name, columns in found.items() if columns is not None}
+        if not present:
+            raise DestinationError(f"The dataset {warehouse.dataset} holds nothing yet; orgx-sync run fills it.")
         return warehouse.with_client(lambda client: _apply(client, present))
 
 

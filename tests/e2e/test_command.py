@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -216,14 +217,49 @@ def test_demo_leaves_a_database_and_a_report_and_can_be_repeated() -> None:
         done = orgx_sync("demo", "--size", "small")
         assert done.returncode == 0, done.stderr
         assert "Which initiatives stand still?" in done.stdout
-        assert done.stdout.splitlines()[-1].startswith("Report written to orgx_report.html")
+        assert done.stdout.splitlines()[-1].startswith("Report written to orgx_demo.html")
     filled = query(
         "select (select count(*) from orgx.initiatives), (select count(*) from orgx.agents), "
         "(select count(*) from orgx.artifacts), (select count(*) from orgx.decisions)",
         Path("orgx_demo.duckdb"),
     )
     assert all(filled[0])
-    assert "Northwind Labs" in Path("orgx_report.html").read_text()
+    assert "Northwind Labs" in Path("orgx_demo.html").read_text()
+
+
+def test_demo_replaces_nothing_but_a_demonstration() -> None:
+    Path("notes.txt").write_text("precious")
+    done = orgx_sync("demo", "--size", "small", "--database", "notes.txt")
+    assert (done.returncode, Path("notes.txt").read_text()) == (3, "precious")
+    assert "left alone" in done.stderr
+    with duckdb.connect("mine.duckdb") as mine:
+        mine.execute("create table t as select 1 as one")
+    assert orgx_sync("demo", "--size", "small", "--database", "mine.duckdb").returncode == 3
+    with duckdb.connect("mine.duckdb") as mine:
+        assert mine.execute("select one from t").fetchone() == (1,)
+        mine.execute("create schema orgx; create table orgx.workspaces as select 'Acme' as name")
+    assert orgx_sync("demo", "--size", "small", "--database", "mine.duckdb").returncode == 3
+    duckdb.connect("begun.duckdb").close()
+    assert orgx_sync("demo", "--size", "small", "--database", "begun.duckdb").returncode == 0
+
+
+def test_marts_of_a_dataset_that_is_not_there_are_not_made() -> None:
+    with Sandbox(World("small")) as box:
+        assert orgx_sync("run", "--table", "agents", box=box).returncode == 0
+    done = orgx_sync("marts", "--dataset", "orgks")
+    assert done.returncode == 4
+    assert "The dataset orgks holds nothing yet" in done.stderr
+    assert not query("from duckdb_schemas() where schema_name like 'orgks%'", Path("orgx.duckdb"))
+
+
+@pytest.mark.parametrize("dataset", ["orgx", "My Data"])
+def test_the_query_that_a_run_proposes_runs(dataset: str) -> None:
+    with Sandbox(World("small")) as box:
+        done = orgx_sync("run", "--table", "initiatives", "--dataset", dataset, box=box)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.search(r'Next: duckdb (\S+) "(.*)"', done.stdout.replace("\n", " "))
+    assert found is not None, done.stdout
+    assert query(found[2], Path(found[1]))
 
 
 def test_the_default_file_and_dataset_work_though_they_share_a_name() -> None:
