@@ -59,7 +59,7 @@ class RunProgress:
         self._tasks: dict[str, Any] = {}
         self._counts: dict[str, tuple[int, int]] = {}
         self._said_at = time.monotonic()
-        self._waiting: Any = None
+        self._told, self._told_at = "", 0.0
 
     def advance(self, table: str, requests: int, rows: int) -> None:
         """Note how far a table is."""
@@ -76,10 +76,12 @@ class RunProgress:
                 err.print(f"rows read so far: {', '.join(parts)}")
 
     def wait(self, seconds: float, why: str) -> None:
-        """Say that the run waits."""
+        """Say that the run waits; for one reason not every moment anew."""
         with self._lock:
-            if self._quiet:
+            now = time.monotonic()
+            if self._quiet or (why == self._told and now - self._told_at < PLAIN_LINE_SECONDS):
                 return
+            self._told, self._told_at = why, now
             if self._live is not None:
                 self._live.console.print(Text(f"waiting {seconds:.1f} s: {why}", "yellow"))
             else:
@@ -147,8 +149,8 @@ RUN_COLUMNS = ("rows\nread", "\nnew", "\nchanged", "\ndeleted", "in\nwarehouse",
 
 
 def print_errors(report: RunReport) -> None:
-    """Print what went wrong, to stderr."""
-    for line in _remarks(report):
+    """Print what went wrong, to stderr; not that a table came from its second route, when all of it came."""
+    for line in _remarks(report, only_trouble=True):
         err.print(line)
 
 
@@ -168,13 +170,18 @@ def print_next_step(database: Path, dataset: str) -> None:
     out.print(Text(f'Next: duckdb {database} "{query}"', "bold"))
 
 
-def _remarks(report: RunReport) -> Iterator[Text]:
+def _remarks(report: RunReport, *, only_trouble: bool = False) -> Iterator[Text]:
     for message in report.messages:
         yield Text(f"note: {message}", "yellow")
+    # What stopped several tables is one trouble.
+    stopped: dict[str, list[str]] = {}
     for name, table in report.tables.items():
         if table.error:
-            yield _error_of(name, table.error)
-        yield from _doubts(name, table)
+            stopped.setdefault(table.error, []).append(name)
+        if not (only_trouble and table.verdict == "certified"):
+            yield from _doubts(name, table)
+    for error, names in stopped.items():
+        yield _error_of(", ".join(names), error)
     if report.error:
         yield Text(report.error, "red")
 
@@ -227,7 +234,7 @@ def print_check(report: CheckReport) -> None:
         out.print(f"destination: {report.destination}: can be written")
     if report.error:
         out.print(Text(report.error, "red"))
-    out.print(f"{report.requests} requests sent", style="dim")
+    out.print(f"{_requests(report.requests)} sent", style="dim")
 
 
 # -- plan and verify -----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from orgx_source.console import RunProgress
 from orgx_source.sandbox import Fault, RateLimit, Sandbox, World
 from orgx_source.status import read_file_status, read_status
 from orgx_source.sync import make_pipeline
@@ -335,3 +336,24 @@ def test_status_leaves_a_file_to_dlt_when_it_does_not_know_its_form() -> None:
     assert read_file_status(Path("other.duckdb"), "orgx", timedelta(hours=1)) is None
     Path("no.duckdb").write_text("no database")
     assert read_file_status(Path("no.duckdb"), "orgx", timedelta(hours=1)) is None
+
+
+def test_quiet_says_once_what_stopped_several_tables_and_nothing_of_those_that_came() -> None:
+    closed = [Fault("closed", 403, path="/api/entities")]
+    with Sandbox(World("small"), faults=closed) as box:
+        done = orgx_sync("run", "--quiet", *(f"--table={name}" for name in ("initiatives", "milestones")), box=box)
+        assert done.returncode == 1
+        assert "initiatives" not in done.stderr and "milestones: no route is open" in done.stderr
+    with Sandbox(World("small"), rate_limit=RateLimit(1)) as box:
+        done = orgx_sync("run", "--quiet", "--max-wait", "0", "--table", "agents", "--table", "tasks", box=box)
+        assert done.returncode == 4
+        assert done.stderr.startswith("agents, tasks: ")
+        assert done.stderr.count("would pass --max-wait") == 1
+
+
+def test_one_reason_to_wait_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = RunProgress(None, quiet=False)
+    for _ in range(5):
+        progress.wait(0.5, "somebody has it")
+    progress.wait(1.0, "another reason")
+    assert capsys.readouterr().err.splitlines() == ["waiting 0.5 s: somebody has it", "waiting 1.0 s: another reason"]
