@@ -132,10 +132,11 @@ def run_sync(
             reached = True
             session.workspace()
             _read_and_load(pipeline, session, names, warehouse)
-            # Where nothing could ever be read there is nothing to see.
-            with_marts = any(map(warehouse.columns, TABLES))
-            _count(report, warehouse)
-            warehouse.make_views(TABLES[name] for name in names)
+            with warehouse.kept_open():
+                # Where nothing could ever be read there is nothing to see.
+                with_marts = any(map(warehouse.columns, TABLES))
+                _count(report, warehouse)
+                warehouse.make_views(TABLES[name] for name in names)
         except Exception as error:
             failure = explain(error)
             report.error, report.exit_code = str(failure), failure.exit_code
@@ -337,9 +338,8 @@ def _pending(pipeline: Any) -> list[str]:
 
 def _count(report: RunReport, warehouse: Warehouse) -> None:
     """Count what is in the warehouse now, and hold it against what OrgX counts."""
-    with warehouse.kept_open():
-        for name, table in report.tables.items():
-            table.rows_in_warehouse = warehouse.count_living(TABLES[name])
+    for name, table in report.tables.items():
+        table.rows_in_warehouse = warehouse.count_living(TABLES[name])
     for name, table in report.tables.items():
         comparable = (
             table.error is None
