@@ -25,7 +25,7 @@ from orgx_source import cli_options as options
 from orgx_source.errors import ConfigError, OrgxError, worst_exit_code
 from orgx_source.own_process import settle_in, without_unused
 from orgx_source.tables import TABLES
-from orgx_source.trouble import explain, without_passwords
+from orgx_source.trouble import explain, without_secrets
 from orgx_source.version import __version__
 
 if TYPE_CHECKING:
@@ -505,10 +505,10 @@ def _client(config: OrgxConfig) -> OrgxClient:
     return client
 
 
-class _WithoutPasswords(logging.Formatter):
+class _WithoutSecrets(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """Return a line, and the stack under it, without the passwords of the addresses in it."""
-        return without_passwords(super().format(record))
+        """Return a line, and the stack under it, without the passwords and keys in it."""
+        return without_secrets(super().format(record))
 
 
 def _set_up_logging(verbose: bool) -> None:
@@ -517,7 +517,7 @@ def _set_up_logging(verbose: bool) -> None:
     dlt's only on demand: on a full disk it writes six thousand lines of stacks before the sentence that says so.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_WithoutPasswords("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_WithoutSecrets("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     log = logging.getLogger("orgx_source")
     log.handlers = [handler]
     log.setLevel(logging.INFO if verbose else logging.ERROR)

@@ -221,7 +221,7 @@ def print_check(report: CheckReport) -> None:
         if table.note:
             out.print(Text(f"{name}: {table.note}", "yellow"))
         if table.error:
-            out.print(Text(f"{name}: {table.error}", "red"))
+            out.print(_error_of(name, table.error))
     if report.remaining is not None:
         until = f", full again at {datetime.fromtimestamp(report.reset_at, UTC):%H:%M} UTC" if report.reset_at else ""
         of_limit = f" of {report.limit}" if report.limit is not None else ""
@@ -262,7 +262,7 @@ def print_plan(report: PlanReport) -> None:
         if table.closed:
             out.print(Text(f"{name}: closed to this key: {', '.join(table.closed)}", "yellow"))
         if table.error:
-            out.print(Text(f"{name}: {table.error}", "red"))
+            out.print(_error_of(name, table.error))
     if report.error:
         out.print(Text(report.error, "red"))
         return

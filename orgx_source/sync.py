@@ -38,7 +38,7 @@ from orgx_source.session import ReadSession, Stretch
 from orgx_source.source import orgx_source, sync_log_source
 from orgx_source.tables import TABLES
 from orgx_source.times import utc_now
-from orgx_source.trouble import explain, first_words, passes, root_cause
+from orgx_source.trouble import explain, first_words, is_mendable, root_cause
 from orgx_source.warehouse import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -234,7 +234,7 @@ def _load_or_give_up(pipeline: Any, patience: LockPatience) -> None:
     except PipelineStepFailed as error:
         failure = explain(error)
         waiting = _pending(pipeline)
-        if passes(failure) or not waiting:
+        if is_mendable(failure) or not waiting:
             raise failure from None
         pipeline.abort_packages()
         raise OrgxError(
@@ -325,7 +325,7 @@ def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience
         _load_or_give_up(pipeline, patience)
         message = f"Loaded what an earlier run had left behind (package {', '.join(waiting)})."
     except OrgxError as failure:
-        if passes(failure):
+        if is_mendable(failure):
             raise
         message = f"What an earlier run had left behind could not be loaded: {failure}"
     logger.warning("%s", message)

@@ -34,8 +34,8 @@ _SETTLED = re.compile(
     r"|not a valid duckdb|cannot open file .*(no such file|is a directory|not a directory)",
     re.IGNORECASE | re.DOTALL,
 )
-_OF_A_DRIVER = frozenset({"DestinationException", "DatabaseError"})
-_PASSWORDS = (
+_OF_A_DESTINATION = CONNECTION_TROUBLE | {"DestinationException", "DatabaseError"}
+_SECRETS = (
     # An address: up to its last @, because what is not encoded may hold more of them.
     (re.compile(r"""(://[^:/@\s]*:)[^\s"']*@"""), r"\1***@"),
     # What a driver takes for the host when a password holds an @.
@@ -102,7 +102,7 @@ def _of_settings(error: BaseException) -> ConfigError | None:
         return ConfigError(f"The destination's package is not installed. {first_words(error)}")
     if "SqlClientNotAvailable" in kinds:
         return ConfigError(f"The destination answers no SQL. {first_words(error)}")
-    if "InvalidFilesystemLayout" in kinds or (_is_of_destination(kinds) and _SETTLED.search(str(error))):
+    if "InvalidFilesystemLayout" in kinds or (kinds & _OF_A_DESTINATION and _SETTLED.search(str(error))):
         return ConfigError(describe_trouble(error))
     return None
 
@@ -117,7 +117,7 @@ def _of_machine(error: BaseException) -> MachineError | None:
     return None
 
 
-def passes(failure: OrgxError) -> bool:
+def is_mendable(failure: OrgxError) -> bool:
     """Return whether a load that failed like this can succeed as it is, once somebody has mended the cause."""
     return failure.exit_code in (3, 4) or isinstance(failure, MachineError)
 
@@ -168,20 +168,16 @@ def name_lock_holder(error: BaseException) -> str | None:
 
 
 def first_words(error: BaseException) -> str:
-    """Return what an error says, in one line that is not too long, and without a password."""
-    return without_passwords(" ".join(str(error).split()))[:WORDS_MOST] or "no message"
+    """Return what an error says, in one line that is not too long, and without a secret."""
+    return without_secrets(" ".join(str(error).split()))[:WORDS_MOST] or "no message"
 
 
-def without_passwords(text: str) -> str:
+def without_secrets(text: str) -> str:
     """Return a text without the passwords and keys in it: drivers quote what they do not understand."""
-    for pattern, shown in _PASSWORDS:
+    for pattern, shown in _SECRETS:
         text = pattern.sub(shown, text)
     return text
 
 
 def _kinds(error: BaseException) -> set[str]:
     return {kind.__name__ for kind in type(error).__mro__}
-
-
-def _is_of_destination(kinds: set[str]) -> bool:
-    return bool(kinds & (_OF_A_DRIVER | CONNECTION_TROUBLE))

@@ -34,7 +34,7 @@ from orgx_source.plan import run_plan
 from orgx_source.sandbox import Sandbox, World
 from orgx_source.session import ReadSession
 from orgx_source.sync import make_pipeline
-from orgx_source.trouble import describe_trouble, explain, without_passwords
+from orgx_source.trouble import describe_trouble, explain, without_secrets
 from orgx_source.warehouse import Warehouse
 from tests.e2e.test_command import orgx_sync
 from tests.running import differences, execute, fast_client, pipeline, query, sync
@@ -78,7 +78,7 @@ def test_who_can_mend_it_decides_the_class_and_the_code(error: Exception, kind: 
     told = str(getattr(error, "inner_exc", error))
     assert " ".join(told.split())[:60] in str(failure)
     # The same inside a step of dlt's, which wraps it twice: what was loaded must not decide how it is called.
-    step = PipelineStepFailed(pipeline(), "load", "id", error, None)  # type: ignore[arg-type]
+    step = PipelineStepFailed(pipeline(), "load", "id", error)
     inside = explain(step)
     assert inside.exit_code == code
     assert kind in (UnexpectedError, OrgxError) or type(inside) is kind
@@ -125,7 +125,7 @@ def test_no_password_stands_in_a_sentence_or_in_a_stack(text: str, capsys: pytes
 
 def test_what_is_no_password_is_shown() -> None:
     text = "psql://host/db: relation orgx.tasks at line 3, maria@example.com, `password` is missing, oxk_ and letters"
-    assert without_passwords(text) == text
+    assert without_secrets(text) == text
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_what_is_no_password_is_shown() -> None:
     ],
 )
 def test_a_secret_in_the_wrong_place_is_not_repeated(command: tuple[str, ...], setting: dict[str, str]) -> None:
-    done = orgx_sync(*command, **setting)  # type: ignore[arg-type]
+    done = orgx_sync(*command, **setting)
     assert done.returncode == 3
     assert SECRET not in done.stdout + done.stderr
     assert "destination is no name" in done.stderr or "SOURCES__ORGX__BASE_URL" in done.stderr
@@ -242,7 +242,7 @@ def test_who_interrupts_a_run_while_the_log_is_written_interrupts_it(monkeypatch
 
     def interrupt(self: Any, source: Any, **named: Any) -> Any:
         if "sync_log" in source.resources:
-            raise PipelineStepFailed(self, "extract", "id", KeyboardInterrupt(), None)  # type: ignore[arg-type]
+            raise PipelineStepFailed(self, "extract", "id", KeyboardInterrupt())
         return extract(self, source, **named)
 
     monkeypatch.setattr(type(to), "extract", interrupt)
