@@ -238,7 +238,7 @@ def _load_or_give_up(pipeline: Any, patience: LockPatience) -> None:
             raise failure from None
         pipeline.abort_packages()
         raise OrgxError(
-            f"{failure}. Package {', '.join(waiting)} was given up; the next run reads again what was in it."
+            f"{failure}. Package {', '.join(waiting)} was given up; what was in it is read again."
         ) from None
 
 
