@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,13 +18,14 @@ from typing import Any
 
 from dlt.common.destination.dataset import DBApiCursor
 from dlt.destinations import duckdb
-from dlt.destinations.exceptions import DatabaseTransientException
+from dlt.destinations.exceptions import DatabaseException, DatabaseTransientException
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
-from dlt.destinations.impl.duckdb.duck import DuckDbClient
+from dlt.destinations.impl.duckdb.duck import DuckDbClient, DuckDbCopyJob
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
-from duckdb import Error
+from duckdb import Error, FatalException, InternalException, OutOfMemoryException, TransactionException
 
-from orgx_source.trouble import name_lock_holder
+from orgx_source.errors import CheckpointError, CommitError
+from orgx_source.trouble import first_words, name_lock_holder
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,9 @@ logger = logging.getLogger(__name__)
 # and loading 100,000 rows takes one of them as long as two.
 MEMORY_LIMIT = "160MB"
 THREADS = 1
+CHECKPOINT = "checkpoint"
+# An attached database of this name lives exactly as long as the DuckDB instance in which a commit failed.
+FAILED_COMMIT = "orgx_failed_commit"
 LOOK_AGAIN_SECONDS = 0.5
 LOOK_AGAIN_MOST = 5.0
 
@@ -73,8 +78,31 @@ def duckdb_credentials(file: Path) -> DuckDbCredentials:
     return DuckDbCredentials(str(file), global_config={"preserve_insertion_order": False})
 
 
+@dataclass
+class _OpenFile:
+    """What all clients of one file in this process share: dlt makes a client for each job.
+
+    Attributes:
+        lock: Held while one of them commits, so that none does after a commit that failed.
+        limited: Whether DuckDB is kept to little memory.
+        before: Memory limit and threads that were set before.
+        failure: Why the last commit failed that did.
+    """
+
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    limited: bool = False
+    before: tuple[str, int] = ("", 0)
+    failure: str = "DuckDB could not commit"
+
+
+# By the path as dlt has it.
+_open_files: defaultdict[str, _OpenFile] = defaultdict(_OpenFile)
+
+
 class FileClient(DuckDbSqlClient):
     """Asks and fills one file."""
+
+    _in_transaction = False
 
     def catalog_name(self, quote: bool = True, casefold: bool = True) -> str | None:
         """Return the name of the file's database."""
@@ -83,51 +111,165 @@ class FileClient(DuckDbSqlClient):
             name = self.capabilities.casefold_identifier(name)
         return self.capabilities.escape_identifier(name) if quote else name
 
+    def open_connection(self) -> Any:
+        """Open the file.
+
+        Raises:
+            CommitError: This process still has the instance open in which a commit failed.
+        """
+        connection = super().open_connection()
+        if self._is_distrusted():
+            connection.execute("pragma disable_checkpoint_on_shutdown")
+            self.close_connection()
+            raise self._refusal()
+        return connection
+
+    def _refusal(self) -> CommitError:
+        return CommitError(f"{self._file.failure}. Nothing more is written while this process has the file open")
+
+    def _is_distrusted(self) -> bool:
+        sql = "select count(*) from duckdb_databases() where database_name = ?"
+        try:
+            return self._conn.execute(sql, [FAILED_COMMIT]).fetchall() != [(0,)]
+        except Error:
+            # DuckDB has given the instance up.
+            return True
+
+    @property
+    def _file(self) -> _OpenFile:
+        return _open_files[str(self.credentials.database)]
+
     @contextmanager
-    def saving_memory(self) -> Iterator[None]:
-        """Keep DuckDB to little memory meanwhile, in every connection of this process to the file."""
+    def saving_memory(self, succeeded: Callable[[], bool]) -> Iterator[None]:
+        """Keep DuckDB to little memory meanwhile, in every connection of this process to the file.
+
+        Args:
+            succeeded: Asked at the end: only a load that came to its end is moved from the log into the file.
+
+        Raises:
+            CheckpointError: What was loaded could not be moved from the log into the file.
+        """
+        file = self._file
         settings = "select current_setting('memory_limit'), current_setting('threads')"
         try:
-            before = self._conn.execute(settings).fetchall()[0]
-            self._set(MEMORY_LIMIT, THREADS)
+            file.before = self._conn.execute(settings).fetchall()[0]
+            self._limit(MEMORY_LIMIT, THREADS)
+            file.limited = True
         except Error as error:
             logger.warning("DuckDB does not say how much memory it takes, or keeps to it: %s", error)
-            yield
-            return
         try:
             yield
+            if succeeded():
+                # What closing the file would write without a limit.
+                self._checkpoint()
         finally:
-            # What closing the file would write without a limit. It is refused while somebody else in this process
-            # writes, and left to them: their settings come back in any case.
-            with suppress(Error):
-                self._conn.execute("checkpoint")
-            with suppress(Error):
-                self._set(*before)
+            self._lift()
 
-    def _set(self, memory: str, threads: int) -> None:
+    def _checkpoint(self) -> None:
+        try:
+            self._conn.execute(CHECKPOINT)
+        except TransactionException as error:
+            # Somebody else in this process writes: the log is theirs to move, and DuckDB reads it at the next start.
+            logger.info("no checkpoint: %s", error)
+        except Error as error:
+            self._distrust()
+            raise CheckpointError(f"DuckDB could not finish writing the file: {first_words(error)}") from error
+
+    def _limit(self, memory: str, threads: int) -> None:
         self._conn.execute(f"set global memory_limit = '{memory}'; set global threads = {threads}")
+
+    def _lift(self) -> None:
+        """Give DuckDB the memory and threads that it had before the load."""
+        if self._file.limited:
+            self._file.limited = False
+            try:
+                self._limit(*self._file.before)
+            except Error as error:
+                logger.warning("DuckDB keeps to %s in this process: %s", MEMORY_LIMIT, error)
 
     @contextmanager
     def execute_query(self, query: Any, *args: Any, **kwargs: Any) -> Iterator[DBApiCursor]:
-        """Run a query; where it needs more memory, its next try has it."""
-        with self._more_memory_next_time(), super().execute_query(query, *args, **kwargs) as cursor:
-            yield cursor
+        """Run a query; where it needs more memory, its next try has it.
 
-    def commit_transaction(self) -> None:
-        """Commit; where that needs more memory, its next try has it."""
-        with self._more_memory_next_time():
-            super().commit_transaction()
+        Raises:
+            CommitError: It was to commit by itself and could not, or DuckDB has given the instance up.
+        """
+        try:
+            with super().execute_query(query, *args, **kwargs) as cursor:
+                yield cursor
+        except DatabaseTransientException as error:
+            cause = error.dbapi_exception
+            committing = isinstance(cause, TransactionException) and not self._in_transaction
+            if committing or isinstance(cause, (FatalException, InternalException)):
+                raise self._failed_commit(error) from error
+            if isinstance(cause, OutOfMemoryException) and self._file.limited:
+                logger.warning("DuckDB needs more than %s here and gets it", MEMORY_LIMIT)
+                self._lift()
+            raise
 
     @contextmanager
-    def _more_memory_next_time(self) -> Iterator[None]:
-        """Take the limit away where a load does not fit into it: dlt takes the job up again."""
+    def begin_transaction(self) -> Iterator[Any]:
+        """Do several statements or none of them."""
+        self._in_transaction = True
         try:
-            yield
-        except DatabaseTransientException as error:
-            if "memory_limit" in str(error):
-                logger.warning("DuckDB needs more than %s here and gets it", MEMORY_LIMIT)
-                self._conn.execute("reset global memory_limit; reset global threads")
-            raise
+            with super().begin_transaction() as transaction:
+                yield transaction
+        finally:
+            self._in_transaction = False
+
+    def commit_transaction(self) -> None:
+        """Commit, with all the memory that DuckDB allows itself.
+
+        Raises:
+            CommitError: It failed, or an earlier one did in this instance.
+        """
+        with self._file.lock:
+            if self._is_distrusted():
+                raise self._refusal()
+            limited = self._file.limited
+            self._lift()
+            try:
+                super().commit_transaction()
+            except DatabaseException as error:
+                raise self._failed_commit(error) from error
+            if limited:
+                self._limit_again()
+
+    def _limit_again(self) -> None:
+        try:
+            self._limit(MEMORY_LIMIT, THREADS)
+            self._file.limited = True
+        except OutOfMemoryException:
+            logger.warning("DuckDB needs more than %s here and keeps it", MEMORY_LIMIT)
+
+    def _failed_commit(self, error: Exception) -> CommitError:
+        self._file.failure = f"DuckDB could not commit: {first_words(getattr(error, 'dbapi_exception', error))}"
+        self._distrust()
+        return CommitError(self._file.failure)
+
+    def _distrust(self) -> None:
+        """Mark the instance: a commit that fails may leave rows in it, behind which the next ones land shifted.
+
+        Seen in DuckDB 1.4.5, 1.5 and 2.0.0 after commits that failed for lack of memory; the file itself is whole as
+        long as nothing more is written through this instance.
+        """
+        with suppress(TransactionException):
+            self._conn.rollback()
+        try:
+            self._conn.execute(
+                f"pragma disable_checkpoint_on_shutdown; attach if not exists ':memory:' as {FAILED_COMMIT}"
+            )
+        except Error as error:
+            # An instance that DuckDB has given up refuses everything, this too.
+            logger.warning("the DuckDB instance could not be marked: %s", error)
+
+
+class _CopyJob(DuckDbCopyJob):
+    """Copies a file into the staging dataset, and commits like everything else."""
+
+    def run(self) -> None:
+        with self._job_client.sql_client.begin_transaction():
+            super().run()
 
 
 class _Client(DuckDbClient):
@@ -137,6 +279,10 @@ class _Client(DuckDbClient):
         self.sql_client = FileClient(
             plain.dataset_name, plain.staging_dataset_name, plain.credentials, plain.capabilities
         )
+
+    def create_load_job(self, table: Any, file_path: str, load_id: str, restore: bool = False) -> Any:
+        job = super().create_load_job(table, file_path, load_id, restore)
+        return _CopyJob(file_path) if type(job) is DuckDbCopyJob else job
 
     def initialize_storage(self, truncate_tables: Any = None) -> None:
         # Without dlt's warning that database and dataset have one name: that is what this class is for.

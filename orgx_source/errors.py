@@ -18,6 +18,8 @@
     ├── MachineError          no space, no right, too many open files      exit 1
     ├── UnexpectedError       anything else: a defect of this package      exit 1
     └── DestinationError      the warehouse cannot be read or written      exit 4
+        ├── CommitError       DuckDB could not commit what was loaded      exit 4
+        └── CheckpointError   DuckDB could not finish writing its file     exit 4
 """
 
 from __future__ import annotations
@@ -127,6 +129,14 @@ class DestinationError(OrgxError):
     """The warehouse cannot be opened, read or written."""
 
     exit_code = 4
+
+
+class CommitError(DestinationError):
+    """DuckDB could not commit; nothing more may be written before every connection to the file is closed."""
+
+
+class CheckpointError(DestinationError):
+    """DuckDB could not move what was committed from its log into its file; the load does not count."""
 
 
 class MachineError(OrgxError):

@@ -31,7 +31,15 @@ from filelock import FileLock, Timeout
 from orgx_source.api.client import OrgxClient
 from orgx_source.config import DEFAULT_DATABASE, OrgxConfig
 from orgx_source.duckdb_file import LockPatience, duckdb_credentials, duckdb_file
-from orgx_source.errors import ConfigError, DestinationError, MachineError, OrgxError, worst_exit_code
+from orgx_source.errors import (
+    CheckpointError,
+    CommitError,
+    ConfigError,
+    DestinationError,
+    MachineError,
+    OrgxError,
+    worst_exit_code,
+)
 from orgx_source.marts.apply import apply_marts
 from orgx_source.report import RunReport, log_rows
 from orgx_source.session import ReadSession, Stretch
@@ -201,8 +209,7 @@ def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], wa
         session.begin_stretch()
         source = orgx_source(session=session).with_resources(*remaining)
         _patiently(pipeline, session.patience, partial(pipeline.extract, source))
-        with warehouse.kept_open(saving_memory=True):
-            _load_or_give_up(pipeline, session.patience)
+        _load_or_give_up(pipeline, warehouse, session.patience)
         remaining = [name for name in names if name in session.open_tables]
 
 
@@ -223,14 +230,14 @@ def _patiently(pipeline: Any, patience: LockPatience, step: Callable[[], Any]) -
                 step = partial(_load_pending, pipeline)
 
 
-def _load_or_give_up(pipeline: Any, patience: LockPatience) -> None:
+def _load_or_give_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> None:
     """Load what was read. What fails and would fail again is given up: nothing may wait behind it, the log least.
 
     Raises:
         OrgxError: It could not be loaded. No cursor counts whose load did not arrive: the next run reads it again.
     """
     try:
-        _patiently(pipeline, patience, partial(_load_pending, pipeline))
+        _load(pipeline, warehouse, patience)
     except PipelineStepFailed as error:
         failure = explain(error)
         waiting = _pending(pipeline)
@@ -240,6 +247,33 @@ def _load_or_give_up(pipeline: Any, patience: LockPatience) -> None:
         raise OrgxError(
             f"{failure}. Package {', '.join(waiting)} was given up; what was in it is read again."
         ) from None
+
+
+def _load(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> None:
+    """Load what was extracted; after a commit that failed once more, when the DuckDB file was closed in between.
+
+    Raises:
+        PipelineStepFailed: It could not be loaded.
+        CheckpointError: It was, but does not count.
+    """
+    waiting = _pending(pipeline)
+
+    def attempt() -> None:
+        with warehouse.kept_open(saving_memory=True):
+            _patiently(pipeline, patience, partial(_load_pending, pipeline))
+
+    try:
+        try:
+            attempt()
+        except PipelineStepFailed as error:
+            if not isinstance(root_cause(error), CommitError):
+                raise
+            logger.warning("%s; the file is opened anew and the load goes on", root_cause(error))
+            attempt()
+    except CheckpointError as failure:
+        # Both the rows and the cursors are in the file, and neither is to be believed.
+        warehouse.revoke_loads(waiting)
+        raise CheckpointError(f"{failure}. What was loaded does not count; the next run reads it again.") from failure
 
 
 def _load_pending(pipeline: Any) -> None:
@@ -322,7 +356,7 @@ def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience
             "What was in it is read again now."
         ]
     try:
-        _load_or_give_up(pipeline, patience)
+        _load_or_give_up(pipeline, warehouse, patience)
         message = f"Loaded what an earlier run had left behind (package {', '.join(waiting)})."
     except OrgxError as failure:
         if is_mendable(failure):

@@ -62,6 +62,7 @@ class Warehouse:
         self._sql: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="orgx-warehouse")
         self._holders = 0
+        self._succeeded = False
         self._held = ExitStack()
         try:
             self.can_be_asked = self._ask(self._has_sql)
@@ -214,6 +215,20 @@ class Warehouse:
         """Return the id of the newest load that was completed here; ids are times, and empty means none."""
         rows = self._select("select max({load_id}) from {table} where {status} = 0", table="_dlt_loads")
         return str(rows[0][0] or "") if rows else ""
+
+    def revoke_loads(self, load_ids: Sequence[str]) -> None:
+        """Note that loads do not count, though dlt has completed them: no cursor is believed that came with them.
+
+        Raises:
+            DestinationError: The destination cannot be reached.
+        """
+        marks = ", ".join(["%s"] * len(load_ids))
+        self._ask(self._execute, f"update {{table}} set {{status}} = 1 where {{load_id}} in ({marks})", load_ids)
+
+    def _execute(self, sql: str, values: Sequence[Any]) -> None:
+        with self._client() as client:
+            names = {name: client.escape_column_name(name) for name in ("status", "load_id")}
+            client.execute_sql(sql.format(table=client.make_qualified_table_name("_dlt_loads"), **names), *values)
 
     def count_living(self, table: Table) -> int | None:
         """Return how many rows of a table OrgX still lists; None where the destination cannot be asked."""
@@ -401,21 +416,24 @@ class Warehouse:
             saving_memory: Whether DuckDB should make do with little meanwhile.
         """
         self._ask(self._hold, saving_memory)
+        succeeded = False
         try:
             yield
+            succeeded = True
         finally:
-            self._ask(self._release)
+            self._ask(self._release, succeeded)
 
     def _hold(self, saving_memory: bool) -> None:
         if self._holders == 0 and self.can_be_asked:
             client = self._held.enter_context(self._client())
             if saving_memory and isinstance(client, FileClient):
-                self._held.enter_context(client.saving_memory())
+                self._held.enter_context(client.saving_memory(lambda: self._succeeded))
         # Only now: what failed to open is not held.
         self._holders += 1
 
-    def _release(self) -> None:
+    def _release(self, succeeded: bool) -> None:
         self._holders -= 1
+        self._succeeded = succeeded
         if self._holders == 0:
             self._held.close()
 
@@ -445,6 +463,8 @@ class Warehouse:
             try:
                 self._sql.open_connection()
                 return
+            except OrgxError:
+                raise
             except Exception as error:
                 if not self._patience.wait(error):
                     # Whatever stands in the way of a connection, it is none of ours.
