@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orgx_source.own_process import settle_in, without_unused
+from orgx_source.cli.process import settle_in, without_unused
 
 HISTORY = "tasks_history"
 
@@ -24,11 +24,11 @@ def load(file: Path, database: Path) -> None:
     import dlt
     import pyarrow.parquet as pq
 
-    from orgx_source.changes import as_history
+    from orgx_source.reading.changes import as_history
+    from orgx_source.reading.table_reader import BATCH_ROWS
     from orgx_source.source import INSERT_ONLY, MERGE
-    from orgx_source.sync import make_pipeline
-    from orgx_source.table_reader import BATCH_ROWS
-    from orgx_source.warehouse import Warehouse
+    from orgx_source.warehouse.dataset import Warehouse
+    from orgx_source.warehouse.pipeline import make_pipeline
 
     rows = pq.read_table(file)
     history: dict[str, Any] = {"primary_key": ["id", "valid_from"], "write_disposition": INSERT_ONLY}

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from orgx_source.api.routes import ROUTES
 from orgx_source.cli import app
-from orgx_source.console import tracking_columns
+from orgx_source.cli.console import tracking_columns
 from orgx_source.marts import load_marts
 from orgx_source.tables import SYNC_LOG_COLUMNS, TABLES, Table, references
 

@@ -18,6 +18,9 @@ from orgx_source.errors import ConfigError
 
 DEFAULT_DATABASE = Path("orgx.duckdb")
 DEFAULT_BASE_URL = "https://useorgx.com"
+# What dlt does unless the user says otherwise. What was merged is not kept a second time in the staging dataset: half
+# the file, and half the time to close it.
+DLT_SETTINGS = {"RUNTIME__DLTHUB_TELEMETRY": "false", "LOAD__TRUNCATE_STAGING_DATASET": "true"}
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _KEY = re.compile(r"oxk_[A-Za-z0-9_\-]{8,}")

@@ -18,13 +18,13 @@ from dlt.common.typing import TSecretStrValue
 from dlt.extract import DltResource
 
 from orgx_source.api.client import OrgxClient
-from orgx_source.changes import empty_rows
-from orgx_source.column_types import ColumnTypes
 from orgx_source.config import OrgxConfig, load_config
-from orgx_source.session import ReadSession
-from orgx_source.table_reader import Piece, TableReader
+from orgx_source.explain import explain
+from orgx_source.reading.changes import empty_rows
+from orgx_source.reading.session import ReadSession
+from orgx_source.reading.table_reader import Piece, TableReader
+from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.tables import HISTORY_COLUMNS, SYNC_LOG, SYNC_LOG_COLUMNS, TABLES, TRACKING_COLUMNS, Column, Table
-from orgx_source.trouble import explain
 
 # Nested values travel as text with a JSON hint, on purpose; dlt would warn of the difference for every Arrow table.
 logging.getLogger("dlt").addFilter(lambda record: "several column hints were different" not in record.getMessage())

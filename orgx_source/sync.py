@@ -5,10 +5,8 @@ The command and ``pipelines/nightly.py`` call this; whoever has a pipeline of th
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,80 +15,39 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orgx_source.own_process import DLT_SETTINGS
-
-# Before dlt starts its runtime: a script that calls this room directly has no command that did it.
-os.environ.update({**DLT_SETTINGS, **os.environ})
-
-import dlt
-from dlt.common.destination import Destination
-from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.pipeline.exceptions import PipelineStepFailed
 from filelock import FileLock, Timeout
 
 from orgx_source.api.client import OrgxClient
-from orgx_source.config import DEFAULT_DATABASE, OrgxConfig
-from orgx_source.duckdb_file import LockPatience, duckdb_credentials, duckdb_file
+from orgx_source.config import OrgxConfig
 from orgx_source.errors import (
     CheckpointError,
     CommitError,
-    ConfigError,
     DestinationError,
-    MachineError,
     OrgxError,
     worst_exit_code,
 )
+from orgx_source.explain import explain, is_mendable, root_cause
 from orgx_source.marts.apply import apply_marts
-from orgx_source.report import RunReport, log_rows
-from orgx_source.session import ReadSession, Stretch
+from orgx_source.reading.report import RunReport, log_rows
+from orgx_source.reading.session import ReadSession, Stretch
 from orgx_source.source import orgx_source, sync_log_source
 from orgx_source.tables import TABLES
 from orgx_source.times import utc_now
-from orgx_source.trouble import explain, first_words, is_mendable, root_cause
-from orgx_source.warehouse import Warehouse
+from orgx_source.warehouse.dataset import Warehouse
+from orgx_source.warehouse.duckdb_file import LockPatience
+from orgx_source.warehouse.pipeline import make_pipeline
+
+__all__ = ["make_pipeline", "renew_marts", "run_sync"]
 
 logger = logging.getLogger(__name__)
 
-PIPELINE_NAME = "orgx"
 DEFAULT_STRETCH = Stretch()
 
 Progress = Callable[[str, int, int], None]
 """Called with (table, requests, rows)."""
 Wait = Callable[[float, str], None]
 """Called with (seconds, why) before a wait."""
-
-
-def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: str | Path | None = None) -> Any:
-    """Return the dlt pipeline that fills a dataset.
-
-    Its working directory belongs to this one destination: what a run left behind must never be loaded elsewhere.
-
-    Args:
-        destination: Name of a dlt destination, whose credentials dlt finds in its settings.
-        dataset: Dataset (schema) of the tables.
-        database: DuckDB file; only for DuckDB, ``orgx.duckdb`` when it is not given.
-
-    Raises:
-        ConfigError: There is no such destination. Whether its package and settings can be used, its first use tells.
-        MachineError: dlt's working directory cannot be made.
-    """
-    target: Any = destination
-    if destination == "duckdb":
-        path = Path(database or DEFAULT_DATABASE).resolve()
-        place = f"duckdb:{path}"
-        target = duckdb_file(credentials=duckdb_credentials(path), destination_name="duckdb")
-    else:
-        place = f"{destination}:{_address(destination)}"
-    digest = hashlib.blake2b(f"{place}|{dataset}".encode(), digest_size=6).hexdigest()
-    working = Path(dlt.current.run_context().data_dir) / "orgx-sync" / digest
-    try:
-        return dlt.pipeline(PIPELINE_NAME, destination=target, dataset_name=dataset, pipelines_dir=str(working))
-    except UnknownDestinationModule:
-        raise _no_such_destination(destination) from None
-    except OSError as error:
-        raise MachineError(f"dlt's working directory cannot be used: {first_words(error)}; see DLT_DATA_DIR") from None
-    except Exception as error:
-        raise explain(error) from None
 
 
 def run_sync(
@@ -158,27 +115,6 @@ def run_sync(
         if reached:
             _conclude(pipeline, report, names, session.patience, with_marts=with_marts)
     return report
-
-
-def _no_such_destination(name: str) -> ConfigError:
-    names = ", ".join(sorted(set(dlt.destinations.__all__) - {"destination", "dummy"}))
-    if not re.fullmatch(r"\w+", name):
-        # Perhaps an address with a password in it.
-        return ConfigError(f"What was given as destination is no name of one. dlt's own are {names}")
-    setting = f"DESTINATION__{name.upper()}__DESTINATION_TYPE"
-    return ConfigError(f"dlt has no destination {name!r}. Its own are {names}; a name of yours needs {setting}")
-
-
-def _address(destination: str) -> str:
-    """Return where a destination is, as far as its settings tell; empty when they do not, which its first use says."""
-    try:
-        kind: Any = Destination.from_reference(destination)
-        config: Any = kind.configuration(kind.spec(), accept_partial=True)
-        url = getattr(config.credentials, "to_url", None)
-        return f"{config.fingerprint()} {url().render_as_string(hide_password=True) if url else config}"
-    except Exception:
-        logger.debug("the address of %s is not known", destination, exc_info=True)
-        return ""
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import psycopg2.extras
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.limits import RateBudget, RetryPolicy
 from orgx_source.config import load_config
-from orgx_source.report import RunReport
+from orgx_source.reading.report import RunReport
 from orgx_source.sandbox import Sandbox, World
 from orgx_source.sync import make_pipeline, run_sync
 

@@ -32,7 +32,7 @@ from math import isnan, nan
 from orgx_source.api.envelope import Page, Row
 from orgx_source.api.listing import ListingReport, Order, Position, RowKeys
 from orgx_source.errors import DriftError
-from orgx_source.row_ids import RowIds
+from orgx_source.rows.row_ids import RowIds
 
 FetchPage = Callable[[int, int], Page]
 """``(offset, limit) -> Page``: one request. HTTP, MCP and a test's list all fit."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orgx_source.errors import DestinationError
+from orgx_source.explain import first_words, foreseen
 from orgx_source.marts import MART, RAW, Mart, load_marts
 from orgx_source.tables import (
     HISTORY_COLUMNS,
@@ -20,8 +21,7 @@ from orgx_source.tables import (
     Column,
     ColumnType,
 )
-from orgx_source.trouble import first_words, foreseen
-from orgx_source.warehouse import Warehouse
+from orgx_source.warehouse.dataset import Warehouse
 
 SUFFIX = "_marts"
 FINGERPRINT = "_orgx_marts"

@@ -12,10 +12,10 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from orgx_source.errors import DestinationError, OrgxError
+from orgx_source.explain import first_words, foreseen
 from orgx_source.marts.apply import marts_dataset
-from orgx_source.shape import canonical_json
-from orgx_source.trouble import first_words, foreseen
-from orgx_source.warehouse import Warehouse
+from orgx_source.rows.shape import canonical_json
+from orgx_source.warehouse.dataset import Warehouse
 
 Row: TypeAlias = dict[str, Any]
 

@@ -26,9 +26,9 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from orgx_source.report import RunReport
+from orgx_source.reading.report import RunReport
+from orgx_source.reading.session import Stretch
 from orgx_source.sandbox import Fault, Sandbox, World
-from orgx_source.session import Stretch
 from orgx_source.sync import run_sync
 from tests.running import execute, fast_client, pipeline, query
 

@@ -14,9 +14,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from orgx_source.console import RunProgress
+from orgx_source.cli.console import RunProgress
+from orgx_source.commands.status import read_file_status, read_status
 from orgx_source.sandbox import Fault, RateLimit, Sandbox, World
-from orgx_source.status import read_file_status, read_status
 from orgx_source.sync import make_pipeline
 from tests.running import KINDS, differences, query
 

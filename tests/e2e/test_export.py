@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-import orgx_source.export
+import orgx_source.commands.export
+from orgx_source.commands.export import export_tables
 from orgx_source.errors import OrgxError
-from orgx_source.export import export_tables
 from orgx_source.sandbox import Sandbox, World
 from orgx_source.tables import TABLES
 from tests.e2e.test_command import orgx_sync
@@ -50,7 +50,7 @@ def comparable(row: dict[str, Any]) -> dict[str, Any]:
 def test_every_table_and_view_of_both_datasets_becomes_a_file_with_its_rows(
     each_warehouse: str, file_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orgx_source.export, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(orgx_source.commands.export, "ROWS_AT_ONCE", 7)
     with Sandbox(World("small")) as box:
         assert sync(box).exit_code == 0
     done = orgx_sync("export", str(OUT), "--format", file_format, "--json", *place(each_warehouse))
@@ -72,7 +72,7 @@ def test_parquet_holds_the_same_values_in_types_that_are_the_same_everywhere(
     # The zone of whoever exports changes nothing.
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     monkeypatch.setenv("PGTZ", "Asia/Tokyo")
-    monkeypatch.setattr(orgx_source.export, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(orgx_source.commands.export, "ROWS_AT_ONCE", 7)
     with Sandbox(World("small")) as box:
         sync(box)
     files = export_tables(pipeline(), OUT, "parquet")
@@ -108,14 +108,14 @@ def test_a_csv_has_a_header_and_times_in_iso_form_with_their_zone(each_warehouse
 def test_what_happens_meanwhile_is_in_no_file(each_warehouse: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with Sandbox(World("small")) as box:
         sync(box, ["agents", "tasks"])
-    write, calls = orgx_source.export._write_file, itertools.count()
+    write, calls = orgx_source.commands.export._write_file, itertools.count()
 
     def write_and_meddle(*arguments: Any) -> int:
         if next(calls) == 1:
             execute("delete from orgx.tasks")
         return write(*arguments)
 
-    monkeypatch.setattr(orgx_source.export, "_write_file", write_and_meddle)
+    monkeypatch.setattr(orgx_source.commands.export, "_write_file", write_and_meddle)
     counts = {file.table: file.rows for file in export_tables(pipeline(), OUT, "parquet", ["agents", "tasks"])}
     assert query("select count(*) from orgx.tasks") == [(0,)]
     assert counts["tasks"] > 0
@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_finished_leaves_the_older_one(monkeypatch: pytest
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(orgx_source.export, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(orgx_source.commands.export, "ROWS_AT_ONCE", 7)
     monkeypatch.setattr(pyarrow.parquet.ParquetWriter, "write_table", full)
     with pytest.raises(OrgxError, match=r"tasks\.parquet could not be written: No space left on device"):
         export_tables(pipeline(), OUT, "parquet", ["tasks"])

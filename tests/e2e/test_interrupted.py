@@ -17,8 +17,8 @@ import pytest
 from orgx_source.api.client import OrgxClient
 from orgx_source.config import load_config
 from orgx_source.errors import BudgetError
+from orgx_source.reading.session import ReadSession
 from orgx_source.sandbox import Fault, RateLimit, Sandbox, World
-from orgx_source.session import ReadSession
 from orgx_source.source import orgx_source
 from tests.running import DATABASE, differences, fast_client, pipeline, sync
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-import orgx_source.session
-from orgx_source.duckdb_file import LockPatience
+import orgx_source.reading.session
 from orgx_source.sandbox import Fault, Sandbox, World
 from orgx_source.sync import run_sync
+from orgx_source.warehouse.duckdb_file import LockPatience
 from tests.running import DATABASE, differences, fast_client, pipeline, query, sync
 
 HOLD = f"import duckdb; c = duckdb.connect('{DATABASE}'); print(1, flush=True); input()"
@@ -45,7 +45,7 @@ class Holder:
 @pytest.fixture
 def holder(monkeypatch: pytest.MonkeyPatch) -> Any:
     holder = Holder()
-    monkeypatch.setattr(orgx_source.session, "LockPatience", partial(LockPatience, sleep=holder.sleep))
+    monkeypatch.setattr(orgx_source.reading.session, "LockPatience", partial(LockPatience, sleep=holder.sleep))
     yield holder
     holder.let_go()
 

@@ -11,10 +11,10 @@ import pytest
 from dlt.destinations.exceptions import DatabaseTransientException
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 
-from orgx_source import duckdb_file
 from orgx_source.errors import CommitError, DestinationError
 from orgx_source.sandbox import Sandbox, World
-from orgx_source.warehouse import Warehouse
+from orgx_source.warehouse import duckdb_file
+from orgx_source.warehouse.dataset import Warehouse
 from tests.running import differences, pipeline, query, sync
 
 
@@ -23,7 +23,7 @@ def test_rows_that_do_not_fit_into_the_memory_of_a_load_are_loaded_nevertheless(
 ) -> None:
     monkeypatch.setattr(duckdb_file, "MEMORY_LIMIT", "8MB")
     world = World("medium")
-    with Sandbox(world) as box, caplog.at_level(logging.WARNING, "orgx_source.duckdb_file"):
+    with Sandbox(world) as box, caplog.at_level(logging.WARNING, "orgx_source.warehouse.duckdb_file"):
         report = sync(box)
     assert report.exit_code == 0, report
     assert "DuckDB needs more than 8MB" in caplog.text
@@ -39,7 +39,10 @@ def test_a_query_that_needs_more_memory_has_it_at_its_next_try(
     sql = "select length(list(i)) from range(4000000) as numbers(i)"
     warehouse = Warehouse(pipeline(tmp_path / "x.duckdb"))
     try:
-        with warehouse.kept_open(saving_memory=True), caplog.at_level(logging.WARNING, "orgx_source.duckdb_file"):
+        with (
+            warehouse.kept_open(saving_memory=True),
+            caplog.at_level(logging.WARNING, "orgx_source.warehouse.duckdb_file"),
+        ):
             with pytest.raises(DestinationError, match="Out of Memory"):
                 warehouse.with_client(lambda client: client.execute_sql(sql))
             assert "DuckDB needs more than 16MB here and gets it" in caplog.text

@@ -12,11 +12,11 @@ import pytest
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Page, Row
 from orgx_source.api.routes import Route
-from orgx_source.check import run_check
+from orgx_source.commands.check import run_check
+from orgx_source.commands.plan import PlanReport, run_plan
+from orgx_source.commands.verify import VerifyReport, run_verify
 from orgx_source.config import load_config
-from orgx_source.plan import PlanReport, run_plan
 from orgx_source.sandbox import Fault, Sandbox, World
-from orgx_source.verify import VerifyReport, run_verify
 from tests.running import DATABASE, execute, fast_client, pipeline, query, sync
 
 pytestmark = pytest.mark.usefixtures("each_warehouse")

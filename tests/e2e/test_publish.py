@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from orgx_source.duckdb_file import LockPatience
+from orgx_source.commands.publish import problem_with, publish, without_catalog
 from orgx_source.errors import DestinationError, PublishError
-from orgx_source.publish import problem_with, publish, without_catalog
-from orgx_source.report import log_rows
+from orgx_source.reading.report import log_rows
 from orgx_source.sandbox import Sandbox, World
 from orgx_source.source import sync_log_source
+from orgx_source.warehouse.duckdb_file import LockPatience
 from tests.e2e.test_command import orgx_sync
 from tests.running import DATABASE, execute, pipeline, query, sync
 
@@ -31,10 +31,10 @@ while True:
     print(connection.execute(input()).fetchall(), flush=True)
 """
 FULL_DISK = """
-import orgx_source.publish
+import orgx_source.commands.publish
 def full(path):
     raise OSError(28, "No space left on device")
-orgx_source.publish._to_disk = full
+orgx_source.commands.publish._to_disk = full
 from orgx_source.cli import main
 main()
 """

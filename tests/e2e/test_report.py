@@ -17,7 +17,7 @@ from filelock import FileLock
 
 import orgx_source.html_report
 from orgx_source import charts
-from orgx_source.demo import run_demo
+from orgx_source.cli.demo import run_demo
 from orgx_source.errors import ConfigError, DestinationError, OrgxError
 from orgx_source.html_report import content, page, write_report
 from orgx_source.html_report import facts as facts_room

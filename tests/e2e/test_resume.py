@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orgx_source import table_reader
+from orgx_source.reading import table_reader
+from orgx_source.reading.session import Stretch
 from orgx_source.sandbox import Fault, Sandbox, World
-from orgx_source.session import Stretch
 from orgx_source.sync import run_sync
 from tests.running import differences, execute, fast_client, pipeline, query, sync
 

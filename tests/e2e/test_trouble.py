@@ -27,15 +27,15 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 import orgx_source.sync
 from orgx_source.api.client import OrgxClient
 from orgx_source.cli import _set_up_logging
+from orgx_source.commands.plan import run_plan
 from orgx_source.config import load_config
 from orgx_source.errors import ConfigError, DestinationError, MachineError, OrgxError, UnexpectedError
+from orgx_source.explain import describe_trouble, explain, without_secrets
 from orgx_source.notebook import open_marts
-from orgx_source.plan import run_plan
+from orgx_source.reading.session import ReadSession
 from orgx_source.sandbox import Sandbox, World
-from orgx_source.session import ReadSession
 from orgx_source.sync import make_pipeline
-from orgx_source.trouble import describe_trouble, explain, without_secrets
-from orgx_source.warehouse import Warehouse
+from orgx_source.warehouse.dataset import Warehouse
 from tests.e2e.test_command import orgx_sync
 from tests.running import differences, execute, fast_client, pipeline, query, sync
 

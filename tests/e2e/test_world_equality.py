@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from orgx_source.column_types import ColumnTypes
+from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.sandbox import Sandbox, World
 from orgx_source.tables import TABLES, column_name
 from orgx_source.times import utc_now
-from orgx_source.warehouse import Warehouse
+from orgx_source.warehouse.dataset import Warehouse
 from tests.running import KINDS, differences, execute, pipeline, query, stored, sync
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orgx_source.known_rows import KnownRow, KnownRows
+from orgx_source.rows.known_rows import KnownRow, KnownRows
 
 # The second is as long as a hash.
 NOT_OURS = ("no hash of ours", "no hash of ours!")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orgx_source.sync import make_pipeline
+from orgx_source.warehouse.pipeline import make_pipeline
 
 Working = Callable[..., str]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orgx_source import row_ids
-from orgx_source.row_ids import RowIds
+from orgx_source.rows import row_ids
+from orgx_source.rows.row_ids import RowIds
 
 IDS = st.one_of(
     st.uuids().map(str),

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orgx_source.api.reader import row_keys
-from orgx_source.column_types import ColumnTypes
-from orgx_source.shape import Shaper, build_array, canonical_json, row_hashes
+from orgx_source.api.route_reader import row_keys
+from orgx_source.rows.column_types import ColumnTypes
+from orgx_source.rows.shape import Shaper, build_array, canonical_json, row_hashes
 from orgx_source.tables import RESERVED, TABLES, ColumnType, column_name
 
 

@@ -9,19 +9,19 @@ from typing import Any
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Row
 from orgx_source.api.limits import Spending
-from orgx_source.api.reader import row_keys
 from orgx_source.api.route_choice import ask_first_open
+from orgx_source.api.route_reader import row_keys
 from orgx_source.api.routes import ROUTES, Route
-from orgx_source.changes import Changes, Shaped
-from orgx_source.column_types import ColumnTypes
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import worst_exit_code
-from orgx_source.known_rows import KnownRow
-from orgx_source.session import ReadSession
+from orgx_source.explain import explain
+from orgx_source.reading.changes import Changes, Shaped
+from orgx_source.reading.session import ReadSession
+from orgx_source.rows.column_types import ColumnTypes
+from orgx_source.rows.known_rows import KnownRow
 from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
 from orgx_source.times import parse_timestamp
-from orgx_source.trouble import explain
-from orgx_source.warehouse import Warehouse
+from orgx_source.warehouse.dataset import Warehouse
 
 EXAMPLES = 5
 

@@ -17,18 +17,18 @@ import pyarrow.compute as pc
 from orgx_source.api.envelope import Row
 from orgx_source.api.limits import Spending
 from orgx_source.api.listing import ListingReport, Position
-from orgx_source.api.reader import RouteReader, row_keys
 from orgx_source.api.route_choice import CLOSED_STATUSES, choose_routes, none_is_open
+from orgx_source.api.route_reader import RouteReader, row_keys
 from orgx_source.api.routes import ROUTES, Route
-from orgx_source.changes import Changes, Versions
-from orgx_source.column_types import ColumnTypes
 from orgx_source.errors import ApiError, OrgxError
-from orgx_source.known_rows import KnownRow
-from orgx_source.session import ReadSession
-from orgx_source.table_state import Origin, Resume, TableState
+from orgx_source.reading.changes import Changes, Versions
+from orgx_source.reading.session import ReadSession
+from orgx_source.reading.table_state import Origin, Resume, TableState
+from orgx_source.rows.column_types import ColumnTypes
+from orgx_source.rows.known_rows import KnownRow
 from orgx_source.tables import ColumnType, Table
 from orgx_source.times import never_before
-from orgx_source.warehouse import Warehouse
+from orgx_source.warehouse.dataset import Warehouse
 
 logger = logging.getLogger(__name__)
 

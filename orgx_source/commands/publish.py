@@ -16,11 +16,12 @@ from typing import Any
 
 import duckdb
 
-from orgx_source.duckdb_file import LockPatience
 from orgx_source.errors import DestinationError, PublishError
+from orgx_source.explain import describe_trouble, name_lock_holder
 from orgx_source.marts.apply import marts_dataset
-from orgx_source.sync import make_pipeline, one_run_at_a_time, renew_marts
-from orgx_source.trouble import describe_trouble, name_lock_holder
+from orgx_source.sync import one_run_at_a_time, renew_marts
+from orgx_source.warehouse.duckdb_file import LockPatience
+from orgx_source.warehouse.pipeline import make_pipeline
 
 UNFINISHED = ".unfinished"
 # The DuckDB inside a dashboard is often older than ours, and refuses the format that ours writes by default.

@@ -18,13 +18,13 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity, SqlCli
 from dlt.destinations.exceptions import DatabaseTerminalException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from orgx_source.column_types import ColumnTypes
-from orgx_source.duckdb_file import FileClient, LockPatience
 from orgx_source.errors import ConfigError, DestinationError, OrgxError
-from orgx_source.known_rows import KnownRow, KnownRows
-from orgx_source.shape import ARROW_TYPES, canonical_json
+from orgx_source.explain import describe_trouble, explain, first_words, foreseen, root_cause
+from orgx_source.rows.column_types import ColumnTypes
+from orgx_source.rows.known_rows import KnownRow, KnownRows
+from orgx_source.rows.shape import ARROW_TYPES, canonical_json
 from orgx_source.tables import SYNC_LOG, ColumnType, Table
-from orgx_source.trouble import describe_trouble, explain, first_words, foreseen, root_cause
+from orgx_source.warehouse.duckdb_file import FileClient, LockPatience
 
 IDS_AT_ONCE = 500
 ROWS_AT_ONCE = 10_000

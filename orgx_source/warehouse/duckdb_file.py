@@ -25,7 +25,7 @@ from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from duckdb import Error, FatalException, InternalException, OutOfMemoryException, TransactionException
 
 from orgx_source.errors import CheckpointError, CommitError
-from orgx_source.trouble import first_words, name_lock_holder
+from orgx_source.explain import first_words, name_lock_holder
 
 logger = logging.getLogger(__name__)
 

@@ -58,9 +58,10 @@ def run_demo(database: Path, size: str, days: int = 1, start: datetime | None = 
     """
     import duckdb
 
-    from orgx_source import console
+    from orgx_source.cli import console
     from orgx_source.config import load_config
-    from orgx_source.sync import make_pipeline, run_sync
+    from orgx_source.sync import run_sync
+    from orgx_source.warehouse.pipeline import make_pipeline
 
     sandbox = _import_sandbox()
     _check_that_it_may_go(database)
@@ -132,7 +133,7 @@ def _check_that_it_may_go(database: Path) -> None:
 
 def _write_report(pipeline: Any, page: Path) -> None:
     """Write the report next to the database, or say what it needs."""
-    from orgx_source import console
+    from orgx_source.cli import console
     from orgx_source.html_report import write_report
 
     try:
@@ -153,7 +154,7 @@ def serve_sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_l
     Raises:
         ConfigError: The sandbox's packages are not installed, no such fault, or the port is taken.
     """
-    from orgx_source import console
+    from orgx_source.cli import console
 
     sandbox = _import_sandbox()
     if "list" in faults:

@@ -12,8 +12,8 @@ from orgx_source.tables import SYNC_LOG_COLUMNS, TABLES, Table
 from orgx_source.times import parse_timestamp, utc_now
 
 if TYPE_CHECKING:
-    from orgx_source.stored_file import StoredFile
-    from orgx_source.warehouse import Warehouse
+    from orgx_source.warehouse.dataset import Warehouse
+    from orgx_source.warehouse.stored_file import StoredFile
 
 
 @dataclass
@@ -102,7 +102,7 @@ def read_file_status(file: Path, dataset: str, max_age: timedelta) -> StatusRepo
         dataset: Its dataset.
         max_age: How old the last read of a table may be.
     """
-    from orgx_source.stored_file import StoredFile, UnknownFormError
+    from orgx_source.warehouse.stored_file import StoredFile, UnknownFormError
 
     with suppress(UnknownFormError), closing(StoredFile(file, dataset)) as stored:
         return _report(stored, stored.states(), max_age)
@@ -120,7 +120,7 @@ def read_status(pipeline: Any, max_age: timedelta) -> StatusReport:
         ConfigError: The destination's package or settings cannot be used.
         DestinationError: It cannot be opened.
     """
-    from orgx_source.warehouse import Warehouse
+    from orgx_source.warehouse.dataset import Warehouse
 
     warehouse = Warehouse(pipeline)
     try:

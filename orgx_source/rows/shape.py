@@ -18,7 +18,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orgx_source.column_types import ColumnTypes
+from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.tables import MISFIT_SUFFIX, ColumnType, Table, column_name, is_id
 from orgx_source.times import parse_timestamp
 

@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from orgx_source import cli_options as options
+from orgx_source.cli import options
+from orgx_source.cli.process import settle_in, without_unused
 from orgx_source.errors import ConfigError, OrgxError, worst_exit_code
-from orgx_source.own_process import settle_in, without_unused
+from orgx_source.explain import explain, without_secrets
 from orgx_source.tables import TABLES
-from orgx_source.trouble import explain, without_secrets
 from orgx_source.version import __version__
 
 if TYPE_CHECKING:
     from orgx_source.api.client import OrgxClient
+    from orgx_source.commands.export import FileFormat
     from orgx_source.config import OrgxConfig
-    from orgx_source.export import FileFormat
-    from orgx_source.report import RunReport
+    from orgx_source.reading.report import RunReport
 
 EXIT_CODES = """
 Exit codes: 0 fine, 1 failed (some table), 2 usage, 3 configuration, credentials or rights, 4 incomplete or stale: try
@@ -115,8 +115,9 @@ def run(
         max_requests=max_requests,
         lock_timeout=lock_timeout,
     )
-    from orgx_source import console
-    from orgx_source.sync import make_pipeline, run_sync
+    from orgx_source.cli import console
+    from orgx_source.sync import run_sync
+    from orgx_source.warehouse.pipeline import make_pipeline
 
     pipeline = make_pipeline(destination, dataset, database)
     with console.progress(quiet=quiet) as progress:
@@ -159,9 +160,9 @@ def check(
     """Try the key, the routes and the destination."""
     _set_up_logging(verbose)
     config = _config(workspace_id=workspace)
-    from orgx_source import console
-    from orgx_source.check import run_check
-    from orgx_source.sync import make_pipeline
+    from orgx_source.cli import console
+    from orgx_source.commands.check import run_check
+    from orgx_source.warehouse.pipeline import make_pipeline
 
     pipeline = make_pipeline(destination, dataset, database)
     with _leaving_no_file(destination, database), console.progress(quiet=as_json) as progress:
@@ -193,9 +194,9 @@ def plan(
     """
     _set_up_logging(verbose)
     config = _config(workspace_id=workspace, full=full)
-    from orgx_source import console
-    from orgx_source.plan import run_plan
-    from orgx_source.sync import make_pipeline
+    from orgx_source.cli import console
+    from orgx_source.commands.plan import run_plan
+    from orgx_source.warehouse.pipeline import make_pipeline
 
     pipeline = make_pipeline(destination, dataset, database)
     with _leaving_no_file(destination, database), console.progress(quiet=as_json) as progress:
@@ -225,9 +226,9 @@ def verify(
     """
     _set_up_logging(verbose)
     config = _config(workspace_id=workspace)
-    from orgx_source import console
-    from orgx_source.sync import make_pipeline
-    from orgx_source.verify import run_verify
+    from orgx_source.cli import console
+    from orgx_source.commands.verify import run_verify
+    from orgx_source.warehouse.pipeline import make_pipeline
 
     _check_that_it_exists(destination, database)
     with console.progress(quiet=as_json) as progress:
@@ -256,13 +257,13 @@ def verify(
 def status(destination: str, dataset: str, database: Path, max_age: timedelta, as_json: bool, verbose: bool) -> int:
     """Show what is in the warehouse and how old it is."""
     _set_up_logging(verbose)
-    from orgx_source import console
-    from orgx_source.status import read_file_status, read_status
+    from orgx_source.cli import console
+    from orgx_source.commands.status import read_file_status, read_status
 
     _check_that_it_exists(destination, database)
     report = read_file_status(database, dataset, max_age) if destination == "duckdb" else None
     if report is None:
-        from orgx_source.sync import make_pipeline
+        from orgx_source.warehouse.pipeline import make_pipeline
 
         report = read_status(make_pipeline(destination, dataset, database), max_age)
     _print_json(report.to_json()) if as_json else console.print_status(report)
@@ -279,10 +280,11 @@ def marts(destination: str, dataset: str, database: Path, as_json: bool, verbose
     They stand in dataset NAME_marts, and every run makes them too.
     """
     _set_up_logging(verbose)
-    from orgx_source import console
+    from orgx_source.cli import console
     from orgx_source.marts import load_marts
     from orgx_source.marts.apply import marts_dataset
-    from orgx_source.sync import make_pipeline, renew_marts
+    from orgx_source.sync import renew_marts
+    from orgx_source.warehouse.pipeline import make_pipeline
 
     _check_that_it_exists(destination, database)
     written = renew_marts(make_pipeline(destination, dataset, database))
@@ -319,9 +321,9 @@ def export(
     Those of the marts too, as DIR/DATASET/TABLE.FORMAT.
     """
     _set_up_logging(verbose)
-    from orgx_source import console
-    from orgx_source.export import export_tables
-    from orgx_source.sync import make_pipeline
+    from orgx_source.cli import console
+    from orgx_source.commands.export import export_tables
+    from orgx_source.warehouse.pipeline import make_pipeline
 
     if destination == "duckdb" and not database.exists():
         raise ConfigError(f"{database} does not exist: orgx-sync run makes it, and --database names another file.")
@@ -349,9 +351,9 @@ def report(output: Path, destination: str, dataset: str, database: Path, quiet: 
     It has pictures and tables, needs no network, and any browser shows it.
     """
     _set_up_logging(verbose)
-    from orgx_source import console
+    from orgx_source.cli import console
     from orgx_source.html_report import write_report
-    from orgx_source.sync import make_pipeline
+    from orgx_source.warehouse.pipeline import make_pipeline
 
     _check_that_it_exists(destination, database)
     write_report(make_pipeline(destination, dataset, database), output)
@@ -364,7 +366,7 @@ def report(output: Path, destination: str, dataset: str, database: Path, quiet: 
 @options.as_json
 def list_tables(name: str | None, as_json: bool) -> None:
     """List the tables, or the columns of one."""
-    from orgx_source import console
+    from orgx_source.cli import console
 
     if as_json:
         chosen = [TABLES[name]] if name else list(TABLES.values())
@@ -398,7 +400,7 @@ def list_tables(name: str | None, as_json: bool) -> None:
 def demo(database: Path, size: str, days: int, start: datetime | None, verbose: bool) -> int:
     """Sync a made-up organisation; no account needed."""
     _set_up_logging(verbose)
-    from orgx_source.demo import run_demo
+    from orgx_source.cli.demo import run_demo
 
     return run_demo(database, size, days, start)
 
@@ -425,7 +427,7 @@ def demo(database: Path, size: str, days: int, start: datetime | None, verbose: 
 )
 def sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_limit: int | None) -> int:
     """Serve a made-up OrgX on this machine."""
-    from orgx_source.demo import serve_sandbox
+    from orgx_source.cli.demo import serve_sandbox
 
     return serve_sandbox(port, size, seed, faults, rate_limit)
 
@@ -435,7 +437,7 @@ def _check_publishing(file: Path | None, destination: str, dataset: str, databas
         return
     if destination != "duckdb":
         raise click.BadParameter("only a DuckDB file can be published", param_hint="--publish")
-    from orgx_source.publish import problem_with
+    from orgx_source.commands.publish import problem_with
 
     if problem := problem_with(file, database, dataset):
         raise click.BadParameter(problem, param_hint="--publish")
@@ -447,8 +449,8 @@ def _publish(
     """Publish what a run has loaded; a failure is added to its report."""
     if file is None:
         return None
-    from orgx_source.duckdb_file import LockPatience
-    from orgx_source.publish import publish
+    from orgx_source.commands.publish import publish
+    from orgx_source.warehouse.duckdb_file import LockPatience
 
     if report.error is not None:
         report.messages.append(f"{file} was not published, because the run failed.")
@@ -554,7 +556,3 @@ def main() -> NoReturn:
         click.echo(f"orgx-sync: {failure}", err=True)
         code = failure.exit_code
     _leave(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -12,14 +12,14 @@ from typing import Any
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Page
-from orgx_source.api.reader import row_keys
 from orgx_source.api.route_choice import ask_first_open
+from orgx_source.api.route_reader import row_keys
 from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import ApiError, RouteClosedError, UnexpectedError, worst_exit_code
+from orgx_source.explain import explain
 from orgx_source.tables import TABLES
-from orgx_source.trouble import explain
-from orgx_source.warehouse import Warehouse
+from orgx_source.warehouse.dataset import Warehouse
 
 PROBE_ROWS = 20
 

@@ -13,15 +13,15 @@ from typing import Any
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Row
 from orgx_source.api.limits import Spending
-from orgx_source.api.reader import RouteReader, row_keys
+from orgx_source.api.route_reader import RouteReader, row_keys
 from orgx_source.api.routes import ROUTES, Route
 from orgx_source.config import OrgxConfig
-from orgx_source.duckdb_file import LockPatience
 from orgx_source.errors import OrgxError, RouteClosedError
-from orgx_source.report import TableReport
+from orgx_source.reading.report import TableReport
 from orgx_source.tables import TABLES, Table
 from orgx_source.times import utc_now
-from orgx_source.warehouse import Warehouse
+from orgx_source.warehouse.dataset import Warehouse
+from orgx_source.warehouse.duckdb_file import LockPatience
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,17 @@ from typing import Any, Literal
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Page
-from orgx_source.api.reader import row_keys
 from orgx_source.api.route_choice import ask_first_open
+from orgx_source.api.route_reader import row_keys
 from orgx_source.api.routes import Route
-from orgx_source.column_types import ColumnTypes
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import ApiError, RouteClosedError, UnexpectedError, worst_exit_code
-from orgx_source.session import ReadSession
-from orgx_source.table_reader import Beginning, TableReader
+from orgx_source.explain import explain
+from orgx_source.reading.session import ReadSession
+from orgx_source.reading.table_reader import Beginning, TableReader
+from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.tables import TABLES, Table
-from orgx_source.trouble import explain
-from orgx_source.warehouse import Warehouse
+from orgx_source.warehouse.dataset import Warehouse
 
 Mode = Literal["whole", "changes", "resume"]
 

@@ -11,9 +11,8 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-# What dlt does unless the user says otherwise. What was merged is not kept a second time in the staging dataset: half
-# the file, and half the time to close it.
-DLT_SETTINGS = {"RUNTIME__DLTHUB_TELEMETRY": "false", "LOAD__TRUNCATE_STAGING_DATASET": "true"}
+from orgx_source.config import DLT_SETTINGS
+
 # Arrow's own allocator keeps 50 MB of a first sync that nobody needs any more.
 ARROW_SETTINGS = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 # Containers that may come before the garbage collector looks for cycles (Python's default: 700).

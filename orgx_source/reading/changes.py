@@ -12,12 +12,12 @@ from datetime import datetime
 import pyarrow as pa
 
 from orgx_source.api.envelope import Row
-from orgx_source.column_types import ColumnTypes
-from orgx_source.known_rows import KnownRow
-from orgx_source.shape import ARROW_TYPES, Shaper, row_hashes
+from orgx_source.rows.column_types import ColumnTypes
+from orgx_source.rows.known_rows import KnownRow
+from orgx_source.rows.shape import ARROW_TYPES, Shaper, row_hashes
 from orgx_source.tables import TRACKING_COLUMNS, ColumnType, Table
 from orgx_source.times import never_before
-from orgx_source.warehouse import WORKSPACE_COLUMNS, Warehouse
+from orgx_source.warehouse.dataset import WORKSPACE_COLUMNS, Warehouse
 
 TIME = pa.timestamp("us", "UTC")
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from operator import or_
 from typing import NamedTuple
 
-from orgx_source.row_ids import RowIds
+from orgx_source.rows.row_ids import RowIds
 
 # Hashes are 64 bits in hexadecimal; anything else is no hash of ours, and equals none.
 _HASH = re.compile(r"[0-9a-f]{16}")

@@ -22,13 +22,13 @@ from rich.text import Text
 from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table, snake_case
 
 if TYPE_CHECKING:
-    from orgx_source.check import CheckReport
-    from orgx_source.export import ExportedFile
+    from orgx_source.commands.check import CheckReport
+    from orgx_source.commands.export import ExportedFile
+    from orgx_source.commands.plan import PlanReport
+    from orgx_source.commands.status import StatusReport
+    from orgx_source.commands.verify import VerifyReport
     from orgx_source.marts import Mart
-    from orgx_source.plan import PlanReport
-    from orgx_source.report import RunReport, TableReport
-    from orgx_source.status import StatusReport
-    from orgx_source.verify import VerifyReport
+    from orgx_source.reading.report import RunReport, TableReport
 
 PLAIN_LINE_SECONDS = 5.0
 STATUS_STYLES = {"ok": "green", "incomplete": "yellow"}

@@ -18,9 +18,9 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from orgx_source.errors import DestinationError, OrgxError
+from orgx_source.explain import first_words
 from orgx_source.marts.apply import marts_dataset
-from orgx_source.trouble import first_words
-from orgx_source.warehouse import Warehouse
+from orgx_source.warehouse.dataset import Warehouse
 
 FileFormat = Literal["parquet", "csv"]
 

@@ -1,0 +1,1 @@
+"""What the command line does, to be called from Python too. Parses no arguments, prints nothing."""

@@ -1,0 +1,1 @@
+"""JSON rows to Arrow tables: types, hashes, ids. Touches neither network nor dlt."""

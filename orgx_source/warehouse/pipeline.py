@@ -1,0 +1,81 @@
+"""The dlt pipeline that fills a dataset: its destination, its working directory, and dlt's settings."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from orgx_source.config import DEFAULT_DATABASE, DLT_SETTINGS
+
+# Before dlt starts its runtime: a script that calls this room directly has no command that did it.
+os.environ.update({**DLT_SETTINGS, **os.environ})
+
+import dlt
+from dlt.common.destination import Destination
+from dlt.common.destination.exceptions import UnknownDestinationModule
+
+from orgx_source.errors import ConfigError, MachineError
+from orgx_source.explain import explain, first_words
+from orgx_source.warehouse.duckdb_file import duckdb_credentials, duckdb_file
+
+logger = logging.getLogger(__name__)
+
+PIPELINE_NAME = "orgx"
+
+
+def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: str | Path | None = None) -> Any:
+    """Return the dlt pipeline that fills a dataset.
+
+    Its working directory belongs to this one destination: what a run left behind must never be loaded elsewhere.
+
+    Args:
+        destination: Name of a dlt destination, whose credentials dlt finds in its settings.
+        dataset: Dataset (schema) of the tables.
+        database: DuckDB file; only for DuckDB, ``orgx.duckdb`` when it is not given.
+
+    Raises:
+        ConfigError: There is no such destination. Whether its package and settings can be used, its first use tells.
+        MachineError: dlt's working directory cannot be made.
+    """
+    target: Any = destination
+    if destination == "duckdb":
+        path = Path(database or DEFAULT_DATABASE).resolve()
+        place = f"duckdb:{path}"
+        target = duckdb_file(credentials=duckdb_credentials(path), destination_name="duckdb")
+    else:
+        place = f"{destination}:{_address(destination)}"
+    digest = hashlib.blake2b(f"{place}|{dataset}".encode(), digest_size=6).hexdigest()
+    working = Path(dlt.current.run_context().data_dir) / "orgx-sync" / digest
+    try:
+        return dlt.pipeline(PIPELINE_NAME, destination=target, dataset_name=dataset, pipelines_dir=str(working))
+    except UnknownDestinationModule:
+        raise _no_such_destination(destination) from None
+    except OSError as error:
+        raise MachineError(f"dlt's working directory cannot be used: {first_words(error)}; see DLT_DATA_DIR") from None
+    except Exception as error:
+        raise explain(error) from None
+
+
+def _no_such_destination(name: str) -> ConfigError:
+    names = ", ".join(sorted(set(dlt.destinations.__all__) - {"destination", "dummy"}))
+    if not re.fullmatch(r"\w+", name):
+        # Perhaps an address with a password in it.
+        return ConfigError(f"What was given as destination is no name of one. dlt's own are {names}")
+    setting = f"DESTINATION__{name.upper()}__DESTINATION_TYPE"
+    return ConfigError(f"dlt has no destination {name!r}. Its own are {names}; a name of yours needs {setting}")
+
+
+def _address(destination: str) -> str:
+    """Return where a destination is, as far as its settings tell; empty when they do not, which its first use says."""
+    try:
+        kind: Any = Destination.from_reference(destination)
+        config: Any = kind.configuration(kind.spec(), accept_partial=True)
+        url = getattr(config.credentials, "to_url", None)
+        return f"{config.fingerprint()} {url().render_as_string(hide_password=True) if url else config}"
+    except Exception:
+        logger.debug("the address of %s is not known", destination, exc_info=True)
+        return ""
