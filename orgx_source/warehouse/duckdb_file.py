@@ -37,7 +37,7 @@ CHECKPOINT = "checkpoint"
 # An attached database of this name lives exactly as long as the DuckDB instance in which a commit failed.
 FAILED_COMMIT = "orgx_failed_commit"
 LOOK_AGAIN_SECONDS = 0.5
-LOOK_AGAIN_MOST = 5.0
+MAX_LOOK_AGAIN_SECONDS = 5.0
 
 
 @dataclass
@@ -61,7 +61,7 @@ class LockPatience:
         holder = name_lock_holder(error)
         if holder is None or self.waited >= self.seconds or self._stopped.is_set():
             return False
-        pause = min(max(LOOK_AGAIN_SECONDS, self.waited / 2), LOOK_AGAIN_MOST, self.seconds - self.waited)
+        pause = min(max(LOOK_AGAIN_SECONDS, self.waited / 2), MAX_LOOK_AGAIN_SECONDS, self.seconds - self.waited)
         if self.on_wait is not None:
             self.on_wait(pause, f"the DuckDB file is open in another process: {holder}")
         (self.sleep or self._stopped.wait)(pause)
@@ -83,16 +83,36 @@ class _OpenFile:
     """What all clients of one file in this process share: dlt makes a client for each job.
 
     Attributes:
-        lock: Held while one of them commits, so that none does after a commit that failed.
         limited: Whether DuckDB is kept to little memory.
-        before: Memory limit and threads that were set before.
+        before: Memory limit that was set before.
         failure: Why the last commit failed that did.
     """
 
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     limited: bool = False
-    before: tuple[str, int] = ("", 0)
+    before: str = ""
     failure: str = "DuckDB could not commit"
+    _running: int = 0
+    _turn: threading.Condition = field(default_factory=threading.Condition, repr=False)
+
+    @contextmanager
+    def beside_others(self) -> Iterator[None]:
+        """Run a statement, beside those of other jobs but not beside a commit."""
+        with self._turn:
+            counted = self.limited
+            self._running += counted
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._running -= counted
+                self._turn.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Run a commit while nothing else runs: it alone gets more memory, and none follows one that failed."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._running == 0)
+            yield
 
 
 # By the path as dlt has it.
@@ -152,18 +172,22 @@ class FileClient(DuckDbSqlClient):
         file = self._file
         settings = "select current_setting('memory_limit'), current_setting('threads')"
         try:
-            file.before = self._conn.execute(settings).fetchall()[0]
-            self._limit(MEMORY_LIMIT, THREADS)
+            file.before, threads = self._conn.execute(settings).fetchall()[0]
+            self._conn.execute(f"set global threads = {THREADS}")
+            self._limit(MEMORY_LIMIT)
             file.limited = True
         except Error as error:
             logger.warning("DuckDB does not say how much memory it takes, or keeps to it: %s", error)
+            threads = THREADS
         try:
             yield
             if succeeded():
                 # What closing the file would write without a limit.
                 self._checkpoint()
         finally:
-            self._lift()
+            with suppress(Error):
+                self._lift()
+                self._conn.execute(f"set global threads = {threads}")
 
     def _checkpoint(self) -> None:
         try:
@@ -175,17 +199,14 @@ class FileClient(DuckDbSqlClient):
             self._distrust()
             raise CheckpointError(f"DuckDB could not finish writing the file: {first_words(error)}") from error
 
-    def _limit(self, memory: str, threads: int) -> None:
-        self._conn.execute(f"set global memory_limit = '{memory}'; set global threads = {threads}")
+    def _limit(self, memory: str) -> None:
+        self._conn.execute(f"set global memory_limit = '{memory}'")
 
     def _lift(self) -> None:
-        """Give DuckDB the memory and threads that it had before the load."""
+        """Give DuckDB the memory that it had before the load."""
         if self._file.limited:
             self._file.limited = False
-            try:
-                self._limit(*self._file.before)
-            except Error as error:
-                logger.warning("DuckDB keeps to %s in this process: %s", MEMORY_LIMIT, error)
+            self._limit(self._file.before)
 
     @contextmanager
     def execute_query(self, query: Any, *args: Any, **kwargs: Any) -> Iterator[DBApiCursor]:
@@ -195,7 +216,7 @@ class FileClient(DuckDbSqlClient):
             CommitError: It was to commit by itself and could not, or DuckDB has given the instance up.
         """
         try:
-            with super().execute_query(query, *args, **kwargs) as cursor:
+            with self._file.beside_others(), super().execute_query(query, *args, **kwargs) as cursor:
                 yield cursor
         except DatabaseTransientException as error:
             cause = error.dbapi_exception
@@ -223,7 +244,7 @@ class FileClient(DuckDbSqlClient):
         Raises:
             CommitError: It failed, or an earlier one did in this instance.
         """
-        with self._file.lock:
+        with self._file.alone():
             if self._is_distrusted():
                 raise self._refusal()
             limited = self._file.limited
@@ -237,7 +258,7 @@ class FileClient(DuckDbSqlClient):
 
     def _limit_again(self) -> None:
         try:
-            self._limit(MEMORY_LIMIT, THREADS)
+            self._limit(MEMORY_LIMIT)
             self._file.limited = True
         except OutOfMemoryException:
             logger.warning("DuckDB needs more than %s here and keeps it", MEMORY_LIMIT)
