@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -82,9 +84,25 @@ def load_config(**given: Any) -> OrgxConfig:
 def _from_dlt(name: str) -> str | None:
     import dlt
 
-    provider = dlt.secrets if name == "api_key" else dlt.config
-    value = provider.get(f"sources.orgx.{name}", str)
+    with dlt_defaults():
+        provider = dlt.secrets if name == "api_key" else dlt.config
+        value = provider.get(f"sources.orgx.{name}", str)
     return str(value).strip() if value else None
+
+
+@contextmanager
+def dlt_defaults() -> Iterator[None]:
+    """Let dlt work with `DLT_SETTINGS` where the user has no other, and take them back afterwards.
+
+    dlt starts its runtime, telemetry with it, when a setting is first asked for: whoever does that does it in here.
+    """
+    added = {name: value for name, value in DLT_SETTINGS.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def check_key(key: Any) -> str:

@@ -31,10 +31,12 @@ class OrgxError(Exception):
     Attributes:
         exit_code: What ``orgx-sync`` leaves with when this error ends a run.
         retryable: Whether the same request may succeed a moment later.
+        retry_after: Seconds that OrgX asks to wait before it; None when it does not.
     """
 
     exit_code: int = 1
     retryable: bool = False
+    retry_after: float | None = None
 
 
 class ConfigError(OrgxError):

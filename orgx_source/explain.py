@@ -17,7 +17,7 @@ from orgx_source.errors import ConfigError, DestinationError, MachineError, Orgx
 logger = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).parent
-WORDS_MOST = 300
+MAX_WORDS = 300
 CONNECTION_TROUBLE = frozenset(
     {"IOException", "ConnectionException", "OperationalError", "DestinationConnectionError", "ConnectionError"}
     | {"TimeoutError", "gaierror"}
@@ -169,7 +169,7 @@ def name_lock_holder(error: BaseException) -> str | None:
 
 def first_words(error: BaseException) -> str:
     """Return what an error says, in one line that is not too long, and without a secret."""
-    return without_secrets(" ".join(str(error).split()))[:WORDS_MOST] or "no message"
+    return without_secrets(" ".join(str(error).split()))[:MAX_WORDS] or "no message"
 
 
 def without_secrets(text: str) -> str:

@@ -21,17 +21,21 @@ from orgx_source.api.client import OrgxClient
 from orgx_source.config import OrgxConfig, load_config
 from orgx_source.explain import explain
 from orgx_source.reading.changes import empty_rows
+from orgx_source.reading.intake import Piece
 from orgx_source.reading.session import ReadSession
-from orgx_source.reading.table_reader import Piece, TableReader
+from orgx_source.reading.table_reader import TableReader
 from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.tables import HISTORY_COLUMNS, SYNC_LOG, SYNC_LOG_COLUMNS, TABLES, TRACKING_COLUMNS, Column, Table
-
-# Nested values travel as text with a JSON hint, on purpose; dlt would warn of the difference for every Arrow table.
-logging.getLogger("dlt").addFilter(lambda record: "several column hints were different" not in record.getMessage())
+from orgx_source.warehouse.dataset import Warehouse
 
 MERGE: Any = {"disposition": "merge", "strategy": "delete-insert"}
 # A version that is there already is never written again, also when a load is repeated after a crash.
 INSERT_ONLY: Any = {"disposition": "merge", "strategy": "insert-only"}
+
+
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    """Nested values travel as text with a JSON hint, on purpose; dlt warns of the difference for every Arrow table."""
+    return "several column hints were different" not in record.getMessage()
 
 
 def _hints(columns: tuple[Column, ...]) -> dict[str, Any]:
@@ -74,29 +78,40 @@ def _history_disposition() -> Any:
     return INSERT_ONLY if "insert-only" in supported else MERGE
 
 
+def _open_reader(session: ReadSession, table: Table, warehouse: Warehouse) -> TableReader:
+    """Return the reader whose stretch ended last, or a new one."""
+    reader: TableReader | None = session.open_tables.pop(table.name, None)
+    if reader is not None:
+        return reader
+    known = dlt.current.source_schema().tables.get(table.name, {}).get("columns", {})
+    return TableReader(session, table, warehouse, ColumnTypes(table, known))
+
+
+def _read_stretch(session: ReadSession, table: Table) -> Iterator[Any]:
+    """Yield what is to be written for a table in this load."""
+    warehouse = session.warehouse(dlt.current.pipeline())
+    disposition = _history_disposition()
+    reader = _open_reader(session, table, warehouse)
+    load_id = str(dlt.current.load_package_state()["load_id"])
+    wrote = False
+    for piece in reader.pieces(dlt.current.resource_state(), load_id):
+        wrote = wrote or not piece.history
+        yield _for_dlt(table, piece, disposition)
+    if not reader.finished:
+        session.open_tables[table.name] = reader
+    if not wrote and not warehouse.columns(table.name):
+        # An organisation without a single row still gets the table, with all its columns. Not by
+        # materialize_table_schema(): that adds a _dlt_id that must not be null, and no Arrow table has one.
+        yield empty_rows(table)
+
+
 def _make_resource(table: Table, open_session: Callable[[], ReadSession], release: Callable[[], None]) -> DltResource:
     def read() -> Iterator[Any]:
         session = open_session()
         report = session.report(table.name)
         began = time.monotonic()
-        wrote = False
         try:
-            warehouse = session.warehouse(dlt.current.pipeline())
-            disposition = _history_disposition()
-            reader = session.open_tables.pop(table.name, None)
-            if reader is None:
-                known = dlt.current.source_schema().tables.get(table.name, {}).get("columns", {})
-                reader = TableReader(session, table, warehouse, ColumnTypes(table, known))
-            load_id = str(dlt.current.load_package_state()["load_id"])
-            for piece in reader.pieces(dlt.current.resource_state(), load_id):
-                wrote = wrote or not piece.history
-                yield _for_dlt(table, piece, disposition)
-            if not reader.finished:
-                session.open_tables[table.name] = reader
-            if not wrote and not warehouse.columns(table.name):
-                # An organisation without a single row still gets the table, with all its columns. Not by
-                # materialize_table_schema(): that adds a _dlt_id that must not be null, and no Arrow table has one.
-                yield empty_rows(table)
+            yield from _read_stretch(session, table)
         except Exception as error:
             # One table's surprise must not take the others with it.
             failure = explain(error)
@@ -109,11 +124,7 @@ def _make_resource(table: Table, open_session: Callable[[], ReadSession], releas
 
     # The function, not its generator: where that comes from dlt looks up in every module, 7 ms a table.
     resource: DltResource = dlt.resource(
-        read,
-        name=table.name,
-        write_disposition=MERGE,
-        columns=_column_hints(table),
-        parallelized=True,
+        read, name=table.name, write_disposition=MERGE, columns=_column_hints(table), parallelized=True
     )
     if table.keeps_history:
         # A variant begins as a copy of the resource's own hints: empty it before it gets the columns of a version.
@@ -149,8 +160,8 @@ def orgx_source(
 ) -> Any:
     """Read OrgX: initiatives, agents, artifacts, decisions and what belongs to them.
 
-    Yields Arrow tables of the rows that are new, changed or gone since the last run; reading the same row twice
-    writes nothing. Building the source makes no request.
+    One resource per table, to select with ``.with_resources("initiatives", ...)``, yields the rows that are new,
+    changed or gone since the last run as Arrow tables. Building the source makes no request.
 
     Args:
         api_key: The ``oxk_`` key; else ``SOURCES__ORGX__API_KEY``, ``.dlt/secrets.toml`` or ``ORGX_API_KEY``.
@@ -163,26 +174,17 @@ def orgx_source(
         max_requests: Requests the run may send.
         session: A `ReadSession` to share, whose owner closes it and reads its reports.
 
-    Returns:
-        A dlt source with one resource per table; select with ``.with_resources("initiatives", ...)``.
-
     Raises:
         ConfigError: A setting is missing or malformed.
         OrgxError: While the source is read, when a table cannot be.
     """
-    gate = _SessionGate(
-        session,
-        lambda: load_config(
-            api_key=api_key,
-            base_url=base_url,
-            workspace_id=workspace_id,
-            workers=workers,
-            full=full,
-            full_every=None if full_every_days is None else timedelta(days=full_every_days),
-            max_wait=max_wait,
-            max_requests=max_requests,
-        ),
-    )
+    full_every = None if full_every_days is None else timedelta(days=full_every_days)
+    given: dict[str, Any] = {"api_key": api_key, "base_url": base_url, "workspace_id": workspace_id}
+    given |= {"workers": workers, "full": full, "full_every": full_every}
+    given |= {"max_wait": max_wait, "max_requests": max_requests}
+    gate = _SessionGate(session, lambda: load_config(**given))
+    # The same filter is added once, however many sources are built.
+    logging.getLogger("dlt").addFilter(_is_worth_telling)
     return [_make_resource(table, gate.open, gate.release) for table in TABLES.values()]
 
 

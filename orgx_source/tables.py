@@ -16,7 +16,7 @@ ColumnType = Literal["text", "bigint", "double", "bool", "timestamp", "date", "j
 
 MISFIT_SUFFIX = "__v_text"
 # PostgreSQL's 63 characters, less the suffix.
-NAME_MOST = 63 - len(MISFIT_SUFFIX)
+MAX_NAME = 63 - len(MISFIT_SUFFIX)
 SYNC_LOG = "sync_log"
 
 
@@ -42,8 +42,7 @@ class Column:
     @property
     def keys(self) -> tuple[str, ...]:
         """Return every key it is read from, both casings, in order of preference."""
-        names = (self.name, *self.aliases) if self.own_key else self.aliases
-        return tuple(dict.fromkeys(key for name in names for key in (name, camel_case(name))))
+        return spellings(*((self.name, *self.aliases) if self.own_key else self.aliases))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,10 @@ class Table:
         append_only: Whether rows never change once they exist (`activity`).
         keeps_history: Whether every version goes into the table's history as well.
         parent: Table whose rows these belong to, for the reader of the documentation.
+        entity_type: OrgX's word for one row, where artifacts can be attached to it; None where they cannot.
+        created: Column that says when a row was made, declared or not.
+        updated: Column that says when it last changed, declared or not.
+        workspace: Columns that name its workspace, in order of preference, declared or not.
     """
 
     name: str
@@ -65,6 +68,10 @@ class Table:
     append_only: bool = False
     keeps_history: bool = True
     parent: str | None = None
+    entity_type: str | None = None
+    created: str = "created_at"
+    updated: str = "updated_at"
+    workspace: tuple[str, ...] = ("workspace_id", "command_center_id")
 
     @property
     def key(self) -> str:
@@ -84,6 +91,11 @@ class Table:
     def column(self, name: str) -> Column | None:
         """Return the declared column of that name, if there is one."""
         return next((column for column in self.columns if column.name == name), None)
+
+
+def spellings(*names: str) -> tuple[str, ...]:
+    """Return the keys under which OrgX may send columns of these names: both casings, in order."""
+    return tuple(dict.fromkeys(key for name in names for key in (name, camel_case(name))))
 
 
 def camel_case(name: str) -> str:
@@ -109,10 +121,10 @@ def column_name(key: str) -> str:
     name = snake_case(key)
     if name in RESERVED or name.endswith(MISFIT_SUFFIX):
         name = f"orgx_{name}"
-    if len(name) > NAME_MOST:
+    if len(name) > MAX_NAME:
         # Here and not by dlt: the type of a column is remembered by its name.
         digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
-        name = f"{name[: NAME_MOST - len(digest) - 1]}_{digest}"
+        name = f"{name[: MAX_NAME - len(digest) - 1]}_{digest}"
     return name
 
 
@@ -260,6 +272,7 @@ TABLES: dict[str, Table] = {
                 *_TIMES,
             ),
             parent="workspaces",
+            entity_type="initiative",
         ),
         Table(
             "agents",
@@ -378,6 +391,7 @@ TABLES: dict[str, Table] = {
                 *_TIMES,
             ),
             parent="initiatives",
+            entity_type="decision",
         ),
         Table(
             "workstreams",
@@ -403,6 +417,7 @@ TABLES: dict[str, Table] = {
                 *_TIMES,
             ),
             parent="initiatives",
+            entity_type="workstream",
         ),
         Table(
             "milestones",
@@ -426,6 +441,7 @@ TABLES: dict[str, Table] = {
                 *_TIMES,
             ),
             parent="workstreams",
+            entity_type="milestone",
         ),
         Table(
             "tasks",
@@ -454,6 +470,7 @@ TABLES: dict[str, Table] = {
                 *_TIMES,
             ),
             parent="milestones",
+            entity_type="task",
         ),
         Table(
             "activity",
@@ -483,6 +500,7 @@ TABLES: dict[str, Table] = {
             append_only=True,
             keeps_history=False,
             parent="initiatives",
+            created="timestamp",
         ),
     )
 }

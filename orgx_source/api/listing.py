@@ -46,11 +46,10 @@ class ListingReport:
         reasons: Sentences, each a piece of evidence that is missing.
         pages: Requests that brought a page of this listing.
         received: Rows in those pages, repeats included.
-        distinct: Different ids.
         repeats: Rows that came again beyond the overlap that was asked for.
         seams_repaired: Gaps between two pages that were closed by reading earlier offsets.
         passes: How often the whole list was read.
-        nameless: Rows without an id; they are kept out.
+        rows_without_id: Rows without an id; they are kept out.
         totals: Smallest, largest and last ``total`` that OrgX reported; None when it reported none.
         order_obeyed: Whether the rows came in the order that was asked for; None before the first page.
         stopped_early: Whether reading ended at the watermark instead of the end of the list.
@@ -63,17 +62,21 @@ class ListingReport:
     reasons: list[str] = field(default_factory=list)
     pages: int = 0
     received: int = 0
-    distinct: int = 0
     repeats: int = 0
     seams_repaired: int = 0
     passes: int = 1
-    nameless: int = 0
+    rows_without_id: int = 0
     totals: tuple[int, int, int] | None = None
     order_obeyed: bool | None = None
     stopped_early: bool = False
     total_doubtful: bool = False
     short_by: int = 0
     page_size: int = 0
+
+    def note_total(self, total: int) -> None:
+        """Note what OrgX counts."""
+        low, high, _ = self.totals or (total,) * 3
+        self.totals = (min(low, total), max(high, total), total)
 
     def miss(self, reason: str) -> None:
         """Note a piece of evidence that is missing."""

@@ -35,7 +35,7 @@ from orgx_source.errors import DriftError
 from orgx_source.rows.row_ids import RowIds
 
 FetchPage = Callable[[int, int], Page]
-"""``(offset, limit) -> Page``: one request. HTTP, MCP and a test's list all fit."""
+"""``(offset, limit) -> Page``: one request, or a slice of a test's list."""
 
 PAGE_SIZE = 100
 AHEAD = 16
@@ -80,7 +80,7 @@ class _Pass:
         moved: Whether anything hinted that the list changed meanwhile.
         unproven: Whether a gap cannot be excluded by the sort keys.
         tied: Whether it cannot, only because more rows than a page holds share one time or have none.
-        unnamed: Positions in the list of rows without an id.
+        without_id: Positions in the list of rows without an id.
         requests: Pages asked for.
         repeated_head: Pages in a row that brought the first page again.
         empty_at: Smallest offset at which a page came back empty.
@@ -92,7 +92,7 @@ class _Pass:
     moved: bool = False
     unproven: bool = False
     tied: bool = False
-    unnamed: set[int] = field(default_factory=set)
+    without_id: set[int] = field(default_factory=set)
     requests: int = 0
     repeated_head: int = 0
     empty_at: int | None = None
@@ -255,9 +255,8 @@ class Listing:
         rows, ids = self._without_copies(page.rows, state)
         piece = _Slice(offset, page, rows, ids, self._sort_keys(rows))
         if page.total is not None:
-            low, high, last = report.totals or (page.total,) * 3
-            state.moved = state.moved or last != page.total
-            report.totals = (min(low, page.total), max(high, page.total), page.total)
+            state.moved = state.moved or (report.totals is not None and report.totals[2] != page.total)
+            report.note_total(page.total)
             # Rows beyond the total: it counts something else than the list.
             self._total_doubtful = self._total_doubtful or (len(page.rows) > 0 and page.total <= offset)
         if self._order is not Order.UNKNOWN:
@@ -448,7 +447,7 @@ class Listing:
         copies: dict[str, Row] = {}
         for position, (row, row_id) in enumerate(zip(piece.rows, piece.ids, strict=True)):
             if row_id is None:
-                state.unnamed.add(piece.offset + position)
+                state.without_id.add(piece.offset + position)
             else:
                 copies[row_id] = row
         places = self._given.places(copies)
@@ -482,7 +481,6 @@ class Listing:
         if self._order is Order.CREATED:
             provable = not state.unproven and state.covered_to > float("-inf")
             self._position = Position(piece.end, state.covered_to, state.tied) if provable else None
-        self.report.distinct = len(self._given)
         return fresh, self._ends(piece, state, unseen)
 
     def _stamp(self, row: Row) -> float | None:
@@ -540,12 +538,12 @@ class Listing:
     def _missing(self, state: _Pass) -> int:
         if self.report.totals is None or self._total_doubtful:
             return 0
-        return max(0, self.report.totals[2] - len(state.ids) - len(state.unnamed))
+        return max(0, self.report.totals[2] - len(state.ids) - len(state.without_id))
 
     def _judge(self, state: _Pass, previous: _Pass | None) -> None:
         report = self.report
         moved = state.moved or (previous is not None and previous.moved)
-        report.nameless = len(state.unnamed)
+        report.rows_without_id = len(state.without_id)
         if self._resume is not None:
             # What came before is not in this count; whoever knows all rows compares.
             report.total_doubtful = self._total_doubtful
@@ -556,8 +554,8 @@ class Listing:
             if not agree:
                 doubt = "was read in more than one run" if self._resume is not None else "moved while it was read"
                 report.miss(f"{self._why_unproven()}, and the list {doubt}")
-        if report.nameless:
-            count, first = report.nameless, min(state.unnamed)
+        if report.rows_without_id:
+            count, first = report.rows_without_id, min(state.without_id)
             report.miss(f"rows without an id: {count}, the first at offset {first}; they were kept out")
         if report.reasons:
             report.verdict = "uncertified"

@@ -1,12 +1,15 @@
-"""One table from one route, whatever way the route pages: lists of rows, and a report of how sure they are.
+"""One table from one route, one class for each way in which routes page: lists of rows, and how sure they are.
 
-Chooses no route and keeps no state; that is the source's work.
+Chooses no route and keeps no state. What a read asks first is one method, which `check` and `plan` ask too.
 """
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orgx_source.api.client import OrgxClient
@@ -14,19 +17,17 @@ from orgx_source.api.envelope import Page, Row
 from orgx_source.api.limits import Spending
 from orgx_source.api.listing import ListingReport, Order, Position, RowKeys
 from orgx_source.api.paging import Listing
-from orgx_source.api.routes import Route
+from orgx_source.api.query import PageQuery, Parent
+from orgx_source.api.routes import Paging, Route
 from orgx_source.errors import DriftError, RouteClosedError
-from orgx_source.tables import Table, is_id
-from orgx_source.times import iso_utc, parse_timestamp
+from orgx_source.tables import Table, is_id, spellings
+from orgx_source.times import parse_timestamp
 
 # No maximum is published; 100 is the largest that OrgX's own schema names.
-LIMIT_ASKED = 100
-FEED_LIMIT_ASKED = 1000
+ROWS_ASKED = 100
+EVENTS_ASKED = 1000
 IDS_AT_ONCE = 100
-CURSOR_PAGES_MOST = 100_000
-
-Parents = Callable[[], Iterable[tuple[str, str]]]
-"""Gives (entity type, id) of everything an artifact can be attached to."""
+MAX_CURSOR_PAGES = 100_000
 
 
 def row_keys(table: Table) -> RowKeys:
@@ -49,58 +50,74 @@ def row_keys(table: Table) -> RowKeys:
 
         return read
 
-    made = ("timestamp",) if table.append_only else ("created_at", "createdAt")
-    return RowKeys(id=text, created=moment(*made), updated=moment("updated_at", "updatedAt"))
+    return RowKeys(id=text, created=moment(*spellings(table.created)), updated=moment(*spellings(table.updated)))
 
 
-class RouteReader:
-    """Reads one table from one route.
+@dataclass(frozen=True)
+class Access:
+    """What the readers of one run share.
+
+    Attributes:
+        client: Sends the requests.
+        executor: Runs them side by side.
+        workspace: Bootstrap's answer: the workspace that the key resolves to.
+        parents: Gives everything an artifact can be attached to.
+    """
+
+    client: OrgxClient
+    executor: Executor
+    workspace: Row = field(default_factory=dict)
+    parents: Callable[[], Iterable[Parent]] = tuple
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a read will bring and cost, as far as its first page tells.
+
+    Attributes:
+        rows: Rows to read; None where only the read itself can tell.
+        requests: Requests to send, about; None likewise.
+        at_least: Whether both may be more.
+        then_whole: Whether fewer rows are listed than are known, so that the list is read whole after the changes.
+    """
+
+    rows: int | None
+    requests: int | None
+    at_least: bool = False
+    then_whole: bool = False
+
+
+class RouteReader(ABC):
+    """Reads one table from one route; made by `open_route`.
 
     Iterate over `rows` to receive lists of rows, each id once; ``report`` is complete when the iteration is.
 
     Attributes:
+        route: The route.
         report: What was seen, and the verdict.
         spending: What it cost.
     """
 
-    def __init__(
-        self,
-        client: OrgxClient,
-        table: Table,
-        route: Route,
-        executor: Executor,
-        *,
-        workspace: Row | None = None,
-        parents: Parents = tuple,
-        spending: Spending | None = None,
-    ) -> None:
+    def __init__(self, access: Access, table: Table, route: Route, spending: Spending | None = None) -> None:
         """Prepare to read; no request is made.
 
         Args:
-            client: The door to OrgX.
+            access: What readers share.
             table: What to read.
             route: Where to read it.
-            executor: Runs requests side by side; shared by all tables.
-            workspace: Bootstrap's answer: the workspace that the key resolves to, for routes that demand one.
-            parents: For routes that list artifacts per entity.
             spending: Where to note what it costs.
         """
+        self.route = route
         self.report = ListingReport()
         self.spending = spending or Spending()
-        self.route = route
-        self._listing: Listing | None = None
-        self._client = client
+        self._access = access
         self._table = table
         self._keys = row_keys(table)
-        self._executor = executor
-        self._workspace = workspace or {}
-        self._workspace_id = client.config.workspace_id or self._workspace.get("id")
-        self._parents = parents
 
     @property
     def position(self) -> Position | None:
         """Where a later read can go on; None where this route or its order does not allow that."""
-        return self._listing.position if self._listing is not None else None
+        return None
 
     def rows(self, watermark: datetime | None = None, resume: Position | None = None) -> Iterator[list[Row]]:
         """Read the table, or with a watermark what changed since, where the route can tell.
@@ -112,55 +129,39 @@ class RouteReader:
         Raises:
             OrgxError: From the client, or a list that cannot be read to its end.
         """
-        match self.route.paging:
-            case "offset" if self.route.adds_bootstrap:
-                yield from self._with_workspace(self._offset(None, None))
-            case "offset":
-                yield from self._offset(watermark, resume)
-            case "cursor":
-                yield from self._cursor(watermark)
-            case "limit":
-                yield from self._limit()
-            case "feed":
-                yield from self._feed(watermark)
-            case "by_entity":
-                yield from self._by_entity()
-            case "snapshot":
-                yield from self._snapshot()
-            case "bootstrap":
-                self.report.pages = 1
-                self.report.verdict = "certified"
-                self.report.totals = (1, 1, 1)
-                yield [self._workspace]
-        if self.route.caveat and self.report.verdict != "uncertified":
-            self.report.verdict = "uncertified"
+        yield from self._read(watermark, resume)
         if self.route.caveat:
+            self.report.verdict = "uncertified"
             self.report.miss(self.route.caveat)
+
+    @abstractmethod
+    def first(self, watermark: datetime | None) -> PageQuery | None:
+        """Return what `rows` asks first; None where bootstrap has told it all."""
+
+    @abstractmethod
+    def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
+        """Yield lists of rows, each id once, and complete the report."""
 
     def first_page(self, watermark: datetime | None = None) -> Page | None:
         """Fetch what `rows` fetches first; None where bootstrap has told it all.
 
-        Of a route that lists per entity this is the answer for the workspace, which only shows whether it is open.
-
         Raises:
             OrgxError: From the client.
         """
-        match self.route.paging:
-            case "bootstrap":
-                return None
-            case "offset":
-                page_size = self._client.config.page_size
-                return self._fetch({**self._ordering(watermark), "limit": page_size, "offset": 0})
-            case "cursor":
-                return self._fetch({"limit": LIMIT_ASKED, **_since("updated_since", watermark)})
-            case "feed":
-                return self._fetch({"limit": FEED_LIMIT_ASKED, **_since("since", watermark)})
-            case "limit":
-                return self._fetch({"limit": LIMIT_ASKED})
-            case "by_entity":
-                return self._fetch({"entity_type": "initiative", "entity_id": str(self._workspace_id)})
-            case "snapshot":
-                return self._fetch({})
+        query = self.first(watermark)
+        return None if query is None else self._fetch(query)
+
+    def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
+        """Return what a read will bring and cost.
+
+        Args:
+            page: Its first page.
+            watermark: As for `rows`.
+            offset: Rows that an earlier read, which was cut short, has read already.
+            known: Rows that the warehouse holds and does not call deleted.
+        """
+        more = page.next_cursor is not None or (page.total is not None and page.total > len(page.rows))
+        return Estimate(len(page.rows), 1, at_least=more)
 
     def find_ids(self, ids: Sequence[str]) -> set[str] | None:
         """Ask OrgX for exactly these ids; return those it still has, None when it cannot be asked.
@@ -172,15 +173,7 @@ class RouteReader:
         """
         if self.route.takes_ids:
             return self._ask_for_ids(ids)
-        again = RouteReader(
-            self._client,
-            self._table,
-            self.route,
-            self._executor,
-            workspace=self._workspace,
-            parents=self._parents,
-            spending=self.spending,
-        )
+        again = type(self)(self._access, self._table, self.route, self.spending)
         found = {row_id for rows in again.rows() for row in rows if (row_id := self._keys.id(row)) is not None}
         return None if again.report.verdict == "uncertified" else found & set(ids)
 
@@ -190,7 +183,7 @@ class RouteReader:
         found: set[str] = set()
         for start in range(0, len(ids), size):
             chunk = set(ids[start : start + size])
-            page = self._fetch({"ids": ",".join(sorted(chunk)), "fields": "id", "limit": len(chunk)})
+            page = self._fetch(PageQuery(ids=tuple(sorted(chunk)), fields=("id",), limit=len(chunk)))
             answered = {row_id for row in page.rows if (row_id := self._keys.id(row)) is not None}
             if answered - chunk:
                 # Other rows than those asked for: the filter is not honoured here.
@@ -198,163 +191,288 @@ class RouteReader:
             found |= answered
         return found
 
-    def _fetch(self, params: dict[str, str | int]) -> Page:
-        scope: dict[str, str | int] = {}
-        if (self.route.needs_workspace or self._client.config.workspace_id) and self._workspace_id:
-            scope = {"workspace_id": self._workspace_id}
-            if not self.route.needs_workspace:
-                # OrgX's newest client sends both names with one value.
-                scope["command_center_id"] = self._workspace_id
-        return self._client.fetch_page(self.route, {**scope, **params}, self.spending)
+    @property
+    def _workspace_id(self) -> str | None:
+        own = self._access.workspace.get("id")
+        return self._access.client.config.workspace_id or (str(own) if own else None)
 
-    def _ordering(self, watermark: datetime | None) -> dict[str, str | int]:
-        if not self.route.sorts:
-            return {}
-        field, direction = ("created_at", "asc") if watermark is None else ("updated_at", "desc")
-        return {"order_by": field, "order_direction": direction}
+    def _fetch(self, query: PageQuery) -> Page:
+        client = self._access.client
+        if self.route.needs_workspace or client.config.workspace_id:
+            query = replace(query, workspace_id=self._workspace_id)
+        return client.fetch_page(self.route, query, self.spending)
 
-    def _offset(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
-        order, ordering = Order.UNKNOWN, self._ordering(watermark)
-        if ordering:
-            order = Order.CREATED if watermark is None else Order.UPDATED
 
-        def fetch(offset: int, limit: int) -> Page:
-            return self._fetch({**ordering, "limit": limit, "offset": offset})
+class OffsetReader(RouteReader):
+    """Limit and offset: joined by their seams, resumed, and stopped at a watermark where the route sorts."""
 
+    _listing: Listing | None = None
+
+    @property
+    def position(self) -> Position | None:
+        """Where a later read can go on; None where this route or its order does not allow that."""
+        return self._listing.position if self._listing is not None else None
+
+    def first(self, watermark: datetime | None) -> PageQuery:
+        """Return what `rows` asks first."""
+        return PageQuery(order=self._order(watermark), limit=self._page_size, offset=0)
+
+    def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
+        first = self.first(watermark)
         listing = Listing(
-            fetch,
+            lambda offset, limit: self._fetch(replace(first, limit=limit, offset=offset)),
             self._keys,
-            order=order,
+            order=first.order,
             watermark=watermark,
             resume=resume,
-            page_size=self._client.config.page_size,
-            executor=self._executor,
+            page_size=self._page_size,
+            executor=self._access.executor,
             # Twice: while pages that have come wait for their turn, no worker should be idle (5 % of a first sync at
             # 50 ms). When the list turns out to have moved, those that nobody has begun to fetch cost nothing.
-            ahead=2 * self._client.config.workers,
+            ahead=2 * self._access.client.config.workers,
         )
         self.report = listing.report
-        self._listing = listing if order is Order.CREATED else None
+        self._listing = listing if first.order is Order.CREATED else None
         yield from listing
 
-    def _with_workspace(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
-        """Add what bootstrap says of its workspace, and the workspace itself where the list does not hold it."""
-        own, listed = self._workspace, False
-        for rows in batches:
+    @property
+    def _page_size(self) -> int:
+        return self._access.client.config.page_size
+
+    def _order(self, watermark: datetime | None) -> Order:
+        if not self.route.sorts:
+            return Order.UNKNOWN
+        return Order.CREATED if watermark is None else Order.UPDATED
+
+    def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
+        """Return what a read will bring and cost: all pages, or those with changes."""
+        size = page.limit or len(page.rows) or self._page_size
+        if watermark is None:
+            remaining = len(page.rows) if page.total is None else max(0, page.total - offset)
+            return Estimate(remaining, _count_pages(remaining, size), at_least=page.total is None)
+        stamps = [self._keys.updated(row) or self._keys.created(row) for row in page.rows]
+        changed = sum(stamp is None or stamp >= watermark for stamp in stamps)
+        if changed == len(page.rows) and (page.has_more or (page.total or 0) > changed):
+            # More than a page has changed; where it ends, only reading on would tell.
+            return Estimate(len(page.rows), 2, at_least=True)
+        if page.total is not None and page.total < known:
+            return Estimate(page.total, 1 + _count_pages(page.total, size), then_whole=True)
+        return Estimate(len(page.rows), 1)
+
+
+def _count_pages(rows: int, size: int) -> int:
+    """Return how many pages of this size, each overlapping the next by a tenth, hold so many rows."""
+    overlap = max(1, size // 10)
+    return 1 + max(0, math.ceil((rows - size) / max(1, size - overlap)))
+
+
+class WorkspacesReader(OffsetReader):
+    """The list of workspaces, which is always read whole, joined with what bootstrap says of its own one."""
+
+    def first(self, watermark: datetime | None) -> PageQuery:
+        """Return what `rows` asks first."""
+        return super().first(None)
+
+    def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
+        """Return what a read will bring and cost: all pages."""
+        return super().estimate(page, None, offset, known)
+
+    def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
+        own, listed = self._access.workspace, False
+        for rows in super()._read(None, None):
             listed = listed or any(self._keys.id(row) == own.get("id") for row in rows)
             yield [{**row, **own} if self._keys.id(row) == own.get("id") else row for row in rows]
         if own and not listed:
-            yield [own]
+            yield [dict(own)]
             if self.report.totals is not None:
                 low, high, last = self.report.totals
                 self.report.totals = (low + 1, high + 1, last + 1)
 
-    def _cursor(self, watermark: datetime | None) -> Iterator[list[Row]]:
-        params: dict[str, str | int] = {"limit": LIMIT_ASKED, **_since("updated_since", watermark)}
-        self.report.stopped_early = watermark is not None
-        cursors: set[str] = set()
-        seen: set[str] = set()
-        while True:
-            page = self._fetch(params)
-            yield self._unseen(page, seen)
-            if page.next_cursor is None:
-                break
-            if page.next_cursor in cursors or len(cursors) > CURSOR_PAGES_MOST:
-                raise DriftError(f"{self.route.path} gave the same cursor twice; its list does not end")
-            cursors.add(page.next_cursor)
-            params = {**params, "cursor": page.next_cursor}
-        self.report.miss("the route gives no total to check against")
 
-    def _limit(self) -> Iterator[list[Row]]:
-        seen: set[str] = set()
-        page = self._fetch({"limit": LIMIT_ASKED})
-        yield self._unseen(page, seen)
-        self.report.miss("the route gives no total to check against")
-        if len(page.rows) < (page.limit or LIMIT_ASKED) and len(page.rows) % 50:
-            return
-        name, values = self.route.slices or ("", ())
-        full = [name] if not values else []
-        for value in values:
-            page = self._fetch({"limit": LIMIT_ASKED, name: value})
-            yield self._unseen(page, seen)
-            if len(page.rows) >= LIMIT_ASKED:
-                full.append(f"{name}={value}")
-        if full:
-            self.report.miss(f"answers were full, older rows may be missing ({', '.join(full)})")
+class BootstrapReader(RouteReader):
+    """The one workspace that bootstrap tells."""
 
-    def _feed(self, watermark: datetime | None) -> Iterator[list[Row]]:
-        params: dict[str, str | int] = {"limit": FEED_LIMIT_ASKED, **_since("since", watermark)}
-        self.report.stopped_early = watermark is not None
-        seen: set[str] = set()
-        page = self._fetch(params)
-        if page.total is not None and page.total > len(page.rows) > 0:
-            # One larger answer is the only way to the older events: the feed knows no offset.
-            yield self._unseen(self._fetch({**params, "limit": page.total + IDS_AT_ONCE}), seen)
-        yield self._unseen(page, seen)
-        total = self.report.totals[2] if self.report.totals else None
-        if total is None:
-            self.report.miss("OrgX gave no total to check against")
-        elif total > len(seen):
-            self.report.miss(
-                f"OrgX gives the newest {len(seen)} of {total} events; the feed cannot be asked for older ones"
-            )
-        self._judge()
+    def first(self, watermark: datetime | None) -> None:
+        """Return nothing: bootstrap has told it all."""
+        return
 
-    def _by_entity(self) -> Iterator[list[Row]]:
-        def fetch(parent: tuple[str, str]) -> tuple[str, Page | None]:
-            try:
-                return parent[0], self._fetch({"entity_type": parent[0], "entity_id": parent[1], "limit": LIMIT_ASKED})
-            except RouteClosedError as error:
-                # An entity that vanished meanwhile answers 404; any other refusal closes the route.
-                if error.status != 404:
-                    raise
-                return parent[0], None
+    def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
+        self.report.pages = 1
+        self.report.verdict = "certified"
+        self.report.note_total(1)
+        yield [dict(self._access.workspace)]
 
-        seen: set[str] = set()
-        full = 0
-        for _, page in self._executor.map(fetch, self._parents()):
-            if page is not None:
-                yield self._unseen(page, seen)
-                full += len(page.rows) >= LIMIT_ASKED
-        if full:
-            self.report.miss(f"{full} entities have more artifacts than one answer holds")
 
-    def _snapshot(self) -> Iterator[list[Row]]:
-        seen: set[str] = set()
-        page = self._fetch({})
-        rows = self._unseen(page, seen)
-        if page.total is None:
-            self.report.miss("OrgX gave no total to check against")
-        elif page.total != len(seen) + self.report.nameless:
-            self.report.short_by = max(0, page.total - len(seen) - self.report.nameless)
-            self.report.miss(f"OrgX counts {page.total} rows, {len(seen)} came")
-        self._judge()
-        yield rows
+class _PlainReader(RouteReader):
+    """What the other ways have in common: pages without seams, and a report that is kept by hand."""
 
-    def _unseen(self, page: Page, seen: set[str]) -> list[Row]:
+    def __init__(self, access: Access, table: Table, route: Route, spending: Spending | None = None) -> None:
+        super().__init__(access, table, route, spending)
+        self._seen: set[str] = set()
+
+    def _unseen(self, page: Page) -> list[Row]:
         """Count a page, and return its rows that did not come before; of two copies the last."""
         report = self.report
         report.pages += 1
         report.received += len(page.rows)
         if page.total is not None:
-            low, high, _ = report.totals or (page.total,) * 3
-            report.totals = (min(low, page.total), max(high, page.total), page.total)
+            report.note_total(page.total)
         fresh: dict[str, Row] = {}
         for row in page.rows:
             row_id = self._keys.id(row)
             if row_id is None:
-                report.nameless += 1
-            elif row_id not in seen:
+                report.rows_without_id += 1
+            elif row_id not in self._seen:
                 fresh[row_id] = row
-        seen.update(fresh)
-        report.distinct = len(seen)
+        self._seen.update(fresh)
         return list(fresh.values())
 
     def _judge(self) -> None:
-        if self.report.nameless:
-            self.report.miss(f"rows without an id: {self.report.nameless}; they were kept out")
-        self.report.verdict = "uncertified" if self.report.reasons else "certified"
+        report = self.report
+        if report.rows_without_id:
+            report.miss(f"rows without an id: {report.rows_without_id}; they were kept out")
+        report.verdict = "uncertified" if report.reasons else "certified"
 
 
-def _since(name: str, watermark: datetime | None) -> dict[str, str]:
-    return {} if watermark is None else {name: iso_utc(watermark)}
+class CursorReader(_PlainReader):
+    """An opaque cursor from page to page."""
+
+    def first(self, watermark: datetime | None) -> PageQuery:
+        """Return what `rows` asks first."""
+        return PageQuery(limit=ROWS_ASKED, since=watermark)
+
+    def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
+        query = self.first(watermark)
+        self.report.stopped_early = watermark is not None
+        cursors: set[str] = set()
+        while True:
+            page = self._fetch(query)
+            yield self._unseen(page)
+            if page.next_cursor is None:
+                break
+            if page.next_cursor in cursors or len(cursors) > MAX_CURSOR_PAGES:
+                raise DriftError(f"{self.route.path} gave the same cursor twice; its list does not end")
+            cursors.add(page.next_cursor)
+            query = replace(query, cursor=page.next_cursor)
+        self.report.miss("the route gives no total to check against")
+
+
+class LimitReader(_PlainReader):
+    """One answer of at most so many rows; where it is full, one more for each value of a filter."""
+
+    def first(self, watermark: datetime | None) -> PageQuery:
+        """Return what `rows` asks first."""
+        return PageQuery(limit=ROWS_ASKED)
+
+    def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
+        query = self.first(watermark)
+        page = self._fetch(query)
+        yield self._unseen(page)
+        self.report.miss("the route gives no total to check against")
+        if len(page.rows) < (page.limit or ROWS_ASKED) and len(page.rows) % 50:
+            return
+        name, values = self.route.slices or ("", ())
+        full = [name] if not values else []
+        for value in values:
+            page = self._fetch(replace(query, equals=(name, value)))
+            yield self._unseen(page)
+            if len(page.rows) >= ROWS_ASKED:
+                full.append(f"{name}={value}")
+        if full:
+            self.report.miss(f"answers were full, older rows may be missing ({', '.join(full)})")
+
+
+class FeedReader(_PlainReader):
+    """The newest events, and where they are more than one answer holds, a larger answer."""
+
+    def first(self, watermark: datetime | None) -> PageQuery:
+        """Return what `rows` asks first."""
+        return PageQuery(limit=EVENTS_ASKED, since=watermark)
+
+    def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
+        query = self.first(watermark)
+        self.report.stopped_early = watermark is not None
+        page = self._fetch(query)
+        if page.total is not None and page.total > len(page.rows) > 0:
+            # One larger answer is the only way to the older events: the feed knows no offset.
+            yield self._unseen(self._fetch(replace(query, limit=page.total + IDS_AT_ONCE)))
+        yield self._unseen(page)
+        total = self.report.totals[2] if self.report.totals else None
+        if total is None:
+            self.report.miss("OrgX gave no total to check against")
+        elif total > len(self._seen):
+            self.report.miss(
+                f"OrgX gives the newest {len(self._seen)} of {total} events; the feed cannot be asked for older ones"
+            )
+        self._judge()
+
+
+class EntityReader(_PlainReader):
+    """One request for each entity that something may be attached to."""
+
+    def first(self, watermark: datetime | None) -> PageQuery:
+        """Return the question for the workspace, which only shows whether the route is open."""
+        return self._query(("initiative", str(self._workspace_id)))
+
+    @staticmethod
+    def _query(parent: Parent) -> PageQuery:
+        return PageQuery(parent=parent, limit=ROWS_ASKED)
+
+    def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
+        """Return nothing known: only reading the entities tells how many there are."""
+        return Estimate(None, None)
+
+    def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
+        full = 0
+        for page in self._access.executor.map(self._of_entity, self._access.parents()):
+            if page is not None:
+                yield self._unseen(page)
+                full += len(page.rows) >= ROWS_ASKED
+        if full:
+            self.report.miss(f"{full} entities have more artifacts than one answer holds")
+
+    def _of_entity(self, parent: Parent) -> Page | None:
+        try:
+            return self._fetch(self._query(parent))
+        except RouteClosedError as error:
+            # An entity that vanished meanwhile answers 404; any other refusal closes the route.
+            if error.status != 404:
+                raise
+            return None
+
+
+class SnapshotReader(_PlainReader):
+    """Everything at once."""
+
+    def first(self, watermark: datetime | None) -> PageQuery:
+        """Return what `rows` asks."""
+        return PageQuery()
+
+    def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
+        page = self._fetch(self.first(watermark))
+        rows = self._unseen(page)
+        came = len(self._seen) + self.report.rows_without_id
+        if page.total is None:
+            self.report.miss("OrgX gave no total to check against")
+        elif page.total != came:
+            self.report.short_by = max(0, page.total - came)
+            self.report.miss(f"OrgX counts {page.total} rows, {len(self._seen)} came")
+        self._judge()
+        yield rows
+
+
+READERS: dict[Paging, type[RouteReader]] = {
+    "offset": OffsetReader,
+    "workspaces": WorkspacesReader,
+    "bootstrap": BootstrapReader,
+    "cursor": CursorReader,
+    "limit": LimitReader,
+    "feed": FeedReader,
+    "by_entity": EntityReader,
+    "snapshot": SnapshotReader,
+}
+
+
+def open_route(access: Access, table: Table, route: Route, spending: Spending | None = None) -> RouteReader:
+    """Return the reader of a table from a route; no request is made."""
+    return READERS[route.paging](access, table, route, spending)

@@ -8,7 +8,7 @@ from typing import Literal
 
 BOOTSTRAP_PATH = "/api/client/bootstrap"
 
-Paging = Literal["offset", "cursor", "limit", "snapshot", "bootstrap", "by_entity", "feed"]
+Paging = Literal["offset", "workspaces", "cursor", "limit", "snapshot", "bootstrap", "by_entity", "feed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +20,14 @@ class Route:
         path: Path below the base URL.
         params: Query parameters that are always sent.
         keys: Names under which the rows may stand in the answer, first match wins.
-        paging: ``offset`` (limit and offset), ``cursor`` (opaque next cursor), ``limit`` (one answer of at most
-            ``limit`` rows), ``snapshot`` (everything at once), ``feed`` (newest rows, ``since``),
-            ``by_entity`` (one request per parent), ``bootstrap``.
+        paging: ``offset`` (limit and offset), ``workspaces`` (the same, joined with bootstrap's), ``cursor`` (opaque
+            next cursor), ``limit`` (one answer of at most ``limit`` rows), ``snapshot`` (everything at once), ``feed``
+            (newest rows), ``by_entity`` (one request per parent), ``bootstrap``. A class each in `route_reader`.
         sorts: Whether ``order_by`` and ``order_direction`` are understood.
+        since: Name of the parameter that asks for what changed since; None when there is none.
         takes_ids: Whether ``ids`` asks for single rows.
         needs_workspace: Whether ``workspace_id`` is required.
         slices: A filter and its values, which together name most rows, for a ``limit`` route that came back full.
-        adds_bootstrap: Whether bootstrap's workspace joins the rows.
         caveat: What may be missing even when the route answers well; None when nothing is known to.
         source: Where the facts come from and how sure they are.
     """
@@ -38,31 +38,35 @@ class Route:
     paging: Paging
     params: Mapping[str, str] = field(default_factory=dict)
     sorts: bool = False
+    since: str | None = None
     takes_ids: bool = False
     needs_workspace: bool = False
     slices: tuple[str, tuple[str, ...]] | None = None
-    adds_bootstrap: bool = False
     caveat: str | None = None
     source: str = ""
 
+    @property
+    def tells_changes(self) -> bool:
+        """Whether it can be asked for what changed."""
+        return self.sorts or self.since is not None
 
-def _entities(entity_type: str, plural: str, *, adds_bootstrap: bool = False) -> Route:
+
+def _entities(entity_type: str, plural: str, paging: Paging = "offset") -> Route:
     return Route(
         name=f"/api/entities?type={entity_type}",
         path="/api/entities",
         params={"type": entity_type},
         keys=("data", plural, "entities"),
-        paging="offset",
+        paging=paging,
         sorts=True,
         takes_ids=True,
-        adds_bootstrap=adds_bootstrap,
         source="observed in OrgX's published clients; not on the REST pages",
     )
 
 
 ROUTES: dict[str, tuple[Route, ...]] = {
     "workspaces": (
-        _entities("command_center", "workspaces", adds_bootstrap=True),
+        _entities("command_center", "workspaces", "workspaces"),
         Route(
             BOOTSTRAP_PATH,
             BOOTSTRAP_PATH,
@@ -145,6 +149,7 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             "/api/v1/work",
             ("data", "work", "tasks"),
             "cursor",
+            since="updated_since",
             needs_workspace=True,
             caveat="OrgX may list only work owned by the key's user here",
             source="observed in both SDKs",
@@ -156,6 +161,7 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             "/api/client/live/activity",
             ("activities", "activity", "data"),
             "feed",
+            since="since",
             source="observed; since and limit only, older events beyond the limit cannot be reached",
         ),
     ),

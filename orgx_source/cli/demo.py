@@ -41,7 +41,7 @@ group by agent_name order by tasks desc, artifacts desc limit 5""",
 # How the workspaces of the sandbox are called.
 MADE_UP = "Northwind "
 # So many syncs make a history worth looking at; more would only take longer.
-SYNCS_MOST = 30
+MAX_SYNCS = 30
 
 
 def run_demo(database: Path, size: str, days: int = 1, start: datetime | None = None) -> int:
@@ -73,7 +73,7 @@ def run_demo(database: Path, size: str, days: int = 1, start: datetime | None = 
     world = sandbox.World(
         size, start=start.replace(hour=6, tzinfo=UTC) if start else _this_hour() - timedelta(days=days)
     )
-    step = max(1, days // SYNCS_MOST)
+    step = max(1, days // MAX_SYNCS)
     with sandbox.Sandbox(world) as box:
         config = load_config(api_key=box.api_key, base_url=box.url)
         console.out.print(f"A made-up organisation answers at {box.url}. First sync, into {database}:\n")

@@ -18,10 +18,9 @@ from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import ApiError, RouteClosedError, UnexpectedError, worst_exit_code
 from orgx_source.explain import explain
+from orgx_source.reading.session import ReadSession
 from orgx_source.tables import TABLES
 from orgx_source.warehouse.dataset import Warehouse
-
-PROBE_ROWS = 20
 
 
 @dataclass
@@ -97,20 +96,22 @@ def run_check(
         on_table: Called before each table.
     """
     report = CheckReport(destination=_describe(pipeline))
-    with OrgxClient(config) as client:
-        try:
-            workspace = client.bootstrap()
-            name, workspace_id = workspace.get("name"), str(workspace["id"])
-            report.workspace = f"{name} ({workspace_id})" if name else workspace_id
-            for name in tables or TABLES:
-                on_table(name)
-                report.tables[name] = _check_table(client, name, config.workspace_id or str(workspace["id"]))
-        except Exception as error:
-            failure = explain(error)
-            report.error, report.exit_code = str(failure), failure.exit_code
-        budget = client.budget
-        report.requests, report.limit, report.remaining = budget.spent, budget.limit, budget.remaining
-        report.reset_at = budget.reset_at
+    session = ReadSession(config, OrgxClient(config))
+    try:
+        workspace = session.workspace()
+        name, workspace_id = workspace.get("name"), str(workspace["id"])
+        report.workspace = f"{name} ({workspace_id})" if name else workspace_id
+        for name in tables or TABLES:
+            on_table(name)
+            report.tables[name] = _check_table(session, name)
+    except Exception as error:
+        failure = explain(error)
+        report.error, report.exit_code = str(failure), failure.exit_code
+    finally:
+        session.close()
+    budget = session.client.budget
+    report.requests, report.limit, report.remaining = budget.spent, budget.limit, budget.remaining
+    report.reset_at = budget.reset_at
     try:
         warehouse = Warehouse(pipeline)
         try:
@@ -130,12 +131,12 @@ def _describe(pipeline: Any) -> str:
     return f"{name}, dataset {pipeline.dataset_name}"
 
 
-def _check_table(client: OrgxClient, name: str, workspace_id: str) -> TableCheck:
+def _check_table(session: ReadSession, name: str) -> TableCheck:
     found = TableCheck()
 
     def ask(route: Route) -> None:
         found.route = route.name
-        page = _probe(client, route, workspace_id)
+        page = session.open_route(TABLES[name], route).first_page()
         found.note = route.caveat
         if page is not None:
             found.rows = page.total
@@ -146,7 +147,7 @@ def _check_table(client: OrgxClient, name: str, workspace_id: str) -> TableCheck
                 found.note = f"OrgX counts {page.total} rows and says that more follow: its total cannot be relied on"
 
     try:
-        ask_first_open(name, client.config.routes, ask, found.closed)
+        ask_first_open(name, session.config.routes, ask, found.closed)
     except RouteClosedError:
         found.route, found.error, found.exit_code = None, "no route is open to this key", 1
     except Exception as error:
@@ -156,23 +157,6 @@ def _check_table(client: OrgxClient, name: str, workspace_id: str) -> TableCheck
             raise
         found.error, found.exit_code = str(failure), failure.exit_code
     return found
-
-
-def _probe(client: OrgxClient, route: Route, workspace_id: str) -> Page | None:
-    """Send one request that shows what the route can do; None where bootstrap already showed it."""
-    params: dict[str, str | int] = {"limit": PROBE_ROWS}
-    if route.paging == "bootstrap":
-        return None
-    if route.paging == "snapshot":
-        params = {}
-    if route.paging == "by_entity":
-        params |= {"entity_type": "initiative", "entity_id": workspace_id}
-    if route.sorts:
-        # The opposite of what OrgX does by itself: an order that is ignored shows.
-        params |= {"order_by": "updated_at", "order_direction": "asc"}
-    if route.needs_workspace:
-        params["workspace_id"] = workspace_id
-    return client.fetch_page(route, params)
 
 
 def _judge_total(page: Page) -> str:
@@ -186,7 +170,8 @@ def _judge_order(name: str, route: Route, page: Page) -> str:
     if not route.sorts:
         return "not sortable"
     keys = row_keys(TABLES[name])
-    stamps = [moment for row in page.rows if (moment := keys.updated(row)) is not None]
+    # By default OrgX gives the newest first: an order that is ignored shows.
+    stamps = [moment for row in page.rows if (moment := keys.created(row)) is not None]
     if len(set(stamps)) < 2:
         return "too few rows"
     return "proven" if all(a <= b for a, b in pairwise(stamps)) else "ignored"

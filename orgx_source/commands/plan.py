@@ -5,23 +5,22 @@ One request per table, and one more for each route that turns out to be closed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from orgx_source.api.client import OrgxClient
-from orgx_source.api.envelope import Page
 from orgx_source.api.route_choice import ask_first_open
-from orgx_source.api.route_reader import row_keys
+from orgx_source.api.route_reader import RouteReader
 from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import ApiError, RouteClosedError, UnexpectedError, worst_exit_code
 from orgx_source.explain import explain
+from orgx_source.reading.cursor import Beginning
 from orgx_source.reading.session import ReadSession
-from orgx_source.reading.table_reader import Beginning, TableReader
+from orgx_source.reading.table_reader import TableReader
 from orgx_source.rows.column_types import ColumnTypes
-from orgx_source.tables import TABLES, Table
+from orgx_source.tables import TABLES
 from orgx_source.warehouse.dataset import Warehouse
 
 Mode = Literal["whole", "changes", "resume"]
@@ -123,11 +122,7 @@ def _plan_table(
 
     def ask(route: Route) -> None:
         plan.route = route.name
-        beginning = reader.plan(dict(state), route)
-        page = session.route_reader(table, route).first_page(beginning.watermark)
-        plan.because = beginning.because
-        plan.mode = "resume" if beginning.offset else "whole" if beginning.watermark is None else "changes"
-        _estimate(plan, table, session.config.page_size, route, beginning, page, reader.living)
+        _plan_route(plan, session.open_route(table, route), reader.plan(dict(state), route), reader.living)
 
     try:
         ask_first_open(name, session.config.routes, ask, plan.closed)
@@ -142,49 +137,16 @@ def _plan_table(
     return plan
 
 
-def _estimate(
-    plan: TablePlan, table: Table, page_size: int, route: Route, beginning: Beginning, page: Page | None, living: int
-) -> None:
-    """Fill in rows and requests.
-
-    Args:
-        plan: Where.
-        table: The table.
-        page_size: Rows asked for per page.
-        route: Where it is read.
-        beginning: How the read begins.
-        page: Its first page; None where there is nothing to ask.
-        living: Rows in the warehouse that OrgX listed at the last read.
-    """
+def _plan_route(plan: TablePlan, reader: RouteReader, beginning: Beginning, living: int) -> None:
+    """Fill in how a table would be read from a route, rows and requests."""
+    watermark = beginning.watermark
+    page = reader.first_page(watermark)
+    plan.because = beginning.because
+    plan.mode = "resume" if beginning.offset else "whole" if watermark is None else "changes"
     if page is None:
         plan.rows, plan.requests = 1, 0
         return
-    if route.paging == "by_entity":
-        # One request per entity that may have artifacts: only reading them tells how many there are.
-        return
-    if route.paging != "offset":
-        plan.rows, plan.requests = len(page.rows), 1
-        plan.at_least = page.next_cursor is not None or (page.total is not None and page.total > len(page.rows))
-        return
-    size = page.limit or len(page.rows) or page_size
-    remaining = None if page.total is None else max(0, page.total - beginning.offset)
-    if beginning.watermark is None:
-        plan.rows = len(page.rows) if remaining is None else remaining
-        plan.requests, plan.at_least = _pages(plan.rows, size), remaining is None
-        return
-    keys = row_keys(table)
-    stamps = [keys.updated(row) or keys.created(row) for row in page.rows]
-    changed = sum(stamp is None or stamp >= beginning.watermark for stamp in stamps)
-    plan.rows, plan.requests = len(page.rows), 1
-    if changed == len(page.rows) and (page.has_more or (page.total or 0) > changed):
-        # More than a page has changed; where it ends, only reading on would tell.
-        plan.requests, plan.at_least = 2, True
-    elif page.total is not None and page.total < living:
-        plan.rows, plan.requests = page.total, 1 + _pages(page.total, size)
+    estimate = reader.estimate(page, watermark, beginning.offset, living)
+    plan.rows, plan.requests, plan.at_least = estimate.rows, estimate.requests, estimate.at_least
+    if estimate.then_whole:
         plan.because += f"; then whole, because OrgX counts {page.total} rows and the warehouse {living}"
-
-
-def _pages(rows: int, size: int) -> int:
-    """Return how many pages of this size, each overlapping the next by a tenth, hold so many rows."""
-    overlap = max(1, size // 10)
-    return 1 + max(0, math.ceil((rows - size) / max(1, size - overlap)))

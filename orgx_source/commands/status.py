@@ -105,7 +105,7 @@ def read_file_status(file: Path, dataset: str, max_age: timedelta) -> StatusRepo
     from orgx_source.warehouse.stored_file import StoredFile, UnknownFormError
 
     with suppress(UnknownFormError), closing(StoredFile(file, dataset)) as stored:
-        return _report(stored, stored.states(), max_age)
+        return summarise(stored, stored.states(), max_age)
     return None
 
 
@@ -124,12 +124,19 @@ def read_status(pipeline: Any, max_age: timedelta) -> StatusReport:
 
     warehouse = Warehouse(pipeline)
     try:
-        return _report(warehouse, warehouse.remembered()[0], max_age)
+        return summarise(warehouse, warehouse.remembered()[0], max_age)
     finally:
         warehouse.close()
 
 
-def _report(stored: StoredFile | Warehouse, states: dict[str, Any], max_age: timedelta) -> StatusReport:
+def summarise(stored: StoredFile | Warehouse, states: dict[str, Any], max_age: timedelta) -> StatusReport:
+    """Return what a dataset holds and how old it is.
+
+    Args:
+        stored: The dataset.
+        states: Table name to what it remembers from run to run.
+        max_age: How old the last read of a table may be.
+    """
     report = StatusReport()
     with stored.kept_open():
         log = stored.read_log([column.name for column in SYNC_LOG_COLUMNS])

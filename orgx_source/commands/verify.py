@@ -9,16 +9,16 @@ from typing import Any
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Row
 from orgx_source.api.limits import Spending
-from orgx_source.api.route_choice import ask_first_open
+from orgx_source.api.route_choice import ask_first_open, tells_all
 from orgx_source.api.route_reader import row_keys
-from orgx_source.api.routes import ROUTES, Route
+from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import worst_exit_code
 from orgx_source.explain import explain
 from orgx_source.reading.changes import Changes, Shaped
+from orgx_source.reading.scope import rows_in_workspace
 from orgx_source.reading.session import ReadSession
 from orgx_source.rows.column_types import ColumnTypes
-from orgx_source.rows.known_rows import KnownRow
 from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
 from orgx_source.times import parse_timestamp
 from orgx_source.warehouse.dataset import Warehouse
@@ -154,7 +154,7 @@ class _Comparison:
         self._cursor = parse_timestamp(state.get("cursor"))
         self._keys = row_keys(table)
         self._seen: set[str] = set()
-        self._workspaces: set[str] = set()
+        self._sight = session.sight(str(session.workspace()["id"]))
         self._ignored = {c.name for c in table.columns if c.volatile} | {c.name for c in TRACKING_COLUMNS}
 
     def run(self) -> None:
@@ -162,29 +162,30 @@ class _Comparison:
         ask_first_open(self._table.name, self._session.config.routes, self._read, [])
         living = {row_id: known for row_id, known in self._changes.known.items() if not known.deleted}
         if not self._table.append_only:
-            extra = [row_id for row_id, known in living.items() if row_id not in self._seen and self._in_sight(known)]
+            unmet = ((row_id, known.workspace) for row_id, known in living.items() if row_id not in self._seen)
+            extra = [row_id for row_id, workspace in unmet if self._sight.sees(workspace)]
             found.extra = len(extra)
             found.examples += [Difference(row_id, "extra") for row_id in extra[:EXAMPLES]]
         found.rows_at_orgx, found.rows_in_warehouse = len(self._seen), len(living)
         found.exit_code = 1 if found.missing or found.extra or found.different else 0
 
     def _read(self, route: Route) -> None:
-        narrow = route is not ROUTES[self._table.name][0]
+        partial = not tells_all(self._table.name, route)
         spending = Spending()
-        reader = self._session.route_reader(self._table, route, spending)
+        reader = self._session.open_route(self._table, route, spending)
         self._found.route = route.name
         try:
             for batch in reader.rows():
-                rows = self._session.rows_in_workspace(batch)
+                rows = rows_in_workspace(self._table, batch, self._session.config.workspace_id)
                 if rows:
-                    self._compare(rows, self._changes.shape(rows, narrow=narrow))
+                    self._compare(rows, self._changes.shape(rows, partial=partial))
         finally:
             self._found.requests += spending.requests
         self._found.verdict, self._found.reasons = reader.report.verdict, list(reader.report.reasons)
 
     def _compare(self, rows: list[Row], shaped: Shaped) -> None:
         found = self._found
-        self._workspaces.update(name for name in shaped.workspaces if name)
+        self._sight.note(shaped.workspaces)
         moments = {self._keys.id(row): self._keys.updated(row) or self._keys.created(row) for row in rows}
         for index, (row_id, row_hash) in enumerate(zip(shaped.ids, shaped.hashes, strict=True)):
             if row_id in self._seen:
@@ -212,12 +213,3 @@ class _Comparison:
             ours = next(iter(piece.to_pylist()), {})
         names = [*theirs, *(name for name in ours if name not in theirs)]
         return [name for name in names if name not in self._ignored and theirs.get(name) != ours.get(name)]
-
-    def _in_sight(self, known: KnownRow) -> bool:
-        """Whether this read could see the row's workspace."""
-        wanted = self._session.config.workspace_id
-        if wanted is not None:
-            return known.workspace == wanted
-        if known.workspace is None or known.workspace in self._workspaces:
-            return True
-        return known.workspace in self._session.listed_workspaces()

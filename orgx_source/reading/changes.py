@@ -17,7 +17,7 @@ from orgx_source.rows.known_rows import KnownRow
 from orgx_source.rows.shape import ARROW_TYPES, Shaper, row_hashes
 from orgx_source.tables import TRACKING_COLUMNS, ColumnType, Table
 from orgx_source.times import never_before
-from orgx_source.warehouse.dataset import WORKSPACE_COLUMNS, Warehouse
+from orgx_source.warehouse.dataset import Warehouse
 
 TIME = pa.timestamp("us", "UTC")
 
@@ -38,7 +38,7 @@ class Shaped:
 
 
 @dataclass(frozen=True, slots=True)
-class Versions:
+class Batch:
     """Rows to write.
 
     Attributes:
@@ -76,7 +76,7 @@ class Changes:
         """
         with warehouse.kept_open():
             self.known = warehouse.known_rows(table, types)
-            self._versions = warehouse.versions_in_doubt(table)
+            self._latest = warehouse.versions_in_doubt(table)
             self._stamp = warehouse.newest_stamp(table)
         self.new = 0
         self.changed = 0
@@ -87,28 +87,28 @@ class Changes:
         self._clock = clock
         self._volatile = [c.name for c in table.columns if c.volatile] + [c.name for c in TRACKING_COLUMNS]
 
-    def shape(self, rows: Sequence[Row], *, narrow: bool = False) -> Shaped:
+    def shape(self, rows: Sequence[Row], *, partial: bool = False) -> Shaped:
         """Shape and hash rows.
 
         Args:
             rows: Rows with an id, as OrgX sent them; at least one.
-            narrow: Whether the route tells only a part of each row; the rest is kept as it is stored.
+            partial: Whether the route tells only a part of each row; the rest is kept as it is stored.
         """
         table = self._shaper.shape(rows)
         ids = table.column(self._table.key).to_pylist()
-        if narrow:
+        if partial:
             table = self._filled(table, ids)
         workspaces: list[str | None] = [None] * len(ids)
-        for name in WORKSPACE_COLUMNS:
+        for name in self._table.workspace:
             # Where it is no text it is no workspace, whatever OrgX means by it.
             if name in table.column_names and self.types[name] == "text":
                 values = table.column(name).to_pylist()
                 workspaces = [first or second for first, second in zip(workspaces, values, strict=True)]
         return Shaped(table, ids, row_hashes(table, self._volatile), workspaces)
 
-    def take(self, shaped: Shaped) -> Versions | None:
+    def take(self, shaped: Shaped) -> Batch | None:
         """Return the rows that are new or differ from what is known; None when none does."""
-        if self._versions is None and self.known.holds_none_of(shaped.ids):
+        if self._latest is None and self.known.holds_none_of(shaped.ids):
             return self._take_all(shaped)
         changed: list[int] = []
         to_history: list[int] = []
@@ -116,8 +116,8 @@ class Changes:
             known = self.known.get(row_id)
             differs = known is None or known.deleted or (known.row_hash != row_hash and not self._table.append_only)
             unwritten = differs
-            if self._versions is not None:
-                latest = self._versions.get(row_id)
+            if self._latest is not None:
+                latest = self._latest.get(row_id)
                 unwritten = latest is None or latest.deleted or latest.row_hash != row_hash
             if not (differs or unwritten):
                 continue
@@ -126,21 +126,21 @@ class Changes:
             self.known[row_id] = KnownRow(row_hash, workspace=shaped.workspaces[index])
             if unwritten:
                 to_history.append(len(changed))
-                if self._versions is not None:
-                    self._versions[row_id] = KnownRow(row_hash)
+                if self._latest is not None:
+                    self._latest[row_id] = KnownRow(row_hash)
             changed.append(index)
         if not changed:
             return None
         return self._stamped(shaped, changed, to_history)
 
-    def _take_all(self, shaped: Shaped) -> Versions:
+    def _take_all(self, shaped: Shaped) -> Batch:
         """Return the rows where none is known: most of a first read."""
         self.new += len(shaped.ids)
         self.known.add(shaped.ids, shaped.hashes, shaped.workspaces)
         every = range(len(shaped.ids))
         return self._stamped(shaped, every, every)
 
-    def _stamped(self, shaped: Shaped, changed: Sequence[int], to_history: Sequence[int]) -> Versions:
+    def _stamped(self, shaped: Shaped, changed: Sequence[int], to_history: Sequence[int]) -> Batch:
         table = shaped.rows.append_column("_row_hash", pa.array(shaped.hashes, pa.string()))
         if len(changed) < table.num_rows:
             table = table.take(pa.array(changed))
@@ -148,11 +148,11 @@ class Changes:
         if self._table.append_only:
             table = table.drop_columns(["_row_hash"])
         if not self._table.keeps_history:
-            return Versions(table, None)
+            return Batch(table, None)
         history = table if len(to_history) == table.num_rows else table.take(pa.array(to_history, pa.int64()))
-        return Versions(table, as_history(history) if history.num_rows else None)
+        return Batch(table, as_history(history) if history.num_rows else None)
 
-    def delete(self, ids: Iterable[str], deleted_at: datetime, last_seen_at: datetime | None) -> Iterator[Versions]:
+    def delete(self, ids: Iterable[str], deleted_at: datetime, last_seen_at: datetime | None) -> Iterator[Batch]:
         """Yield the stored rows with these ids, marked as deleted."""
         for table in self._warehouse.fetch_rows(self._table, ids, self.types):
             kept = table.drop_columns([c.name for c in TRACKING_COLUMNS[:3] if c.name in table.column_names])
@@ -161,15 +161,15 @@ class Changes:
             )
             for row_id in table.column(self._table.key).to_pylist():
                 self.known[row_id] = self.known[row_id]._replace(deleted=True)
-                if self._versions is not None:
-                    self._versions[row_id] = self.known[row_id]
-            yield Versions(marked, as_history(marked) if self._table.keeps_history else None)
+                if self._latest is not None:
+                    self._latest[row_id] = self.known[row_id]
+            yield Batch(marked, as_history(marked) if self._table.keeps_history else None)
 
     def missing_history(self) -> Iterator[pa.Table]:
         """Yield the stored rows whose version the history lacks: what a load that stopped half way left out."""
-        if self._versions is None:
+        if self._latest is None:
             return
-        latest = self._versions
+        latest = self._latest
         lacking = [
             row_id
             for row_id, known in self.known.items()

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from orgx_source.api.limits import Spending
+from orgx_source.api.listing import ListingReport
 from orgx_source.errors import worst_exit_code
 from orgx_source.tables import SYNC_LOG_COLUMNS
 from orgx_source.version import __version__
@@ -71,6 +73,43 @@ class TableReport:
     total_highest: int | None = None
     cursor_before: str | None = None
     cursor_after: str | None = None
+
+    def note_spending(self, spending: Spending) -> None:
+        """Take over what the table's requests cost."""
+        self.requests, self.retries = spending.requests, spending.retries
+        self.waited_seconds = round(spending.waited_seconds, 3)
+
+    def note_listing(self, listing: ListingReport, *, pages: int) -> None:
+        """Add what was seen in one pass.
+
+        Args:
+            listing: The pass.
+            pages: Pages of all passes so far.
+        """
+        self.pages = pages
+        self.duplicates += listing.repeats
+        self.seams_repaired += listing.seams_repaired
+        self.passes += listing.passes
+        if listing.totals is not None:
+            low, high, _ = listing.totals
+            self.total_lowest = low if self.total_lowest is None else min(self.total_lowest, low)
+            self.total_highest = high if self.total_highest is None else max(self.total_highest, high)
+
+    def note_ending(self, listing: ListingReport, *, total: int | None, whole: bool) -> None:
+        """Take over how sure the last pass is.
+
+        Args:
+            listing: The pass.
+            total: What OrgX counts.
+            whole: Whether every row was read.
+        """
+        self.verdict, self.whole, self.total_reported = listing.verdict, whole, total
+        self.rows_without_id = listing.rows_without_id
+        self.reasons += [reason for reason in listing.reasons if reason not in self.reasons]
+        if self.rows_out_of_sight:
+            self.reasons.append(
+                f"{self.rows_out_of_sight} rows of workspaces that this run does not see were left as they are"
+            )
 
 
 @dataclass

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,11 +14,14 @@ from typing import Any
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Row
 from orgx_source.api.limits import Spending
-from orgx_source.api.route_reader import RouteReader, row_keys
-from orgx_source.api.routes import ROUTES, Route
+from orgx_source.api.query import Parent
+from orgx_source.api.route_choice import read_first_open
+from orgx_source.api.route_reader import Access, RouteReader, open_route, row_keys
+from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import OrgxError, RouteClosedError
 from orgx_source.reading.report import TableReport
+from orgx_source.reading.scope import Sight
 from orgx_source.tables import TABLES, Table
 from orgx_source.times import utc_now
 from orgx_source.warehouse.dataset import Warehouse
@@ -39,6 +43,10 @@ class Stretch:
     size: int = 48_000_000
     seconds: float = 60.0
 
+    def is_over(self, pages: int, size: int, seconds: float) -> bool:
+        """Return whether a table that has read so much in this stretch should be loaded now."""
+        return pages >= self.pages or size >= self.size or seconds >= self.seconds
+
 
 @dataclass
 class ReadSession:
@@ -49,7 +57,7 @@ class ReadSession:
         client: The door to OrgX; closed with the session.
         reports: Table name to what was done for it.
         collect_errors: Whether a failing table is reported, so that the others go on; else its error is raised.
-        on_progress: Called with (table, pages, rows) after each list of rows.
+        on_progress: Called with (table, requests, rows) after each list of rows.
         clock: This machine's time in UTC.
         stretch: How much is read before it is loaded; None reads all at once.
         open_tables: Tables whose read goes on in the next stretch, with their readers.
@@ -80,11 +88,7 @@ class ReadSession:
 
     def stretch_is_over(self, pages: int, size: int) -> bool:
         """Return whether a table that has read so many pages and bytes in this stretch should be loaded now."""
-        if self.stretch is None:
-            return False
-        if pages >= self.stretch.pages or size >= self.stretch.size:
-            return True
-        return time.monotonic() - self._began >= self.stretch.seconds
+        return self.stretch is not None and self.stretch.is_over(pages, size, time.monotonic() - self._began)
 
     def warehouse(self, pipeline: Any) -> Warehouse:
         """Return the dataset that the running pipeline fills.
@@ -126,59 +130,55 @@ class ReadSession:
         own = str(self.workspace()["id"])
         with self._lock:
             if self._listed is None:
-                table, self._listed = TABLES["workspaces"], {own}
-                keys = row_keys(table)
-                reader = RouteReader(self.client, table, ROUTES[table.name][0], self.executor)
+                self._listed = {own}
                 try:
-                    self._listed |= {row_id for rows in reader.rows() for row in rows if (row_id := keys.id(row))}
+                    self._listed |= set(self._ids_of(TABLES["workspaces"], self._access()))
                 except OrgxError as error:
                     if error.exit_code != 1:
                         raise
             return self._listed
 
-    def route_reader(self, table: Table, route: Route, spending: Spending | None = None) -> RouteReader:
+    def sight(self, own: str) -> Sight:
+        """Return which workspaces this run can see.
+
+        Args:
+            own: The workspace that the key resolves to.
+        """
+        return Sight(self.config.workspace_id, own, self.listed_workspaces)
+
+    def open_route(self, table: Table, route: Route, spending: Spending | None = None) -> RouteReader:
         """Return a reader of one table from one route; no request is made for it but the one for the workspace."""
-        return RouteReader(
-            self.client,
-            table,
-            route,
-            self.executor,
-            workspace=self.workspace(),
-            parents=self._artifact_parents,
-            spending=spending,
+        self.workspace()
+        return open_route(self._access(), table, route, spending)
+
+    def _access(self) -> Access:
+        return Access(self.client, self.executor, self._workspace or {}, self._artifact_parents)
+
+    def _ids_of(self, table: Table, access: Access) -> Iterator[str]:
+        """Yield the ids of a table's rows, from whatever route is open."""
+        keys = row_keys(table)
+        pages = read_first_open(
+            table.name, self.config.routes, lambda route: open_route(access, table, route).rows(), []
         )
+        yield from (row_id for rows in pages for row in rows if (row_id := keys.id(row)) is not None)
 
-    def _artifact_parents(self) -> Iterator[tuple[str, str]]:
-        """Yield (entity type, id) of everything an artifact can be attached to, from whatever route is open."""
-        for name in ("initiatives", "workstreams", "milestones", "tasks", "decisions"):
-            keys = row_keys(TABLES[name])
-            for route in ROUTES[name]:
-                try:
-                    for rows in self.route_reader(TABLES[name], route).rows():
-                        for row in rows:
-                            if row_id := keys.id(row):
-                                yield name[:-1], row_id
-                    break
-                except RouteClosedError:
-                    continue
-
-    def rows_in_workspace(self, rows: list[Row]) -> list[Row]:
-        """Keep rows of the workspace asked for, and rows that name none: OrgX's own filter is not always trusted."""
-        wanted = self.config.workspace_id
-        if wanted is None:
-            return rows
-        keys = ("workspace_id", "workspaceId", "command_center_id", "commandCenterId")
-        kept = []
-        for row in rows:
-            named = {value for key in keys if isinstance(value := row.get(key), str) and value}
-            if not named or wanted in named:
-                kept.append(row)
-        return kept
+    def _artifact_parents(self) -> Iterator[Parent]:
+        """Yield everything an artifact can be attached to, as far as OrgX lists it for this key."""
+        for table in TABLES.values():
+            if table.entity_type is not None:
+                with suppress(RouteClosedError):
+                    for row_id in self._ids_of(table, self._access()):
+                        yield table.entity_type, row_id
 
     def orgx_time(self) -> datetime:
         """Return a time that is not after now, by OrgX's clock where it tells it, and by this machine's."""
         told = self.client.server_time
         return self.clock() if told is None else min(told, self.clock())
+
+    def note_progress(self, table: str, requests: int, rows: int) -> None:
+        """Tell whoever watches how far a table has come."""
+        if self.on_progress is not None:
+            self.on_progress(table, requests, rows)
 
     def report(self, table: str) -> TableReport:
         """Return the report of a table, a new one the first time."""

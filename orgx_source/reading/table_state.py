@@ -74,7 +74,7 @@ class TableState:
         """Return whether a long read of changes did not come to its end."""
         return bool(self._stored.get("cut_short"))
 
-    def home(self, otherwise: str) -> str:
+    def first_workspace(self, otherwise: str) -> str:
         """Return the workspace of the key that filled the table first."""
         return str(self._stored.get("home", otherwise))
 
@@ -106,14 +106,16 @@ class TableState:
             "started": place.started.isoformat(),
             "began_at": place.began_at.isoformat(),
             "full": full,
-            **self._told(origin),
+            **self._provenance(origin),
         }
 
     def cut_short(self) -> None:
         """Note that a long read of changes did not come to its end."""
         self._stored["cut_short"] = True
 
-    def settle(self, origin: Origin, *, cursor: datetime | None, whole_at: datetime | None, home: str) -> None:
+    def settle(
+        self, origin: Origin, *, cursor: datetime | None, whole_at: datetime | None, first_workspace: str
+    ) -> None:
         """Note that everything up to the cursor is known."""
         if cursor is not None:
             self._stored["cursor"] = cursor.isoformat()
@@ -121,8 +123,8 @@ class TableState:
             self._stored["whole_read_at"] = whole_at.isoformat()
         self._stored.pop("resume", None)
         self._stored.pop("cut_short", None)
-        self._stored.setdefault("home", home)
-        self._stored.update(self._told(origin))
+        self._stored.setdefault("home", first_workspace)
+        self._stored.update(self._provenance(origin))
 
     def finish(self, read_at: datetime) -> None:
         """Note when a read that came to its end began."""
@@ -140,7 +142,7 @@ class TableState:
         else:
             self._stored.pop("vanished", None)
 
-    def _told(self, origin: Origin) -> dict[str, Any]:
+    def _provenance(self, origin: Origin) -> dict[str, Any]:
         return {
             "version": STATE_VERSION,
             "route": origin.route,

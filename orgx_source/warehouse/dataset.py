@@ -28,7 +28,6 @@ from orgx_source.warehouse.duckdb_file import FileClient, LockPatience
 
 IDS_AT_ONCE = 500
 ROWS_AT_ONCE = 10_000
-WORKSPACE_COLUMNS = ("workspace_id", "command_center_id")
 
 T = TypeVar("T")
 
@@ -145,7 +144,7 @@ class Warehouse:
         else:
             present = self.columns(table.name) or []
             texts = {name for name in present if types.get(name) == "text"}
-            scope = [f"{{{name}}}" for name in WORKSPACE_COLUMNS if name in texts]
+            scope = [f"{{{name}}}" for name in table.workspace if name in texts]
             workspace = f"coalesce({', '.join(scope)}, null)" if scope else "null"
             columns = f"{{{table.key}}}, {{_row_hash}}, {{deleted_at}}, {workspace}"
 
@@ -196,11 +195,12 @@ class Warehouse:
 
     def ids_made_after(self, table: Table, types: ColumnTypes, moment: datetime, until: datetime) -> list[str]:
         """Return the ids of living rows made between two times, neither included; none where rows have no time."""
-        if types.get("created_at") != "timestamp" or "created_at" not in (self.columns(table.name) or ()):
+        made = table.created
+        if types.get(made) != "timestamp" or made not in (self.columns(table.name) or ()):
             return []
         sql = (
             f"select {{{table.key}}} from {{table}} where {{deleted_at}} is null "
-            "and {created_at} > %s and {created_at} < %s"
+            f"and {{{made}}} > %s and {{{made}}} < %s"
         )
         return [row[0] for row in self._select(sql, moment, until, table=table.name)]
 

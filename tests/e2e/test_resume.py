@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orgx_source.reading import table_reader
+from orgx_source.reading import intake
 from orgx_source.reading.session import Stretch
 from orgx_source.sandbox import Fault, Sandbox, World
 from orgx_source.sync import run_sync
@@ -116,7 +116,7 @@ def test_stretches_load_what_was_read_before_the_rest_is() -> None:
 
 
 def test_long_rows_are_loaded_in_more_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_reader, "ROWS_AT_ONCE", 50)
+    monkeypatch.setattr(intake, "ROWS_AT_ONCE", 50)
     world = World("medium")
     with Sandbox(world) as box:
         for row_id in world.find("artifact"):

@@ -28,12 +28,12 @@ RANKS = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 # Library to the rooms that may import it.
 ALLOWED = {
     "altair": {f"charts/{room}.py" for room in ("style", "initiatives", "agents", "decisions")},
-    "httpx": {"api/client.py"},
+    "httpx": {"api/http.py"},
     "orjson": {"api/envelope.py", "rows/shape.py", "sandbox/answers.py"},
     "pyarrow": {
         "rows/shape.py",
         "reading/changes.py",
-        "reading/table_reader.py",
+        "reading/intake.py",
         "warehouse/dataset.py",
         "commands/export.py",
     },

@@ -1,0 +1,54 @@
+"""The one thing that is different between doors to OrgX: how a question gets there and an answer comes back.
+
+Retries, waiting and the budget are the client's, around any transport. HTTP is one; a list of pages in a test is
+another.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from orgx_source.api.envelope import Page, Row
+from orgx_source.api.query import PageQuery
+from orgx_source.api.routes import Route
+
+
+def _ignore(headers: Mapping[str, str]) -> None:
+    """Take no notice."""
+
+
+class Transport(ABC):
+    """Sends one request and returns its answer; several threads use one instance at once.
+
+    A failure is raised as an `OrgxError`: its ``retryable`` says whether the client may send the request again, its
+    ``retry_after`` how long OrgX asks to wait before.
+
+    Attributes:
+        server_time: What OrgX's clock said with its last answer; None when it does not say.
+        observe: To be called with what each answer says about rate limits (``X-RateLimit-*``); set by the client.
+    """
+
+    server_time: datetime | None = None
+    observe: Callable[[Mapping[str, str]], None] = staticmethod(_ignore)
+
+    @abstractmethod
+    def bootstrap(self) -> Row:
+        """Fetch the workspace that the key resolves to.
+
+        Raises:
+            OrgxError: It was refused, or no answer can be read.
+        """
+
+    @abstractmethod
+    def fetch_page(self, route: Route, query: PageQuery) -> Page:
+        """Fetch one page of a list.
+
+        Raises:
+            OrgxError: It was refused, or no answer can be read.
+        """
+
+    def close(self) -> None:
+        """Close what is open."""
+        return

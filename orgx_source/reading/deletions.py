@@ -1,0 +1,159 @@
+"""What OrgX no longer lists: whether counts differ, which rows are missing, and whether that is to be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+
+from orgx_source.api.listing import Position, Verdict
+from orgx_source.api.route_reader import RouteReader
+from orgx_source.reading.changes import Batch, Changes
+from orgx_source.reading.report import TableReport
+from orgx_source.reading.scope import Sight
+from orgx_source.reading.table_state import Resume, TableState
+from orgx_source.tables import Table
+from orgx_source.warehouse.dataset import Warehouse
+
+# Refuse to believe that this much of a table vanished at once, unless the read of a later run agrees.
+IMPLAUSIBLE_SHARE = 0.3
+IMPLAUSIBLE_ROWS = 20
+VANISHED_SAMPLE = 100
+END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def adds_up(total: int | None, verdict: Verdict, living: int, count_out_of_sight: Callable[[], int]) -> bool:
+    """Return whether OrgX's count is explained by what the warehouse will hold after a read of changes.
+
+    Args:
+        total: What OrgX counts; None when it does not.
+        verdict: How sure the read is.
+        living: Rows that the warehouse will hold and not call deleted.
+        count_out_of_sight: Counts those of them that the run cannot see; asked only where the counts differ.
+    """
+    if total is None:
+        return True
+    if verdict == "uncertified":
+        return False
+    return total == living or total == living - count_out_of_sight()
+
+
+def doubted(gone: Sequence[str], living: int, before: frozenset[str], *, nothing_came: bool) -> list[str]:
+    """Return some of the rows that vanished when it is not to be believed that they did; none when it is.
+
+    Args:
+        gone: Ids of the rows that vanished.
+        living: How many rows there were.
+        before: What was returned after the last whole read.
+        nothing_came: Whether this read brought no row at all.
+    """
+    few = len(gone) < IMPLAUSIBLE_ROWS or len(gone) <= IMPLAUSIBLE_SHARE * living
+    if few and not nothing_came:
+        return []
+    if before and before <= set(gone):
+        return []
+    return sorted(gone)[:: max(1, len(gone) // VANISHED_SAMPLE)]
+
+
+class Deletions:
+    """Finds the rows of one table that OrgX no longer lists, and marks them."""
+
+    def __init__(self, table: Table, warehouse: Warehouse, changes: Changes, sight: Sight, own_workspace: str) -> None:
+        """Prepare; nothing is asked.
+
+        Args:
+            table: The table.
+            warehouse: Where it is kept.
+            changes: What is known of its rows.
+            sight: Which workspaces the run can see.
+            own_workspace: The workspace that the key resolves to.
+        """
+        self._table = table
+        self._warehouse = warehouse
+        self._changes = changes
+        self._sight = sight
+        self._own_workspace = own_workspace
+
+    def adds_up(self, reader: RouteReader, report: TableReport) -> bool:
+        """Return whether OrgX's count equals what the warehouse will hold after a read of changes."""
+        totals, known = reader.report.totals, self._changes.known
+
+        def count_out_of_sight() -> int:
+            report.rows_out_of_sight = sum(
+                not row.deleted and not self._sight.sees(row.workspace) for row in known.values()
+            )
+            return report.rows_out_of_sight
+
+        total = None if totals is None or self._table.append_only else totals[2]
+        return adds_up(total, reader.report.verdict, known.count_living(), count_out_of_sight)
+
+    def candidates(self, position: Position | None, resumed: Resume | None) -> list[str]:
+        """Return the living rows that a read should have met so far and did not.
+
+        Args:
+            position: How far it has come; None when it has come to its end.
+            resumed: Where it began, when that was not at the beginning.
+        """
+        if self._table.append_only:
+            return []
+        known = self._changes.known
+        if known.seen == len(known) or (position is None and resumed is None):
+            return known.unseen()
+        begin = resumed.position.covered_to if resumed else 0.0
+        earlier = resumed.candidates if resumed else frozenset()
+        end = END_OF_TIME if position is None else datetime.fromtimestamp(position.covered_to, UTC)
+        due = earlier.union(
+            self._warehouse.ids_made_after(self._table, self._changes.types, datetime.fromtimestamp(begin, UTC), end)
+        )
+        return [row_id for row_id in sorted(due) if known.is_unseen(row_id)]
+
+    def marked(
+        self, reader: RouteReader, state: TableState, report: TableReport, started: datetime, resumed: Resume | None
+    ) -> Iterator[Batch]:
+        """Yield the rows that OrgX no longer lists, marked; none where the read is no proof of that.
+
+        Args:
+            reader: Has read the table whole.
+            state: Remembers what was not believed.
+            report: Gets the numbers.
+            started: When the read began: the first one without these rows.
+            resumed: Where it began, when that was not at the beginning.
+
+        Raises:
+            OrgxError: OrgX was asked for the rows and failed.
+        """
+        if self._table.append_only or reader.report.verdict == "uncertified":
+            return
+        known = self._changes.known
+        candidates = self.candidates(None, resumed)
+        gone = [row_id for row_id in candidates if self._may_go(row_id, state)]
+        report.rows_out_of_sight = len(candidates) - len(gone)
+        gone = self._confirmed(gone, reader, state, nothing_came=not known.seen and resumed is None)
+        for batch in self._changes.delete(gone, started, state.read_at):
+            report.rows_deleted += batch.rows.num_rows
+            yield batch
+
+    def _may_go(self, row_id: str, state: TableState) -> bool:
+        if not self._sight.sees(self._changes.known[row_id].workspace):
+            return False
+        # Workspaces themselves go only under the key that brought them: another one may see others.
+        own = self._own_workspace
+        return self._table.name != "workspaces" or state.first_workspace(own) == own
+
+    def _confirmed(self, gone: list[str], reader: RouteReader, state: TableState, *, nothing_came: bool) -> list[str]:
+        """Return those of the rows that are gone indeed, and note why others are not believed to be."""
+        if not gone:
+            state.vanished = []
+            return []
+        living = self._changes.known.count_living()
+        state.vanished = in_doubt = doubted(gone, living, state.vanished, nothing_came=nothing_came)
+        if in_doubt:
+            reader.report.miss(
+                f"{len(gone)} of {living} rows vanished at once; none was marked as deleted. "
+                "If the next run sees the same, it will believe it"
+            )
+            return []
+        still_there = reader.find_ids(gone)
+        if still_there is None:
+            reader.report.miss(f"{len(gone)} rows vanished, but OrgX cannot be asked for them; none was marked")
+            return []
+        return [row_id for row_id in gone if row_id not in still_there]

@@ -1,0 +1,158 @@
+"""From rows as OrgX sent them to what is written: scope, shape, hash, comparison, history.
+
+Whoever has rows hands them in here, wherever they come from. Nothing is known here of routes and cursors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orgx_source.api.envelope import Row
+from orgx_source.reading.changes import Batch, Changes
+from orgx_source.reading.scope import Sight, rows_in_workspace
+from orgx_source.tables import ColumnType, Table
+
+# Arrow's cost per array is the same for one row and for a thousand: pages are shaped many at a time.
+ROWS_AT_ONCE = 1_000
+BATCH_ROWS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Something to write.
+
+    Attributes:
+        rows: An Arrow table.
+        history: Whether it belongs into the history of the table.
+        undeclared: Types of the columns that are not declared.
+    """
+
+    rows: pa.Table
+    history: bool
+    undeclared: dict[str, ColumnType]
+
+
+class Intake:
+    """Takes the rows of one table, and gives what is new or changed among them.
+
+    Attributes:
+        size: Bytes given since the stretch began, as Arrow counts them.
+        newest: The latest change among all rows taken.
+        partial: Whether rows tell only a part of what OrgX knows; the rest stays as it is stored.
+    """
+
+    def __init__(self, table: Table, changes: Changes, sight: Sight, workspace_id: str | None = None) -> None:
+        """Prepare.
+
+        Args:
+            table: The table.
+            changes: Compares rows with what the warehouse holds.
+            sight: Learns the workspaces of the rows.
+            workspace_id: Take rows of this workspace only.
+        """
+        self.size = 0
+        self.newest: datetime | None = None
+        self.partial = False
+        self._table = table
+        self._changes = changes
+        self._sight = sight
+        self._workspace_id = workspace_id
+        self._load_id = ""
+        self._rows: list[Row] = []
+        self._batches: list[Batch] = []
+
+    @property
+    def rows_met(self) -> int:
+        """Return how many different rows came in this read."""
+        return self._changes.known.seen + len(self._rows)
+
+    def begin(self, load_id: str) -> None:
+        """Begin a stretch.
+
+        Args:
+            load_id: The load that will write what is given from now on.
+        """
+        self._load_id, self.size = load_id, 0
+
+    def take(self, rows: list[Row]) -> list[Piece]:
+        """Take rows, and return what is to be written at once."""
+        return [*self.gather(rows), *self.flush()]
+
+    def gather(self, rows: list[Row]) -> Iterator[Piece]:
+        """Take rows, and yield what is to be written once it is worth a piece."""
+        self._rows += rows
+        if len(self._rows) >= ROWS_AT_ONCE:
+            self._compare()
+        if sum(batch.rows.num_rows for batch in self._batches) >= BATCH_ROWS:
+            yield from self._hand_out()
+
+    def flush(self) -> Iterator[Piece]:
+        """Yield what is to be written of all rows taken so far."""
+        self._compare()
+        yield from self._hand_out()
+
+    def pieces(self, batches: Sequence[Batch]) -> Iterator[Piece]:
+        """Yield batches as pieces: one for the table, one for its history."""
+        if not batches:
+            return
+        yield self.piece([batch.rows for batch in batches], history=False)
+        history = [batch.history for batch in batches if batch.history is not None]
+        if history:
+            yield self.piece(history, history=True)
+
+    def piece(self, tables: Sequence[pa.Table], *, history: bool) -> Piece:
+        """Return tables as one piece."""
+        table = pa.concat_tables(tables, promote_options="default")
+        undeclared = self._changes.undeclared(table.column_names)
+        # dlt adds the load's id to Arrow tables only where a setting says so.
+        load_ids = pa.array([self._load_id] * table.num_rows, pa.string())
+        return Piece(table.append_column("_dlt_load_id", load_ids), history, undeclared)
+
+    def _hand_out(self) -> Iterator[Piece]:
+        batches, self._batches = self._batches, []
+        yield from self.pieces(batches)
+
+    def _compare(self) -> None:
+        came, self._rows = self._rows, []
+        rows = rows_in_workspace(self._table, came, self._workspace_id)
+        if not rows:
+            return
+        shaped = self._changes.shape(rows, partial=self.partial)
+        runs = runs_without_repeats(shaped.ids)
+        for start, stop in runs:
+            # A row that changed while it was read comes twice: two versions, one after the other.
+            part = shaped if len(runs) == 1 else self._changes.shape(rows[start:stop], partial=self.partial)
+            self._sight.note(part.workspaces)
+            self.newest = max(filter(None, (self.newest, self._newest_of(part.rows))), default=None)
+            batch = self._changes.take(part)
+            self._changes.known.see(part.ids)
+            if batch is not None:
+                self.size += batch.rows.nbytes
+                self._batches.append(batch)
+
+    def _newest_of(self, rows: pa.Table) -> datetime | None:
+        """Return the time of the latest change: of rows that tell none, when they were made."""
+        names = (self._table.updated, self._table.created)
+        types = self._changes.types
+        # Where such a column is not declared, it is whatever came first: a text, or a number.
+        told = [rows.column(name) for name in names if name in rows.column_names and types[name] == "timestamp"]
+        newest: datetime | None = pc.max(pc.coalesce(*told)).as_py() if told else None
+        return newest
+
+
+def runs_without_repeats(ids: Iterable[str]) -> list[tuple[int, int]]:
+    """Return start and end of the longest runs, from the left, in which no id comes twice."""
+    runs: list[tuple[int, int]] = []
+    met: set[str] = set()
+    start = end = 0
+    for end, row_id in enumerate(ids, 1):
+        if row_id in met:
+            runs.append((start, end - 1))
+            start, met = end - 1, set()
+        met.add(row_id)
+    return [*runs, (start, end)] if end else runs

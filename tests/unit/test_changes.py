@@ -1,0 +1,157 @@
+"""What is new, what changed, what came back, what is gone, and what history lacks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from orgx_source.reading.changes import Batch, Changes, as_history, empty_rows
+from orgx_source.rows.column_types import ColumnTypes
+from orgx_source.rows.known_rows import KnownRow
+from orgx_source.tables import TABLES, Table
+from tests.unit.memory_warehouse import MemoryWarehouse
+
+NOW = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)
+TASKS = TABLES["tasks"]
+
+
+def open_changes(warehouse: MemoryWarehouse, table: Table = TASKS, now: datetime = NOW) -> Changes:
+    return Changes(table, warehouse, ColumnTypes(table), lambda: now)
+
+
+def take(changes: Changes, *rows: dict[str, Any]) -> Batch | None:
+    return changes.take(changes.shape(list(rows)))
+
+
+def fill(*rows: dict[str, Any], table: Table = TASKS) -> MemoryWarehouse:
+    warehouse = MemoryWarehouse()
+    batch = take(open_changes(warehouse, table), *rows)
+    assert batch is not None
+    for row in batch.rows.to_pylist():
+        warehouse.rows[row["id"]] = row
+    return warehouse
+
+
+def ids(batch: Batch | None) -> list[str]:
+    return [] if batch is None else batch.rows.column("id").to_pylist()
+
+
+def test_rows_that_nobody_knows_are_new() -> None:
+    changes = open_changes(MemoryWarehouse())
+    batch = take(changes, {"id": "a"}, {"id": "b"})
+    assert ids(batch) == ["a", "b"]
+    assert batch is not None
+    assert batch.history is not None
+    assert batch.history.column("id").to_pylist() == ["a", "b"]
+    assert (changes.new, changes.changed) == (2, 0)
+
+
+def test_only_what_differs_is_written_and_counted() -> None:
+    changes = open_changes(fill({"id": "a", "title": "x"}, {"id": "b", "title": "x"}))
+    assert ids(take(changes, {"id": "a", "title": "x"}, {"id": "b", "title": "y"}, {"id": "c"})) == ["b", "c"]
+    assert (changes.new, changes.changed) == (1, 1)
+    assert take(changes, {"id": "a", "title": "x"}, {"id": "b", "title": "y"}) is None
+
+
+def test_what_changes_with_every_read_is_no_change() -> None:
+    decisions = TABLES["decisions"]
+    changes = open_changes(fill({"id": "a", "waiting_minutes": 1}, table=decisions), decisions)
+    assert take(changes, {"id": "a", "waiting_minutes": 2}) is None
+
+
+def test_an_event_that_is_known_is_never_written_again() -> None:
+    activity = TABLES["activity"]
+    changes = open_changes(fill({"id": "e", "title": "x"}, table=activity), activity)
+    assert take(changes, {"id": "e", "title": "y"}) is None
+    batch = take(changes, {"id": "f"})
+    assert batch is not None
+    assert batch.history is None
+    assert "_row_hash" not in batch.rows.column_names
+
+
+def test_a_deleted_row_that_comes_again_lives_again() -> None:
+    warehouse = fill({"id": "a", "title": "x"})
+    warehouse.rows["a"]["deleted_at"] = NOW
+    changes = open_changes(warehouse)
+    assert ids(take(changes, {"id": "a", "title": "x"})) == ["a"]
+    assert changes.known["a"].deleted is False
+
+
+def test_a_later_version_has_a_later_time_whatever_the_clock_says() -> None:
+    warehouse = fill({"id": "a", "title": "x"})
+    batch = take(open_changes(warehouse, now=NOW - timedelta(hours=1)), {"id": "a", "title": "y"})
+    assert batch is not None
+    assert batch.rows.column("last_changed_at").to_pylist()[0] > NOW
+
+
+def test_a_deleted_row_keeps_its_values_and_says_between_which_reads_it_went() -> None:
+    warehouse = fill({"id": "a", "title": "x"}, {"id": "b", "title": "y"})
+    changes = open_changes(warehouse)
+    (batch,) = changes.delete(["a"], NOW, NOW - timedelta(days=1))
+    (row,) = batch.rows.to_pylist()
+    assert (row["id"], row["title"], row["deleted_at"], row["last_seen_at"]) == ("a", "x", NOW, NOW - timedelta(days=1))
+    assert batch.history is not None
+    assert batch.history.to_pylist()[0]["deleted_at"] == NOW
+    assert (changes.known["a"].deleted, changes.known["b"].deleted) == (True, False)
+
+
+def test_history_gets_the_versions_that_it_lacks() -> None:
+    warehouse = fill({"id": "a", "title": "x"}, {"id": "b", "title": "y"}, {"id": "c", "title": "z"})
+    hashes = {row_id: row["_row_hash"] for row_id, row in warehouse.rows.items()}
+    older, newer = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
+    warehouse.in_doubt = {
+        "a": KnownRow("another hash", since=older),
+        "b": KnownRow(hashes["b"], since=older),
+        # Here history is ahead: the row itself will come again from OrgX.
+        "c": KnownRow("another hash", since=newer),
+    }
+    (lacking,) = open_changes(warehouse).missing_history()
+    assert lacking.column("id").to_pylist() == ["a"]
+    assert "valid_from" in lacking.column_names
+    warehouse.in_doubt = {}
+    (all_of_it,) = open_changes(warehouse).missing_history()
+    assert sorted(all_of_it.column("id").to_pylist()) == ["a", "b", "c"]
+    warehouse.in_doubt = None
+    assert list(open_changes(warehouse).missing_history()) == []
+
+
+def test_a_version_that_history_lacks_is_written_although_the_row_is_equal() -> None:
+    warehouse = fill({"id": "a", "title": "x"}, {"id": "b", "title": "y"})
+    warehouse.in_doubt = {"b": KnownRow(warehouse.rows["b"]["_row_hash"])}
+    changes = open_changes(warehouse)
+    batch = take(changes, {"id": "a", "title": "x"}, {"id": "b", "title": "y"})
+    assert ids(batch) == ["a"]
+    assert batch is not None
+    assert batch.history is not None
+    assert take(changes, {"id": "a", "title": "x"}) is None
+
+
+def test_history_that_has_the_version_gets_it_no_second_time() -> None:
+    warehouse = fill({"id": "a", "title": "x"})
+    changed = open_changes(MemoryWarehouse()).shape([{"id": "a", "title": "y"}])
+    warehouse.in_doubt = {"a": KnownRow(changed.hashes[0])}
+    batch = take(open_changes(warehouse), {"id": "a", "title": "y"})
+    assert ids(batch) == ["a"]
+    assert batch is not None
+    assert batch.history is None
+
+
+def test_workspaces_are_told_by_the_first_column_that_names_one() -> None:
+    shaped = open_changes(MemoryWarehouse()).shape(
+        [{"id": "a", "workspace_id": "x", "command_center_id": "y"}, {"id": "b", "command_center_id": "y"}, {"id": "c"}]
+    )
+    assert shaped.workspaces == ["x", "y", None]
+
+
+def test_the_types_of_columns_that_nobody_declared_are_told() -> None:
+    changes = open_changes(MemoryWarehouse())
+    shaped = changes.shape([{"id": "a", "title": "x", "shoe_size": 44, "is_fun": True}])
+    assert changes.undeclared(shaped.rows.column_names) == {"shoe_size": "bigint", "is_fun": "bool"}
+
+
+def test_no_rows_have_the_shape_of_their_table() -> None:
+    names = empty_rows(TASKS).column_names
+    assert names[:2] == ["id", "title"]
+    assert names[-5:] == ["last_changed_at", "deleted_at", "last_seen_at", "_row_hash", "_dlt_load_id"]
+    assert empty_rows(TABLES["activity"]).column_names[-2:] == ["last_changed_at", "_dlt_load_id"]
+    assert "valid_from" in as_history(empty_rows(TASKS)).column_names

@@ -1,0 +1,275 @@
+"""One table over several runs: what each asks, what it writes, and what the next one knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from orgx_source.api.client import OrgxClient
+from orgx_source.api.limits import RetryPolicy
+from orgx_source.api.listing import Order
+from orgx_source.config import OrgxConfig
+from orgx_source.errors import BudgetError, RouteClosedError
+from orgx_source.reading.report import TableReport
+from orgx_source.reading.session import ReadSession, Stretch
+from orgx_source.reading.table_reader import TableReader
+from orgx_source.rows.column_types import ColumnTypes
+from orgx_source.tables import TABLES
+from tests.unit.list_transport import HOME, ListTransport
+from tests.unit.memory_warehouse import MemoryWarehouse
+
+TASKS = "/api/entities?type=task"
+WORK = "/api/v1/work"
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class Organisation:
+    """A list of tasks, the warehouse that follows it, and a clock.
+
+    Attributes:
+        transport: Where it is read.
+        warehouse: What was written.
+        state: What the table remembers.
+        now: The time.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.now = START + timedelta(days=1)
+        self.transport = ListTransport(**{TASKS: [self.row(number) for number in range(count)]})
+        self.warehouse = MemoryWarehouse()
+        self.state: dict[str, Any] = {}
+        self.loads = 0
+
+    @staticmethod
+    def row(number: int, **values: Any) -> dict[str, Any]:
+        made = (START + timedelta(minutes=number)).isoformat()
+        return {"id": f"{number:05}", "title": "a task", "created_at": made, "updated_at": made, **values}
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return self.transport.rows[TASKS]
+
+    def edit(self, number: int, **values: Any) -> None:
+        self.rows[number] |= {"updated_at": self.now.isoformat(), **values}
+
+    def living(self) -> set[str]:
+        return {row_id for row_id, row in self.warehouse.rows.items() if row.get("deleted_at") is None}
+
+    @contextmanager
+    def session(self, stretch: Stretch | None = None, **settings: Any) -> Iterator[ReadSession]:
+        config = OrgxConfig(api_key="oxk_12345678", **settings)
+        client = OrgxClient(config, transport=self.transport, policy=RetryPolicy(attempts=1))
+        session = ReadSession(config, client, clock=lambda: self.now, stretch=stretch)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def run(self, stretch: Stretch | None = None, **settings: Any) -> TableReport:
+        """Read the table to its end, in as many loads as that takes; an hour passes."""
+        self.transport.asked.clear()
+        with self.session(stretch, **settings) as session:
+            reader = TableReader(session, TABLES["tasks"], self.warehouse, ColumnTypes(TABLES["tasks"]))
+            try:
+                while not reader.finished:
+                    self.loads += 1
+                    load_id = f"load-{self.loads}"
+                    state = dict(self.state)
+                    pieces: list[Any] = []
+                    try:
+                        for piece in reader.pieces(state, load_id):
+                            pieces.append(piece)
+                    finally:
+                        self.warehouse.write(pieces, load_id)
+                        self.state = state
+            finally:
+                self.now += timedelta(hours=1)
+            return session.report("tasks")
+
+
+def test_a_first_read_brings_every_row_and_its_version() -> None:
+    there = Organisation(250)
+    report = there.run()
+    assert there.living() == {row["id"] for row in there.rows}
+    assert len(there.warehouse.history) == 250
+    assert (report.verdict, report.whole, report.route, report.total_reported) == ("certified", True, TASKS, 250)
+    assert (report.rows_read, report.rows_new, report.rows_changed, report.rows_deleted) == (250, 250, 0, 0)
+    assert (report.requests, report.pages, report.exit_code) == (3, 3, 0)
+    assert report.cursor_after == there.rows[-1]["updated_at"]
+
+
+def test_a_quiet_night_is_one_request_and_writes_nothing() -> None:
+    there = Organisation(250)
+    there.run()
+    report = there.run()
+    assert [query.order for _, query in there.transport.asked] == [Order.UPDATED]
+    assert (report.verdict, report.whole, report.rows_new + report.rows_changed) == ("certified", False, 0)
+    assert len(there.warehouse.history) == 250
+
+
+def test_what_changed_is_read_and_the_cursor_follows() -> None:
+    there = Organisation(250)
+    there.run()
+    there.edit(3, title="another")
+    report = there.run()
+    assert (report.rows_changed, there.warehouse.rows["00003"]["title"]) == (1, "another")
+    assert report.cursor_after == there.rows[3]["updated_at"]
+
+
+def test_the_cursor_never_passes_the_start_of_the_read() -> None:
+    there = Organisation(5)
+    there.edit(0, updated_at=(there.now + timedelta(days=30)).isoformat())
+    began = there.now
+    assert there.run().cursor_after == began.isoformat()
+
+
+def test_a_deleted_row_is_found_by_the_count_and_asked_for() -> None:
+    there = Organisation(250)
+    there.run()
+    gone = there.rows.pop(7)
+    report = there.run()
+    assert (report.rows_deleted, report.whole, report.verdict) == (1, True, "certified")
+    assert gone["id"] not in there.living()
+    assert there.transport.asked[-1][1].ids == (gone["id"],)
+    assert there.run().requests == 1
+
+
+def test_much_that_vanishes_at_once_is_believed_when_the_next_read_agrees() -> None:
+    there = Organisation(60)
+    there.run()
+    del there.rows[10:]
+    doubtful = there.run()
+    assert doubtful.rows_deleted == 0
+    assert "50 of 60 rows vanished at once" in doubtful.reasons[0]
+    assert len(there.living()) == 60
+    assert there.run().rows_deleted == 50
+
+
+def test_rows_that_orgx_still_has_are_not_marked() -> None:
+    there = Organisation(30)
+    there.run()
+    hidden = there.rows.pop(4)
+
+    def fail(name: str, query: Any) -> None:
+        if query.ids:
+            there.rows.append(hidden)
+
+    there.transport.fail = fail
+    assert there.run().rows_deleted == 0
+    assert hidden["id"] in there.living()
+
+
+def test_a_table_is_read_whole_after_seven_days() -> None:
+    there = Organisation(5)
+    there.run()
+    there.now += timedelta(days=8)
+    assert there.run().whole
+
+
+def test_a_closed_route_leads_to_the_next_and_wipes_nothing() -> None:
+    there = Organisation(5)
+    there.edit(0, description="long")
+    there.run()
+    there.transport.rows[WORK] = [{"id": row["id"], "title": "short"} for row in there.transport.rows.pop(TASKS)]
+    report = there.run()
+    assert (report.route, report.closed_routes, report.verdict) == (WORK, [f"{TASKS} (403)"], "uncertified")
+    assert (there.warehouse.rows["00000"]["title"], there.warehouse.rows["00000"]["description"]) == ("short", "long")
+
+
+def test_when_no_route_is_open_none_is_named_as_used() -> None:
+    there = Organisation(5)
+    there.transport.rows.clear()
+    with there.session() as session:
+        reader = TableReader(session, TABLES["tasks"], there.warehouse, ColumnTypes(TABLES["tasks"]))
+        with pytest.raises(RouteClosedError):
+            list(reader.pieces({}, "load"))
+        assert reader.finished
+        assert session.report("tasks").route is None
+        assert len(session.report("tasks").closed_routes) == 2
+
+
+def test_a_long_read_is_loaded_in_stretches() -> None:
+    there = Organisation(950)
+    report = there.run(Stretch(pages=3))
+    assert there.loads == 4
+    assert len(there.living()) == 950
+    assert (report.pages, report.verdict) == (11, "certified")
+    assert "resume" not in there.state
+
+
+def test_a_read_that_is_cut_short_goes_on_where_it_stopped() -> None:
+    there = Organisation(950)
+    with pytest.raises(BudgetError):
+        there.run(max_requests=5)
+    assert 300 < len(there.living()) < 950
+    there.edit(5, title="changed behind its back")
+    report = there.run()
+    assert (report.resumed, report.whole) == (True, False)
+    assert min(query.offset or 0 for _, query in there.transport.asked if query.order is Order.CREATED) > 300
+    assert there.living() == {row["id"] for row in there.rows}
+    assert there.warehouse.rows["00005"]["title"] == "changed behind its back"
+
+
+def test_rows_that_went_on_either_side_of_the_place_are_found_when_a_read_goes_on() -> None:
+    there = Organisation(950)
+    there.run()
+    with pytest.raises(BudgetError):
+        there.run(max_requests=5, full=True)
+    for row in (there.rows[900], there.rows[2]):
+        there.rows.remove(row)
+    report = there.run(full=True)
+    assert report.resumed
+    assert report.rows_deleted == 2
+    assert there.living() == {row["id"] for row in there.rows}
+
+
+def test_what_is_remembered_of_a_load_that_did_not_arrive_is_not_believed() -> None:
+    there = Organisation(5)
+    there.run()
+    there.warehouse.loads.clear()
+    assert there.run().whole
+
+
+def test_rows_of_workspaces_that_the_key_does_not_see_stay() -> None:
+    there = Organisation(30)
+    for number, row in enumerate(there.rows):
+        row["workspace_id"] = HOME["id"] if number else "foreign"
+    there.run()
+    there.rows.pop(0)
+    report = there.run()
+    assert (report.rows_deleted, report.rows_out_of_sight) == (0, 1)
+    assert len(there.living()) == 30
+    assert "rows of workspaces that this run does not see" in report.reasons[-1]
+
+
+@pytest.mark.parametrize(("count", "settings", "whole"), [(5, {}, False), (5, {"full": True}, True)])
+def test_a_plan_says_how_a_run_would_begin(count: int, settings: Any, *, whole: bool) -> None:
+    there = Organisation(count)
+    there.run()
+    with there.session(**settings) as session:
+        reader = TableReader(session, TABLES["tasks"], there.warehouse, ColumnTypes(TABLES["tasks"]))
+        route = session.open_route(TABLES["tasks"], _route()).route
+        beginning = reader.plan(there.state, route)
+        assert (beginning.watermark is None) is whole
+        assert reader.living == count
+
+
+def test_a_plan_goes_on_where_a_read_was_cut_short() -> None:
+    there = Organisation(950)
+    with pytest.raises(BudgetError):
+        there.run(max_requests=5)
+    with there.session() as session:
+        reader = TableReader(session, TABLES["tasks"], there.warehouse, ColumnTypes(TABLES["tasks"]))
+        beginning = reader.plan(there.state, _route())
+        assert beginning.offset > 300
+        assert beginning.because == "the last whole read was cut short"
+
+
+def _route() -> Any:
+    from orgx_source.api.routes import ROUTES
+
+    return ROUTES["tasks"][0]

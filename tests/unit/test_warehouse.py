@@ -1,0 +1,199 @@
+"""What a dataset is asked, on a DuckDB file that was filled by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from orgx_source.rows.column_types import ColumnTypes
+from orgx_source.tables import TABLES
+from orgx_source.warehouse.dataset import Warehouse
+from orgx_source.warehouse.pipeline import make_pipeline
+
+NOW = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)
+TASKS, ACTIVITY = TABLES["tasks"], TABLES["activity"]
+HASH = "0123456789abcdef"
+FILLED = f"""
+create schema orgx;
+create table orgx._dlt_loads (load_id varchar, status bigint);
+insert into orgx._dlt_loads values ('1', 0), ('2', 0), ('3', 1);
+create table orgx.tasks (id varchar, title varchar, workspace_id varchar, command_center_id varchar, metadata json,
+    created_at timestamptz, last_changed_at timestamptz, deleted_at timestamptz, last_seen_at timestamptz,
+    _row_hash varchar, _dlt_load_id varchar);
+insert into orgx.tasks values
+    ('a', 'first', 'x', 'y', '{{"n": 1}}', '2026-11-01', '2026-11-19', null, null, '{HASH}', '1'),
+    ('b', 'second', null, 'y', null, '2026-11-02', '2026-11-18', null, null, null, '1'),
+    ('c', 'third', null, null, null, '2026-11-03', '2026-11-18', '2026-11-18', '2026-11-17', '{HASH}', '2');
+create table orgx.tasks_history as
+    select * exclude (last_changed_at, last_seen_at), last_changed_at as valid_from from orgx.tasks;
+create table orgx.activity (id varchar, last_changed_at timestamptz, _dlt_load_id varchar);
+insert into orgx.activity values ('e', '2026-11-19', '1'), ('f', '2026-11-20', '1');
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("warehouse")
+
+
+@pytest.fixture
+def file(place: Path, request: pytest.FixtureRequest) -> Path:
+    return place / f"{request.node.name}.duckdb"
+
+
+@pytest.fixture
+def warehouse(file: Path) -> Iterator[Warehouse]:
+    with duckdb.connect(str(file)) as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute(FILLED)
+    warehouse = Warehouse(make_pipeline(database=file))
+    yield warehouse
+    warehouse.close()
+
+
+def change(file: Path, sql: str) -> None:
+    with duckdb.connect(str(file)) as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute(sql)
+
+
+def types(table: Any) -> ColumnTypes:
+    return ColumnTypes(table)
+
+
+def test_rows_are_known_by_hash_deletion_and_the_first_workspace_that_they_name(warehouse: Warehouse) -> None:
+    known = warehouse.known_rows(TASKS, types(TASKS))
+    assert {row_id: (row.row_hash, row.deleted, row.workspace) for row_id, row in known.items()} == {
+        "a": (HASH, False, "x"), "b": ("", False, "y"), "c": (HASH, True, None),
+    }  # fmt: skip
+    assert list(warehouse.known_rows(ACTIVITY, types(ACTIVITY))) == ["e", "f"]
+
+
+def test_a_table_that_is_not_there_is_empty(warehouse: Warehouse) -> None:
+    decisions = TABLES["decisions"]
+    assert len(warehouse.known_rows(decisions, types(decisions))) == 0
+    assert warehouse.newest_stamp(decisions) is None
+    assert warehouse.count_living(decisions) == 0
+    assert warehouse.columns("decisions") is None
+    assert warehouse.versions_in_doubt(decisions) is None
+    assert warehouse.ids_made_after(decisions, types(decisions), NOW, NOW) == []
+    assert warehouse.describe(decisions) == (0, 0, None)
+    assert warehouse.read_log(["run_id"]) == []
+
+
+def test_history_that_agrees_is_not_looked_at(warehouse: Warehouse) -> None:
+    assert warehouse.versions_in_doubt(TASKS) is None
+    assert warehouse.versions_in_doubt(ACTIVITY) is None
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "update orgx.tasks set _dlt_load_id = '3' where id = 'a'",
+        "update orgx.tasks_history set _dlt_load_id = '9' where id = 'a'",
+        "delete from orgx.tasks_history where id = 'a'",
+        "delete from orgx.tasks where id = 'a'",
+    ],
+)
+def test_history_is_looked_at_after_a_load_that_did_not_end_or_where_one_side_lacks_a_row(
+    warehouse: Warehouse, file: Path, sql: str
+) -> None:
+    change(file, sql)
+    versions = warehouse.versions_in_doubt(TASKS)
+    assert versions is not None
+    assert versions["b"].since == datetime(2026, 11, 18, tzinfo=UTC)
+    assert (versions["c"].deleted, versions["c"].row_hash) == (True, HASH)
+
+
+def test_of_each_row_the_latest_version_is_told(warehouse: Warehouse, file: Path) -> None:
+    change(
+        file,
+        "insert into orgx.tasks_history by name select * replace ('2026-11-19T12:00:00Z' as valid_from, 'z' as "
+        "_row_hash) from orgx.tasks_history where id = 'b'; update orgx.tasks set _dlt_load_id = '3'",
+    )
+    versions = warehouse.versions_in_doubt(TASKS)
+    assert versions is not None
+    assert (versions["b"].row_hash, versions["b"].since) == ("z", datetime(2026, 11, 19, 12, tzinfo=UTC))
+
+
+def test_a_table_without_its_history_lacks_every_version(warehouse: Warehouse, file: Path) -> None:
+    change(file, "drop table orgx.tasks_history")
+    assert warehouse.versions_in_doubt(TASKS) == {}
+
+
+def test_loads_count_when_they_were_completed_and_until_they_are_revoked(warehouse: Warehouse) -> None:
+    assert [warehouse.has_load(name) for name in ("1", "3", "9")] == [True, False, False]
+    assert warehouse.newest_load() == "2"
+    warehouse.revoke_loads(["2", "9"])
+    assert not warehouse.has_load("2")
+    assert warehouse.newest_load() == "1"
+
+
+def test_the_newest_time_is_that_of_any_version(warehouse: Warehouse, file: Path) -> None:
+    assert warehouse.newest_stamp(TASKS) == datetime(2026, 11, 19, tzinfo=UTC)
+    change(file, "update orgx.tasks_history set valid_from = '2026-11-25' where id = 'c'")
+    assert warehouse.newest_stamp(TASKS) == datetime(2026, 11, 25, tzinfo=UTC)
+    assert warehouse.newest_stamp(ACTIVITY) == datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def test_living_rows_are_counted_and_described(warehouse: Warehouse) -> None:
+    assert (warehouse.count_living(TASKS), warehouse.count_living(ACTIVITY)) == (2, 2)
+    count, gone, changed = warehouse.describe(TASKS)
+    assert (count, gone) == (2, 1)
+    assert changed is not None
+    assert changed.astimezone(UTC) == datetime(2026, 11, 19, tzinfo=UTC)
+
+
+def test_ids_are_told_of_living_rows_made_between_two_times(warehouse: Warehouse) -> None:
+    first, second = (datetime(2026, 11, day, tzinfo=UTC) for day in (1, 2))
+    before, after = first - timedelta(seconds=1), second + timedelta(days=30)
+    assert warehouse.ids_made_after(TASKS, types(TASKS), before, after) == ["a", "b"]
+    assert warehouse.ids_made_after(TASKS, types(TASKS), first, after) == ["b"]
+    assert warehouse.ids_made_after(TASKS, types(TASKS), before, second) == ["a"]
+    assert warehouse.ids_made_after(ACTIVITY, types(ACTIVITY), before, after) == []
+
+
+def test_stored_rows_come_back_as_they_were_loaded(warehouse: Warehouse) -> None:
+    (rows,) = warehouse.fetch_rows(TASKS, ["a", "nobody"], types(TASKS))
+    (row,) = rows.to_pylist()
+    assert (row["title"], row["metadata"], row["created_at"]) == (
+        "first", '{"n": 1}', datetime(2026, 11, 1, tzinfo=UTC),
+    )  # fmt: skip
+    assert "_dlt_load_id" not in row
+
+
+def test_the_view_of_versions_says_until_when_each_held_and_gets_new_columns(warehouse: Warehouse, file: Path) -> None:
+    change(
+        file,
+        "insert into orgx.tasks_history by name select * replace ('2026-11-25' as valid_from) from orgx.tasks_history "
+        "where id = 'a'",
+    )
+    warehouse.make_views([TASKS, ACTIVITY])
+    sql = 'select valid_to is null, is_current from {view} where "id" = \'a\' order by "valid_from"'
+    view = warehouse.with_client(lambda client: client.make_qualified_table_name("tasks_versions"))
+    assert warehouse.with_client(lambda client: client.execute_sql(sql.format(view=view))) == [
+        (False, False), (True, True),
+    ]  # fmt: skip
+    change(file, "alter table orgx.tasks_history add column mood varchar")
+    warehouse.make_views([TASKS])
+    assert "mood" in (warehouse.columns("tasks_versions") or [])
+
+
+def test_the_log_is_told_oldest_first_with_the_columns_that_it_has(warehouse: Warehouse, file: Path) -> None:
+    change(
+        file,
+        "create table orgx.sync_log as select 'two' as run_id, timestamptz '2026-11-20' as started_at union all "
+        "select 'one', timestamptz '2026-11-19'",
+    )
+    assert [row["run_id"] for row in warehouse.read_log(["run_id", "started_at", "verdict"])] == ["one", "two"]
+
+
+def test_a_file_and_a_dataset_of_one_name_are_no_trouble_for_this_destination(warehouse: Warehouse) -> None:
+    warehouse.check_names()
+    warehouse.check_writable()
+    assert warehouse.columns("_orgx_check") is None
