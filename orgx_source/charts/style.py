@@ -19,7 +19,7 @@ Chart: TypeAlias = Any
 
 # Okabe and Ito's palette: told apart also with a red-green or blue weakness.
 BLUE, GREEN, VERMILION, ORANGE = "#0072B2", "#009E73", "#D55E00", "#E69F00"
-SKY, PURPLE, GREY, INK = "#56B4E9", "#CC79A7", "#BBBBBB", "#333333"
+SKY, GREY, INK = "#56B4E9", "#BBBBBB", "#333333"
 FAINT, TRACK = "#707070", "#EDEDED"
 
 STATUS_COLOURS = {
