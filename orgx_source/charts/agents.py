@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import altair as alt
 
+from orgx_source.charts.findings.rows import Rows, number
+from orgx_source.charts.findings.wording import plural, say_day, say_hours, say_time
 from orgx_source.charts.style import (
     BLUE,
     BOTTOM,
@@ -19,7 +21,6 @@ from orgx_source.charts.style import (
     TOP,
     VERMILION,
     Chart,
-    Rows,
     colours,
     days_axis,
     finish,
@@ -28,11 +29,6 @@ from orgx_source.charts.style import (
     lane_y,
     legend,
     nothing,
-    number,
-    plural,
-    say_day,
-    say_hours,
-    say_time,
 )
 
 Measure = Literal["tasks_done", "artifacts_produced", "artifacts_approved", "runs_completed"]

@@ -10,6 +10,8 @@ from typing import Any
 import altair as alt
 
 from orgx_source.charts.estimates import estimate_survival, quantile, share_after
+from orgx_source.charts.findings.rows import Rows, number, until_tomorrow
+from orgx_source.charts.findings.wording import plural, say_day, say_hours, say_time
 from orgx_source.charts.style import (
     BLUE,
     FAINT,
@@ -19,7 +21,6 @@ from orgx_source.charts.style import (
     TRACK,
     URGENCY_COLOURS,
     Chart,
-    Rows,
     colours,
     days_axis,
     finish,
@@ -28,12 +29,6 @@ from orgx_source.charts.style import (
     lane_y,
     legend,
     nothing,
-    number,
-    plural,
-    say_day,
-    say_hours,
-    say_time,
-    until_tomorrow,
 )
 
 # Nobody answered these: they were taken back, or replaced by another question.

@@ -11,6 +11,8 @@ from typing import Any
 import altair as alt
 
 from orgx_source.charts.estimates import FINISHED, LEAST_DAYS, PATHS, forecast_remaining
+from orgx_source.charts.findings.rows import Rows, number, until_tomorrow
+from orgx_source.charts.findings.wording import plural, say_day, say_days, say_hours
 from orgx_source.charts.style import (
     BLUE,
     BOTTOM,
@@ -24,7 +26,6 @@ from orgx_source.charts.style import (
     TRACK,
     VERMILION,
     Chart,
-    Rows,
     colours,
     days_axis,
     finish,
@@ -33,12 +34,6 @@ from orgx_source.charts.style import (
     lane_y,
     legend,
     nothing,
-    number,
-    plural,
-    say_day,
-    say_days,
-    say_hours,
-    until_tomorrow,
 )
 
 STILL_DAYS = 7

@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date
 from typing import Any, TypeAlias
 
 import altair as alt
 
-Rows: TypeAlias = Sequence[Mapping[str, Any]]
 Chart: TypeAlias = Any
 
 # Okabe and Ito's palette: told apart also with a red-green or blue weakness.
@@ -164,42 +163,3 @@ def lane_names(lanes: Sequence[tuple[str, str]], room_for_note: int = 110) -> Ch
         x=alt.value("width"), text="note:N"
     )
     return names + notes
-
-
-def until_tomorrow(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return rows of days, in order, with the last one drawn to its end."""
-    return [*rows, {**rows[-1], "day": rows[-1]["day"] + timedelta(days=1)}]
-
-
-def number(value: Any) -> float:
-    """Return a number of a database as a float; null is 0."""
-    return float(value or 0)
-
-
-def plural(count: int, noun: str) -> str:
-    """Return ``1 task`` or ``2 tasks``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def say_day(day: date) -> str:
-    """Return ``4 May``."""
-    return f"{day.day} {day:%b}"
-
-
-def say_time(moment: datetime) -> str:
-    """Return ``4 May, 06:30 UTC``."""
-    return f"{moment.day} {moment:%b, %H:%M} UTC"
-
-
-def say_hours(hours: float) -> str:
-    """Return a length of time as people say it: ``54 min``, ``3.5 h``, ``2.4 d``."""
-    if hours < 1:
-        return f"{max(1, round(hours * 60))} min"
-    if hours < 48:
-        return f"{hours:.1f} h" if hours < 10 else f"{hours:.0f} h"
-    return f"{hours / 24:.1f} d" if hours < 240 else f"{hours / 24:.0f} d"
-
-
-def say_days(days: float) -> str:
-    """Return a number of days with one decimal where it matters."""
-    return f"{days:.1f} d" if days < 10 else f"{days:.0f} d"

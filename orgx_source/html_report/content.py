@@ -10,7 +10,8 @@ from statistics import fmean, median
 from typing import Any, TypeAlias
 
 from orgx_source import charts
-from orgx_source.charts.style import number, plural, say_days, say_hours
+from orgx_source.charts.findings.rows import number
+from orgx_source.charts.findings.wording import plural, say_days, say_hours
 from orgx_source.html_report.facts import ARTIFACTS_MOST, DAYS_SHOWN, DECISIONS_MOST, Facts
 from orgx_source.marts.reading import Row
 

@@ -13,7 +13,8 @@ import vl_convert
 
 from orgx_source import charts
 from orgx_source.charts.estimates import HORIZON_DAYS, Z95, estimate_survival, forecast_remaining, quantile, share_after
-from orgx_source.charts.style import STATUS_COLOURS, URGENCY_COLOURS, say_hours
+from orgx_source.charts.findings.wording import say_hours
+from orgx_source.charts.style import STATUS_COLOURS, URGENCY_COLOURS
 
 Row = dict[str, Any]
 DAY = date(2026, 4, 13)
