@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -15,66 +15,9 @@ from orgx_source import charts
 from orgx_source.charts.estimates import HORIZON_DAYS, Z95, estimate_survival, forecast_remaining, quantile, share_after
 from orgx_source.charts.findings.wording import say_hours
 from orgx_source.charts.style import STATUS_COLOURS, URGENCY_COLOURS
+from tests.mart_rows import DAY, NOW, Row, agent_day, decision, initiative, org_day, piece, progress, steady
 
-Row = dict[str, Any]
-DAY = date(2026, 4, 13)
-NOW = datetime(2026, 4, 13, 6, tzinfo=UTC)
 NBSP = "\u00a0"
-
-
-def initiative(number: int, **other: Any) -> Row:
-    row = {
-        "initiative_id": f"i{number}", "title": f"Initiative {number}", "status": "active", "status_group": "active",
-        "progress_pct": 40.0, "days_since_movement": 1.0, "tasks_total": 10, "tasks_todo": 3, "tasks_in_progress": 1,
-        "tasks_blocked": 0, "tasks_done": 5, "tasks_dropped": 1, "tasks_done_pct": 55.6, "decisions_pending": 0,
-        "oldest_pending_hours": None, "owner_agents": '["Eli"]', "due_on": None, "is_overdue": False,
-    }  # fmt: skip
-    return row | other
-
-
-def progress(day: int, number: int, total: int, done: int, dropped: int = 0, status: str = "active") -> Row:
-    left = total - dropped
-    return {
-        "initiative_id": f"i{number}", "title": f"Initiative {number}", "day": DAY + timedelta(days=day),
-        "status_group": status, "tasks_total": total, "tasks_done": done, "tasks_dropped": dropped,
-        "tasks_done_pct": 100 * done / left if left else None,
-    }  # fmt: skip
-
-
-def agent_day(day: int, name: str = "Eli", **other: Any) -> Row:
-    row: Row = dict.fromkeys(("tasks_done", "artifacts_produced", "artifacts_approved", "runs_completed"), 0)
-    return (
-        row | {"agent_id": name.lower(), "agent_name": name, "day": DAY + timedelta(days=day), "cost_usd": None} | other
-    )
-
-
-def piece(start: int, end: int, status: str, name: str = "Eli", agent_id: str = "", **other: Any) -> Row:
-    row = {
-        "agent_id": agent_id or name.lower(), "agent_name": name, "status": status, "current_task": None,
-        "started_at": NOW + timedelta(hours=start), "ended_at": NOW + timedelta(hours=end), "hours": float(end - start),
-    }  # fmt: skip
-    return row | other
-
-
-def decision(number: int, hours: float, outcome: str = "approved", urgency: str = "medium", **other: Any) -> Row:
-    row = {
-        "decision_id": f"d{number}", "title": f"Question {number}", "hours_waiting": hours, "outcome": outcome,
-        "is_open": outcome == "pending", "urgency": urgency, "asked_by": "Eli", "asked_at": NOW,
-        "initiative_title": None, "blocks_task": False, "blocked_task_title": None, "is_overdue": False,
-    }  # fmt: skip
-    return row | other
-
-
-def org_day(day: int, waiting: int | None, asked: int = 0, settled: int = 0) -> Row:
-    return {
-        "day": DAY + timedelta(days=day), "decisions_open": waiting, "decisions_asked": asked,
-        "decisions_settled": settled,
-    }  # fmt: skip
-
-
-def steady(days: int, per_day: int, total: int) -> list[Row]:
-    """An initiative in which as much is done each day."""
-    return [progress(day, 1, total, per_day * day) for day in range(days)]
 
 
 EVERY: dict[str, list[Row]] = {
