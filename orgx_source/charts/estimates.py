@@ -14,8 +14,9 @@ from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
 
+from orgx_source.charts.findings.rows import FINISHED, count_tasks
+
 Z95 = 1.959963984540054
-FINISHED = ("completed", "closed")
 
 WINDOW_DAYS = 56
 LEAST_DAYS = 14
@@ -123,8 +124,7 @@ def forecast_remaining(rows: Sequence[Mapping[str, Any]], seed: int = 7) -> Fore
         # Of what is done when an initiative is seen first, nobody knows when that was.
         done[day] += now - seen.get(initiative, now)
         seen[initiative] = now
-        left = (row["tasks_total"] or 0) - (row["tasks_dropped"] or 0) - now
-        open_tasks[day] += 0 if row["status_group"] in FINISHED else left
+        open_tasks[day] += 0 if row["status_group"] in FINISHED else count_tasks(row) - now
     known = sorted(open_tasks)[-WINDOW_DAYS - 1 :]
     if len(known) <= LEAST_DAYS:
         return None

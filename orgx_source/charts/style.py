@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, TypeAlias
 
 import altair as alt
+
+from orgx_source.charts.findings.caption import Caption, Lane, Mark, Nothing
 
 Chart: TypeAlias = Any
 
@@ -20,6 +22,8 @@ Chart: TypeAlias = Any
 BLUE, GREEN, VERMILION, ORANGE = "#0072B2", "#009E73", "#D55E00", "#E69F00"
 SKY, GREY, INK = "#56B4E9", "#BBBBBB", "#333333"
 FAINT, TRACK = "#707070", "#EDEDED"
+PALE_BLUE, PALE_GREY, UNSEEN, HATCH = "#9CC3DE", "#D0D0D0", "#F4F4F4", "#A0A0A0"
+GRID, AXIS = "#E4E4E4", "#999999"
 
 STATUS_COLOURS = {
     "active": BLUE,
@@ -44,9 +48,9 @@ STATUS_COLOURS = {
 URGENCY_COLOURS = {"critical": VERMILION, "high": ORANGE, "medium": BLUE, "low": SKY}
 
 LANE_PIXELS = 38
-MOST_LANES = 25
-# Where things stand in a lane of height 1.
+# Positions in a lane of height 1: its name, a bar, and the ground and height of a curve.
 NAME_AT, TOP, BOTTOM = 0.32, 0.42, 0.86
+GROUND, RISE = 0.95, 0.55
 
 # A number stays with its unit.
 _UNIT = re.compile(r"(?<=\d) (?=%|(?:h|d|min)\b)")
@@ -64,9 +68,9 @@ _CONFIG: dict[str, Any] = {
         "titleFontWeight": "normal",
         "labelFontSize": 11,
         "titleFontSize": 11,
-        "gridColor": "#E4E4E4",
-        "domainColor": "#999999",
-        "tickColor": "#999999",
+        "gridColor": GRID,
+        "domainColor": AXIS,
+        "tickColor": AXIS,
     },
     "legend": {"labelColor": INK, "labelFontSize": 11, "symbolSize": 110, "rowPadding": 2, "columnPadding": 12},
     "title": {
@@ -83,21 +87,22 @@ _CONFIG: dict[str, Any] = {
 }
 
 
-def finish(chart: Chart, finding: str, how: str, height: float) -> Chart:
+def finish(chart: Chart, caption: Caption, height: float) -> Chart:
     """Return the chart with its title, its size, and the common look.
 
     Args:
         chart: A single view or layers.
-        finding: What the data say, as a sentence.
-        how: How it was counted, or what it assumes.
+        caption: Its title and subtitle.
         height: Height of the view in pixels; its width is the container's.
     """
     return chart.properties(
         width="container",
         height=height,
         autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-        description=f"{finding}. {how}",
-        title=alt.TitleParams(text=_lines(finding, TITLE_LETTERS), subtitle=_lines(how, SUBTITLE_LETTERS)),
+        description=f"{caption.finding}. {caption.how}",
+        title=alt.TitleParams(
+            text=_lines(caption.finding, TITLE_LETTERS), subtitle=_lines(caption.how, SUBTITLE_LETTERS)
+        ),
     ).configure(**_CONFIG)
 
 
@@ -105,10 +110,10 @@ def _lines(text: str, letters: int) -> list[str]:
     return textwrap.wrap(_UNIT.sub("\u00a0", text), letters)
 
 
-def nothing(message: str) -> Chart:
-    """Return a picture that says that there is nothing to draw."""
+def nothing(found: Nothing) -> Chart:
+    """Return a chart that says why there is nothing to draw."""
     chart = alt.Chart(inline([{"text": "nothing to draw"}])).mark_text(color=FAINT, size=12).encode(text="text:N")
-    return finish(chart, message, "It fills as orgx-sync run brings rows.", 60)
+    return finish(chart, Caption(finding=found.why, how="It fills as orgx-sync run brings rows."), 60)
 
 
 def inline(rows: Iterable[Mapping[str, Any]]) -> alt.InlineData:
@@ -147,7 +152,34 @@ def lane_y(field: str, count: int) -> alt.Y:
     return alt.Y(f"{field}:Q", scale=lane_scale(count), axis=None)
 
 
-def lane_names(lanes: Sequence[tuple[str, str]], room_for_note: int = 110) -> Chart:
+def in_lanes(marks: Iterable[Mark], **places: float | Callable[[Mark], float]) -> list[Mark]:
+    """Return marks with their vertical positions in place of the number of their lane.
+
+    Args:
+        marks: The marks.
+        places: Names of the new fields, and where in a lane of height 1 each lies: a number, or a function of the mark
+            that returns the position with the number of the lane included. Without any, the top and bottom of a bar.
+    """
+    chosen = places or {"top": TOP, "bottom": BOTTOM}
+    return [_placed(mark, chosen) for mark in marks]
+
+
+def _placed(mark: Mark, places: Mapping[str, float | Callable[[Mark], float]]) -> Mark:
+    found: Mark = {}
+    for name, value in mark.items():
+        if name == "lane":
+            found |= {place: at(mark) if callable(at) else value + at for place, at in places.items()}
+        else:
+            found[name] = value
+    return found
+
+
+def rising(field: str, most: float) -> Callable[[Mark], float]:
+    """Return the position of a curve in its lane, from the ground (0) to its full height (``most``)."""
+    return lambda mark: mark["lane"] + GROUND - RISE * mark[field] / most
+
+
+def lane_names(lanes: Sequence[Lane], room_for_note: int = 110) -> Chart:
     """Return the names at the left and the notes at the right of each lane.
 
     Args:

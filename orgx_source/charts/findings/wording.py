@@ -10,6 +10,27 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def inflected(count: int, one: str, many: str) -> str:
+    """Return the form of a verb that goes with a count."""
+    return one if count == 1 else many
+
+
+def say_pct(part: float, whole: float) -> str:
+    """Return ``40 %``; a part of nothing is ``0 %``."""
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+
+
+def say_shown(shown: int, found: int, which: str) -> str:
+    """Return `` The 25 longest still of 30.``, or nothing where all are shown.
+
+    Args:
+        shown: How many are shown.
+        found: How many there are.
+        which: Which of them are shown, such as ``longest still``.
+    """
+    return f" The {shown} {which} of {found}." if found > shown else ""
+
+
 def say_day(day: date) -> str:
     """Return ``4 May``."""
     return f"{day.day} {day:%b}"

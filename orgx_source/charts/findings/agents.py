@@ -1,0 +1,395 @@
+"""What the charts of agents show: what they get done, what they were seen doing, where they block, what it costs."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Literal, TypeAlias, TypeVar
+
+from orgx_source.charts.findings.caption import MOST_LANES, Caption, Lane, Mark, Nothing
+from orgx_source.charts.findings.rows import Row, Rows, number
+from orgx_source.charts.findings.wording import plural, say_day, say_hours, say_pct, say_time
+
+Measure: TypeAlias = Literal["tasks_done", "artifacts_produced", "artifacts_approved", "runs_completed"]
+MEASURES: dict[str, tuple[str, str]] = {
+    "tasks_done": ("tasks", "Agents finish {} tasks a week"),
+    "artifacts_produced": ("artifacts", "Agents make {} artifacts a week"),
+    "artifacts_approved": ("approved artifacts", "{} artifacts of agents are approved a week"),
+    "runs_completed": ("completed runs", "Agents complete {} runs a week"),
+}
+# These two come from history, which begins with the first read.
+FROM_HISTORY = ("tasks_done", "artifacts_approved")
+MOST_WEEKS = 16
+TREND_WEEKS = 4
+WEEK = timedelta(days=7)
+TIMELINE_DAYS = 30
+BEFORE, RECENT = "before", "last four weeks"
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throughput(Caption):
+    """What agents got done per week.
+
+    Attributes:
+        noun: What is counted.
+        most: The highest count of a week.
+        bars: One per agent and week; ``part`` is `RECENT` or `BEFORE`.
+        means: Per agent the average of the last four weeks, and of the four before.
+        lanes: Name of the agent and these averages.
+    """
+
+    noun: str
+    most: float
+    bars: list[Mark]
+    means: list[Mark]
+    lanes: list[Lane]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """What an agent got done in each week, and the two spans of weeks that are compared."""
+
+    agent: str
+    name: str | None
+    per_week: Mapping[date, float]
+    recent: Sequence[date]
+    earlier: Sequence[date]
+
+    def mean(self, weeks: Sequence[date]) -> float:
+        return sum(self.per_week[week] for week in weeks) / len(weeks) if weeks else 0.0
+
+
+def describe_throughput(rows: Rows, measure: Measure) -> Throughput | Nothing:
+    """Say what each agent got done per whole week, and whether that is more or less than before.
+
+    Args:
+        rows: Rows of ``agent_throughput_daily``.
+        measure: Column that is counted.
+    """
+    noun, sentence = MEASURES[measure]
+    weeks = whole_weeks(rows, measure)
+    recent, earlier = weeks[-TREND_WEEKS:], weeks[-2 * TREND_WEEKS : -TREND_WEEKS]
+    names, per_week = _names(rows), _sum_per_week(rows, measure)
+    paces = [_Pace(agent, names[agent], per_week[agent], recent, earlier) for agent in _busiest(per_week, weeks)]
+    if not paces:
+        return Nothing(f"No {noun} in a whole week yet")
+    shown = paces[:MOST_LANES]
+    most = max(pace.per_week[week] for pace in shown for week in weeks)
+    now, before = (sum(pace.mean(part) for pace in paces) for part in (recent, earlier))
+    return Throughput(
+        finding=f"{sentence.format(round(now))}{_compare(now, before) if earlier else ''}",
+        how=f"{noun.capitalize()} per whole week and agent, all lanes to one scale (highest bar: {most:.0f}). Lines: "
+        "average of the last four weeks and of the four before.",
+        noun=noun,
+        most=most,
+        bars=[_week_bar(lane, pace, week) for lane, pace in enumerate(shown) for week in weeks],
+        means=[mean for lane, pace in enumerate(shown) for mean in _mean_lines(lane, pace)],
+        lanes=[(pace.name or pace.agent, _say_pace(pace)) for pace in shown],
+    )
+
+
+def whole_weeks(rows: Rows, measure: Measure) -> list[date]:
+    """Return the Mondays of the latest weeks of which every day is known."""
+    if not rows:
+        return []
+    first = _history_begins(rows) if measure in FROM_HISTORY else min(row["day"] for row in rows)
+    if first is None:
+        return []
+    last = max(row["day"] for row in rows)
+    monday = first + timedelta(days=-first.weekday() % 7)
+    weeks = []
+    # The last day is the day of the last read, and not over.
+    while monday + timedelta(days=6) < last:
+        weeks.append(monday)
+        monday += WEEK
+    return weeks[-MOST_WEEKS:]
+
+
+def _history_begins(rows: Rows) -> date | None:
+    """Return the first day of which history says anything."""
+    told = (row["day"] for row in rows if any(row[name] is not None for name in FROM_HISTORY))
+    return min(told, default=None)
+
+
+def _names(rows: Rows) -> dict[str, str | None]:
+    return {row["agent_id"]: row["agent_name"] for row in rows}
+
+
+def _sum_per_week(rows: Rows, measure: Measure) -> dict[str, dict[date, float]]:
+    """Return a sum per agent and Monday."""
+    found: dict[str, dict[date, float]] = defaultdict(lambda: defaultdict(float))
+    for row in rows:
+        found[row["agent_id"]][row["day"] - timedelta(days=row["day"].weekday())] += number(row[measure])
+    return found
+
+
+def _busiest(per_week: Mapping[str, Mapping[date, float]], weeks: Sequence[date]) -> list[str]:
+    """Return the agents that got anything done in these weeks, those with the most first."""
+    totals = {agent: sum(found[week] for week in weeks) for agent, found in per_week.items()}
+    return sorted((agent for agent in totals if totals[agent]), key=lambda agent: (-totals[agent], agent))
+
+
+def _week_bar(lane: int, pace: _Pace, week: date) -> Mark:
+    return {
+        "agent": pace.name,
+        "from": week + timedelta(days=1),
+        "to": week + WEEK,
+        "week": f"{say_day(week)} to {say_day(week + timedelta(days=6))}",
+        "count": pace.per_week[week],
+        "lane": lane,
+        "part": RECENT if week in pace.recent else BEFORE,
+    }
+
+
+def _mean_lines(lane: int, pace: _Pace) -> list[Mark]:
+    return [
+        {"from": weeks[0], "to": weeks[-1] + WEEK, "lane": lane, "mean": pace.mean(weeks)}
+        for weeks in (pace.earlier, pace.recent)
+        if weeks
+    ]
+
+
+def _say_pace(pace: _Pace) -> str:
+    now = f"{pace.mean(pace.recent):.1f} a week"
+    return f"{now}, before {pace.mean(pace.earlier):.1f}" if pace.earlier else now
+
+
+def _compare(now: float, before: float) -> str:
+    if not before:
+        return ", none in the four weeks before"
+    change = round(100 * (now / before - 1))
+    if not change:
+        return ", as many as in the four weeks before"
+    return f", {abs(change)} % {'more' if change > 0 else 'fewer'} than in the four weeks before"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline(Caption):
+    """What agents were seen doing.
+
+    Attributes:
+        start: Where the chart begins.
+        end: When an agent was last seen.
+        bars: One per agent and time in which it had the same status.
+        lanes: Name of the agent, and how much of the time it was running.
+    """
+
+    start: datetime
+    end: datetime
+    bars: list[Mark]
+    lanes: list[Lane]
+
+
+def describe_timeline(rows: Rows) -> Timeline | Nothing:
+    """Say what each agent was seen doing in the last thirty days, those that were running for longest first.
+
+    Args:
+        rows: Rows of ``agent_timeline``.
+    """
+    if not rows:
+        return Nothing("No agent was seen yet")
+    end = max(row["ended_at"] for row in rows)
+    start = max(end - timedelta(days=TIMELINE_DAYS), min(row["started_at"] for row in rows))
+    pieces = _pieces_since(rows, start)
+    if not pieces:
+        return Nothing("Agents were seen once: what they do between two reads is not known yet")
+    seconds = _seconds_per_status(pieces)
+    agents = sorted(seconds, key=lambda agent: (-seconds[agent]["running"], -seconds[agent]["blocked"], agent))
+    names, lanes = distinct_names(rows), {agent: lane for lane, agent in enumerate(agents[:MOST_LANES])}
+    total: Counter[str] = sum(seconds.values(), Counter())
+    unknown = f"hatched: not known ({say_pct(total['unknown'], total.total())} of the time)"
+    return Timeline(
+        finding=_say_seen(total),
+        how=f"Last {(end - start).days} days; {unknown if total['unknown'] else 'reads came in time'}. What a read "
+        "sees is drawn until the next read: short work between two reads is not in it.",
+        start=start,
+        end=end,
+        bars=[
+            _status_bar(lanes[piece["agent_id"]], names[piece["agent_id"]], piece)
+            for piece in pieces
+            if piece["agent_id"] in lanes
+        ],
+        lanes=[(names[agent], _say_running(seconds[agent])) for agent in lanes],
+    )
+
+
+def _pieces_since(rows: Rows, start: datetime) -> list[Row]:
+    """Return the pieces of time that last, by agent and in order, cut off at the start."""
+    return [
+        {**row, "started_at": max(row["started_at"], start)}
+        for row in sorted(rows, key=lambda row: (row["agent_id"], row["started_at"]))
+        if row["ended_at"] > start and row["ended_at"] > row["started_at"] and row["status"] != "gone"
+    ]
+
+
+def _seconds_per_status(pieces: Rows) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for piece in pieces:
+        length = piece["ended_at"] - piece["started_at"]
+        found[piece["agent_id"]][piece["status"]] += round(length.total_seconds())
+    return found
+
+
+def _status_bar(lane: int, name: str, piece: Row) -> Mark:
+    return {
+        "agent": name,
+        "status": piece["status"],
+        "task": piece["current_task"] or "",
+        "from": piece["started_at"],
+        "to": piece["ended_at"],
+        "seen": f"{say_time(piece['started_at'])} to {say_time(piece['ended_at'])}",
+        "lane": lane,
+    }
+
+
+def _seen(seconds: Counter[str]) -> int:
+    return seconds.total() - seconds["unknown"]
+
+
+def _say_seen(seconds: Counter[str]) -> str:
+    seen = _seen(seconds)
+    if not seen:
+        return "Nobody looked at the agents often enough to say what they did"
+    running, blocked = (say_pct(seconds[status], seen) for status in ("running", "blocked"))
+    return f"Agents were running {running} and blocked {blocked} of the time in which they were seen"
+
+
+def _say_running(seconds: Counter[str]) -> str:
+    seen = _seen(seconds)
+    return f"{say_pct(seconds['running'], seen)} running" if seen else "not seen"
+
+
+def distinct_names(rows: Rows) -> dict[str, str]:
+    """Return a name per agent id; with the id where two agents share a name."""
+    names = {agent: name or agent for agent, name in _names(rows).items()}
+    often = Counter(names.values())
+    return {agent: name if often[name] == 1 else f"{name} ({agent})" for agent, name in names.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blockages(Caption):
+    """For how long agents were seen blocked.
+
+    Attributes:
+        bars: One per agent and task, end to end; ``from`` and ``to`` are days.
+        lanes: Name of the agent and its longest task; the sum, and its share of the time in which it was seen.
+    """
+
+    bars: list[Mark]
+    lanes: list[Lane]
+
+
+def describe_blockages(rows: Rows) -> Blockages | Nothing:
+    """Say for how long each agent was seen blocked, and on which task, the longest first.
+
+    Args:
+        rows: Rows of ``agent_timeline``.
+    """
+    blocked = [row for row in rows if row["status"] == "blocked" and number(row["hours"]) > 0]
+    if not blocked:
+        return Nothing("No agent was seen blocked" if rows else "No agent was seen blocked yet")
+    names = distinct_names(rows)
+    per_agent: dict[str, float] = _sum_hours(blocked, lambda row: row["agent_id"])
+    seen = _sum_hours((row for row in rows if row["status"] not in ("unknown", "gone")), lambda row: row["agent_id"])
+    agents = sorted(per_agent, key=lambda agent: (-per_agent[agent], agent))
+    bars: list[Mark] = []
+    lanes: list[Lane] = []
+    for lane, agent in enumerate(agents[:MOST_LANES]):
+        tasks = _sum_hours(
+            (row for row in blocked if row["agent_id"] == agent), lambda row: row["current_task"] or "no task named"
+        )
+        bars += _end_to_end(lane, names[agent], tasks)
+        longest = max(tasks, key=lambda task: (tasks[task], task))
+        share = say_pct(per_agent[agent], seen[agent])
+        lanes.append((f"{names[agent]}, longest on: {longest}", f"{say_hours(per_agent[agent])}, {share}"))
+    first, total = agents[0], sum(per_agent.values())
+    return Blockages(
+        finding=f"Agents were blocked for {say_hours(total)} in all, {names[first]} longest "
+        f"({say_hours(per_agent[first])})",
+        how="One piece per task. At the right: the sum, and its share of the time in which the agent was seen. Known "
+        "only to within the gap between two reads.",
+        bars=bars,
+        lanes=lanes,
+    )
+
+
+def _sum_hours(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, float]:
+    found: dict[Key, float] = defaultdict(float)
+    for row in rows:
+        found[key(row)] += number(row["hours"])
+    return found
+
+
+def _end_to_end(lane: int, name: str, tasks: Mapping[str, float]) -> list[Mark]:
+    """Return a bar per task, each of which begins where the one before ends."""
+    found: list[Mark] = []
+    reached = 0.0
+    for task, hours in sorted(tasks.items(), key=lambda item: (-item[1], item[0])):
+        end = reached + hours / 24
+        found.append({"lane": lane, "agent": name, "task": task, "from": reached, "to": end, "long": say_hours(hours)})
+        reached = end
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostPerArtifact(Caption):
+    """What an approved artifact costs.
+
+    Attributes:
+        every: In US dollars, over all agents that have a cost and an approval.
+        bars: One per agent.
+        lanes: Name of the agent, its price and how many artifacts were approved.
+    """
+
+    every: float
+    bars: list[Mark]
+    lanes: list[Lane]
+
+
+def describe_cost_per_artifact(rows: Rows) -> CostPerArtifact | Nothing:
+    """Say what an approved artifact costs at each agent, all its cost over all its approvals, the dearest first.
+
+    Args:
+        rows: Rows of ``agent_throughput_daily``.
+    """
+    since = _history_begins(rows)
+    names = _names(rows)
+    cost: dict[str, float] = defaultdict(float)
+    approved: dict[str, float] = defaultdict(float)
+    for row in rows:
+        if since is not None and row["day"] >= since:
+            cost[row["agent_id"]] += number(row["cost_usd"])
+            approved[row["agent_id"]] += number(row["artifacts_approved"])
+    price = {agent: cost[agent] / approved[agent] for agent in cost if cost[agent] and approved[agent]}
+    if since is None or not price:
+        return Nothing("No approved artifact with a cost yet")
+    agents = sorted(price, key=lambda agent: (-price[agent], agent))
+    shown = agents[:MOST_LANES]
+    every = sum(cost[agent] for agent in price) / sum(approved[agent] for agent in price)
+    idle = sum(1 for agent in cost if cost[agent] and not approved[agent])
+    return CostPerArtifact(
+        finding=f"An approved artifact costs ${every:.2f}"
+        + (f": {_say_price(agents[-1], price, names)}, {_say_price(agents[0], price, names)}" if agents[1:] else ""),
+        how=f"All that an agent cost since {say_day(since)}, tasks included, over its approvals. Dashed: all agents."
+        + (f" {plural(idle, 'agent')} with cost and no approval left out." if idle else ""),
+        every=every,
+        bars=[
+            {
+                "agent": names[agent],
+                "price": price[agent],
+                "approved": approved[agent],
+                "cost": cost[agent],
+                "lane": lane,
+            }
+            for lane, agent in enumerate(shown)
+        ],
+        lanes=[(names[agent] or agent, f"${price[agent]:.2f}, {approved[agent]:.0f} approved") for agent in shown],
+    )
+
+
+def _say_price(agent: str, price: Mapping[str, float], names: Mapping[str, str | None]) -> str:
+    return f"${price[agent]:.2f} at {names[agent]}"

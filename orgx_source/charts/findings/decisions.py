@@ -1,0 +1,277 @@
+"""What the charts of decisions show: how long they wait for a human, how many do, and who and what waits now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from statistics import fmean
+
+from orgx_source.charts.estimates import SurvivalPoint, estimate_survival, quantile, share_after
+from orgx_source.charts.findings.caption import Caption, Lane, Mark, Nothing
+from orgx_source.charts.findings.rows import Row, Rows, in_use, number
+from orgx_source.charts.findings.wording import inflected, plural, say_day, say_hours, say_shown, say_time
+
+URGENCIES = ("critical", "high", "medium", "low")
+# Nobody answered these: they were taken back, or replaced by another question.
+WITHDRAWN = ("cancelled", "superseded")
+ANSWERED, WAITING = "answered", "still waits"
+MOST_WAITING = 20
+MOST_DAYS = 182
+MEAN_DAYS = 28
+# Shorter waits are drawn at the beginning of the logarithmic axis.
+LEAST_HOURS = 1 / 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionWaits(Caption):
+    """How long decisions waited.
+
+    Attributes:
+        longest: Hours of the longest wait.
+        dots: One per decision, the shortest wait first; ``what`` is `ANSWERED` or `WAITING`.
+        quartiles: One per urgency of which any was answered.
+        lanes: The urgency, how many were answered and their median.
+    """
+
+    longest: float
+    dots: list[Mark]
+    quartiles: list[Mark]
+    lanes: list[Lane]
+
+
+def describe_decision_waits(rows: Rows) -> DecisionWaits | Nothing:
+    """Say how long decisions waited, by urgency.
+
+    Args:
+        rows: Rows of ``decision_latency``.
+    """
+    answered = [row for row in rows if _is_timed(row) and _is_answered(row)]
+    if not answered:
+        return Nothing("No decision was answered yet")
+    shown = sorted([*answered, *(row for row in rows if _is_timed(row) and row["is_open"])], key=_hours)
+    order = in_use(URGENCIES, shown, "urgency")
+    hours = [_hours(row) for row in answered]
+    by_urgency = [[_hours(row) for row in answered if row["urgency"] == name] for name in order]
+    dots = [_dot(order.index(row["urgency"]), row) for row in shown]
+    withdrawn = sum(row["outcome"] in WITHDRAWN for row in rows)
+    left_out = f" {withdrawn} that were withdrawn are left out." if withdrawn else ""
+    return DecisionWaits(
+        finding=f"Half of the decisions are answered within {say_hours(quantile(hours, 0.5))}, "
+        f"one in ten takes longer than {say_hours(quantile(hours, 0.9))}",
+        how="One dot per decision; dark line: median; grey: the middle half. Of what still waits the end is not "
+        f"known.{left_out}",
+        longest=max(dot["hours"] for dot in dots),
+        dots=dots,
+        quartiles=[_quartiles(lane, waits) for lane, waits in enumerate(by_urgency) if waits],
+        lanes=[(name, _say_median(waits)) for name, waits in zip(order, by_urgency, strict=True)],
+    )
+
+
+def _hours(row: Row) -> float:
+    return number(row["hours_waiting"])
+
+
+def _is_timed(row: Row) -> bool:
+    return row["hours_waiting"] is not None
+
+
+def _is_answered(row: Row) -> bool:
+    return not row["is_open"] and row["outcome"] not in WITHDRAWN
+
+
+def _dot(lane: int, row: Row) -> Mark:
+    return {
+        "hours": max(LEAST_HOURS, _hours(row)),
+        "lane": lane,
+        "what": WAITING if row["is_open"] else ANSWERED,
+        "title": row["title"],
+        "asked_by": row["asked_by"],
+        "long": say_hours(_hours(row)),
+        "outcome": row["outcome"],
+        "urgency": row["urgency"],
+    }
+
+
+def _quartiles(lane: int, hours: Sequence[float]) -> Mark:
+    low, middle, high = (max(LEAST_HOURS, quantile(hours, share)) for share in (0.25, 0.5, 0.75))
+    return {"low": low, "middle": middle, "high": high, "lane": lane}
+
+
+def _say_median(hours: Sequence[float]) -> str:
+    return f"{len(hours)} answered, median {say_hours(quantile(hours, 0.5))}" if hours else "none answered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionSurvival(Caption):
+    """The share of decisions that still wait after some time.
+
+    Attributes:
+        longest: Hours of the longest wait.
+        curve: One per step, in percent, with the 95 % confidence interval.
+        spots: The points of the curve that are labelled.
+    """
+
+    longest: float
+    curve: list[Mark]
+    spots: list[Mark]
+
+
+def describe_decision_survival(rows: Rows) -> DecisionSurvival | Nothing:
+    """Say which share of the decisions still waits after some time; open ones count for as long as they were seen.
+
+    Args:
+        rows: Rows of ``decision_latency``.
+    """
+    waits = [(_hours(row), _is_answered(row)) for row in rows if _is_timed(row)]
+    points = estimate_survival(waits)
+    if not points:
+        return Nothing("No decision was answered yet")
+    longest = max(hours for hours, _ in waits)
+    hour, day = (share_after(points, hours) for hours in (1.0, 24.0))
+    point, when = (day, "a day") if longest >= 24 else (hour, "an hour")
+    censored = sum(not ended for _, ended in waits)
+    return DecisionSurvival(
+        finding=f"{100 * point.share:.0f} % of the decisions still wait after {when} "
+        f"(95 % sure: {100 * point.low:.0f} to {100 * point.high:.0f} %)",
+        how=f"Kaplan-Meier estimate from {plural(len(waits), 'decision')}; {censored} open or withdrawn count only for "
+        "as long as they were watched. Band: 95 % confidence.",
+        longest=longest,
+        curve=_survival_curve(points, longest),
+        spots=[
+            {"hours": hours, "share": 100 * spot.share, "text": f"{100 * spot.share:.0f} % after {name}"}
+            for hours, name, spot in ((1.0, "1 h", hour), (24.0, "1 d", day))
+            if hours <= longest
+        ],
+    )
+
+
+def _survival_curve(points: Sequence[SurvivalPoint], longest: float) -> list[Mark]:
+    """Return the steps from the beginning of the axis to the longest wait."""
+    steps = [
+        (LEAST_HOURS, share_after(points, LEAST_HOURS)),
+        *((point.hours, point) for point in points if point.hours > LEAST_HOURS),
+        (longest, points[-1]),
+    ]
+    return [
+        {
+            "hours": max(LEAST_HOURS, hours),
+            "long": say_hours(hours),
+            "share": 100 * point.share,
+            "low": 100 * point.low,
+            "high": 100 * point.high,
+            "at_risk": point.at_risk,
+        }
+        for hours, point in steps
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionsOpen(Caption):
+    """How many decisions waited at the end of each day.
+
+    Attributes:
+        days: One per day, with the average of the four weeks up to it.
+    """
+
+    days: list[Mark]
+
+
+def describe_decisions_open(rows: Rows) -> DecisionsOpen | Nothing:
+    """Say how many decisions waited at the end of each day.
+
+    Args:
+        rows: Rows of ``org_daily``.
+    """
+    known = sorted((row for row in rows if row["decisions_open"] is not None), key=lambda row: row["day"])
+    if not any(row["decisions_open"] or row["decisions_asked"] for row in known):
+        return Nothing("No decisions yet")
+    days = [
+        {
+            "day": row["day"],
+            "label": say_day(row["day"]),
+            "open": number(row["decisions_open"]),
+            "asked": row["decisions_asked"],
+            "settled": row["decisions_settled"],
+        }
+        for row in known
+    ]
+    for index, mark in enumerate(days):
+        mark["mean"] = _mean_open(days[max(0, index - MEAN_DAYS + 1) : index + 1])
+    now = int(known[-1]["decisions_open"])
+    return DecisionsOpen(
+        finding=f"{plural(now, 'decision')} {inflected(now, 'waits', 'wait')} now; {_say_averages(days)}",
+        how="Counted at the end of each day (UTC): what was asked and answered within a day is not in it.",
+        days=days[-MOST_DAYS:],
+    )
+
+
+def _mean_open(days: Sequence[Mark]) -> float:
+    return fmean(mark["open"] for mark in days)
+
+
+def _say_averages(days: Sequence[Mark]) -> str:
+    """Compare the last four weeks with the four before, where these are known from end to end."""
+    last, weeks = days[-1]["day"], timedelta(days=MEAN_DAYS)
+    recent = [mark for mark in days if mark["day"] > last - weeks]
+    earlier = [mark for mark in days if last - 2 * weeks < mark["day"] <= last - weeks]
+    before = f", {_mean_open(earlier):.1f} in the four before" if len(earlier) == MEAN_DAYS else ""
+    return f"{_mean_open(recent):.1f} on average in the last four weeks{before}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingNow(Caption):
+    """Decisions that wait for a human now.
+
+    Attributes:
+        unit: Of ``wait``, the length of a bar: ``days`` or ``hours``.
+        bars: One per decision.
+        lanes: Its title, and for how long it has waited.
+    """
+
+    unit: str
+    bars: list[Mark]
+    lanes: list[Lane]
+
+
+def longest_waiting(rows: Rows) -> list[Row]:
+    """Return decisions, those that have waited for longest first."""
+    return sorted(rows, key=lambda row: (-_hours(row), row["decision_id"]))
+
+
+def describe_waiting_now(rows: Rows) -> WaitingNow | Nothing:
+    """Say which decisions wait for a human now, the longest first, with who asks and what stands still.
+
+    Args:
+        rows: Rows of ``decision_latency``.
+    """
+    found = longest_waiting([row for row in rows if row["is_open"]])
+    if not found:
+        return Nothing("No decision waits for anybody")
+    longest = _hours(found[0])
+    unit, hours_per = ("days", 24) if longest >= 48 else ("hours", 1)
+    bars = [_waiting_bar(lane, row, hours_per) for lane, row in enumerate(found[:MOST_WAITING])]
+    blocking = sum(bool(row["blocks_task"]) for row in found)
+    return WaitingNow(
+        finding=f"{plural(len(found), 'decision')} {inflected(len(found), 'waits', 'wait')} for a human, the longest "
+        f"for {say_hours(longest)}; {blocking} {inflected(blocking, 'holds', 'hold')} up a task",
+        how=f"Counted to the last read. Colour: urgency.{say_shown(len(bars), len(found), 'longest')}",
+        unit=unit,
+        bars=bars,
+        lanes=[(bar["title"], bar["long"]) for bar in bars],
+    )
+
+
+def _waiting_bar(lane: int, row: Row, hours_per: int) -> Mark:
+    blocked = f", blocked: {row['blocked_task_title'] or 'a task'}" if row["blocks_task"] else ""
+    return {
+        "lane": lane,
+        "wait": _hours(row) / hours_per,
+        "long": say_hours(_hours(row)),
+        "title": row["title"],
+        "urgency": row["urgency"],
+        "asked": say_time(row["asked_at"]) if row["asked_at"] else "unknown",
+        "asked_by": row["asked_by"] or "unknown",
+        "initiative": row["initiative_title"] or "none",
+        "who": f"{row['asked_by'] or 'Somebody'} asks{blocked}{', overdue' if row['is_overdue'] else ''}",
+    }

@@ -1,0 +1,366 @@
+"""What the charts of initiatives show: where they are, how they got there, what holds them, when they may be done."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from orgx_source.charts.estimates import LEAST_DAYS, PATHS, Forecast, forecast_remaining
+from orgx_source.charts.findings.caption import MOST_LANES, Caption, Lane, Mark, Nothing
+from orgx_source.charts.findings.rows import FINISHED, Row, Rows, count_tasks, number, until_tomorrow
+from orgx_source.charts.findings.wording import inflected, plural, say_day, say_days, say_hours, say_shown
+
+STILL_DAYS = 7
+PENDING_HOURS = 24
+RECENT_DAYS = 28
+UNDER_WAY = ("active", "blocked")
+
+
+def is_still(row: Row) -> bool:
+    """Say whether nothing in an initiative has changed for a week."""
+    return number(row["days_since_movement"]) >= STILL_DAYS
+
+
+def longest_still(rows: Iterable[Row]) -> list[Row]:
+    """Return initiatives, those without a change for longest first."""
+    return sorted(rows, key=lambda row: (-number(row["days_since_movement"]), row["title"] or ""))
+
+
+def not_closed_now(progress: Rows) -> list[Row]:
+    """Return the rows of the last day, without the initiatives that are closed then."""
+    last = max((row["day"] for row in progress), default=None)
+    return [row for row in progress if row["day"] == last and row["status_group"] != "closed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portfolio(Caption):
+    """Open initiatives and their progress.
+
+    Attributes:
+        bars: One per initiative.
+        lanes: Its title, and when it changed last.
+    """
+
+    bars: list[Mark]
+    lanes: list[Lane]
+
+
+def describe_portfolio(rows: Rows) -> Portfolio | Nothing:
+    """Say how far each open initiative is, those that have not moved for longest first.
+
+    Args:
+        rows: Rows of ``initiatives_current``.
+    """
+    found = longest_still(row for row in rows if row["status_group"] not in FINISHED)
+    if not found:
+        return Nothing("No open initiatives yet")
+    going = [row for row in found if row["status_group"] in UNDER_WAY]
+    still = sum(is_still(row) for row in going)
+    bars = [_progress_bar(lane, row) for lane, row in enumerate(found[:MOST_LANES])]
+    under_way = f"{plural(len(going), 'initiative')} under way"
+    return Portfolio(
+        finding=f"{still} of {under_way} {inflected(still, 'has', 'have')} not moved for a week",
+        how="Bar: tasks done. Dark line: progress as OrgX states it. At the right: its last change. Colour: status."
+        f"{say_shown(len(bars), len(found), 'longest still')}",
+        bars=bars,
+        lanes=[(bar["title"], f"{bar['moved']} ago") for bar in bars],
+    )
+
+
+def _progress_bar(lane: int, row: Row) -> Mark:
+    return {
+        "lane": lane,
+        "title": row["title"],
+        "status": row["status_group"],
+        "done": number(row["tasks_done_pct"]),
+        "full": 100,
+        "stated": row["progress_pct"],
+        "tasks": f"{row['tasks_done']} of {count_tasks(row)}",
+        "moved": say_hours(24 * number(row["days_since_movement"])),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BurnUp(Caption):
+    """Tasks, and those of them that are done.
+
+    Attributes:
+        days: One per day that was read.
+    """
+
+    days: list[Mark]
+
+
+def describe_burn_up(rows: Rows) -> BurnUp | Nothing:
+    """Say how many tasks there were and how many were done, in the initiatives that are not closed now.
+
+    Args:
+        rows: Rows of ``initiative_progress_daily``.
+    """
+    kept = {row["initiative_id"] for row in not_closed_now(rows)}
+    done: Counter[date] = Counter()
+    total: Counter[date] = Counter()
+    for row in rows:
+        if row["initiative_id"] in kept:
+            done[row["day"]] += row["tasks_done"] or 0
+            total[row["day"]] += count_tasks(row)
+    last = max(total, default=None)
+    if last is None or not total[last]:
+        return Nothing("No tasks to burn up yet")
+    before = max((day for day in total if day <= last - timedelta(days=RECENT_DAYS)), default=min(total))
+    grown, finished = total[last] - total[before], done[last] - done[before]
+    return BurnUp(
+        finding=f"{done[last]:,} of {plural(total[last], 'task')} are done; in {plural((last - before).days, 'day')} "
+        f"{finished:,} were finished and {abs(grown):,} {'added' if grown >= 0 else 'taken off'}",
+        how="Without dropped tasks, and without what is archived or cancelled now: "
+        f"{plural(len(kept), 'initiative')}. Steps are reads.",
+        days=[
+            {"day": day, "label": say_day(day), "done": done[day], "total": total[day], "left": total[day] - done[day]}
+            for day in sorted(total)
+        ],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressLines(Caption):
+    """The progress of open initiatives over time.
+
+    Attributes:
+        points: One per day and initiative in which there are tasks; ``done`` is a percentage.
+        lanes: Title of the initiative, its progress now, and how many tasks were finished in it.
+    """
+
+    points: list[Mark]
+    lanes: list[Lane]
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """An initiative: its days in order, and the tasks finished in the last four weeks of them."""
+
+    days: Rows
+    gain: int
+
+    @property
+    def now(self) -> Row:
+        return self.days[-1]
+
+
+def describe_progress_lines(rows: Rows) -> ProgressLines | Nothing:
+    """Say what share of its tasks was done in each open initiative on each day, the least finished of late first.
+
+    Args:
+        rows: Rows of ``initiative_progress_daily``.
+    """
+    found = _open_lines(rows)
+    if not found:
+        return Nothing("No open initiatives to follow yet")
+    span = min(RECENT_DAYS, (found[0].now["day"] - min(row["day"] for row in rows)).days)
+    shown = found[:MOST_LANES]
+    return ProgressLines(
+        finding=_say_standstill(found, span),
+        how="Share of done tasks, each lane from 0 to 100 %; it falls when tasks are added. At the right: the share "
+        f"now, and tasks finished {'in 28 days' if span == RECENT_DAYS else 'since the first read'}. "
+        f"Colour: status now.{say_shown(len(shown), len(found), 'with the fewest')}",
+        points=[point for lane, line in enumerate(shown) for point in _progress_points(lane, line)],
+        lanes=[(line.now["title"], _say_progress(line, span)) for line in shown],
+    )
+
+
+def _open_lines(rows: Rows) -> list[_Line]:
+    """Return the initiatives that are open on the last day, those with the fewest finished tasks first."""
+    by_initiative: dict[str, list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["day"]):
+        by_initiative[row["initiative_id"]].append(row)
+    last = max((row["day"] for row in rows), default=None)
+    if last is None:
+        return []
+    # No day of an initiative lies before the first read, not even of one that is older.
+    since = max(last - timedelta(days=RECENT_DAYS), min(row["day"] for row in rows))
+    found = [
+        _Line(days, _gain(days, since))
+        for days in by_initiative.values()
+        if days[-1]["day"] == last and days[-1]["status_group"] not in FINISHED
+    ]
+    return sorted(found, key=lambda line: (line.gain, line.now["title"] or ""))
+
+
+def _gain(days: Rows, since: date) -> int:
+    """Return the tasks finished after a day; all of them where the initiative is younger."""
+    before = [row["tasks_done"] or 0 for row in days if row["day"] <= since]
+    return int((days[-1]["tasks_done"] or 0) - (before[-1] if before else 0))
+
+
+def _say_standstill(found: list[_Line], span: int) -> str:
+    going = [line for line in found if line.now["status_group"] in UNDER_WAY]
+    under_way = f"{plural(len(going), 'initiative')} under way"
+    if not span:
+        return f"{under_way}; what gets done in them shows from the second day on"
+    length = "four weeks" if span == RECENT_DAYS else plural(span, "day")
+    return f"{sum(line.gain <= 0 for line in going)} of {under_way} had no task finished in {length}"
+
+
+def _say_progress(line: _Line, span: int) -> str:
+    pct = line.now["tasks_done_pct"]
+    share = "no tasks" if pct is None else f"{pct:.0f} %"
+    return f"{share}, {line.gain:+d} in {span} d" if span else share
+
+
+def _progress_points(lane: int, line: _Line) -> list[Mark]:
+    return [
+        {
+            "day": row["day"],
+            "label": say_day(row["day"]),
+            "title": row["title"],
+            "initiative": row["initiative_id"],
+            "status": line.now["status_group"],
+            "done": number(row["tasks_done_pct"]),
+            "lane": lane,
+        }
+        for row in until_tomorrow(line.days)
+        if row["tasks_done_pct"] is not None
+    ]
+
+
+# Heading of a column, in two words, and the same as the end of a sentence.
+REASONS = {
+    "status blocked": "OrgX calls them blocked",
+    "tasks blocked": "tasks are blocked",
+    "decisions pending": "decisions wait",
+    "nothing open": "no task is left open",
+    "nobody assigned": "no agent is assigned",
+    "no change": "nothing changes",
+    "past due": "the date has passed",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stalls(Caption):
+    """Initiatives that stall, and why.
+
+    Attributes:
+        cells: One per initiative and reason, whether it applies (``held``) or not.
+        lanes: The title of each initiative.
+    """
+
+    cells: list[Mark]
+    lanes: list[Lane]
+
+
+def describe_stalls(rows: Rows) -> Stalls | Nothing:
+    """Say which initiatives under way (active or blocked) stall, those with the most reasons first.
+
+    Args:
+        rows: Rows of ``initiatives_current``.
+    """
+    found = [row for row in rows if row["status_group"] in UNDER_WAY]
+    if not found:
+        return Nothing("No initiatives under way that could stall yet")
+    under_way = f"{plural(len(found), 'initiative')} under way"
+    stalled = [(row, why) for row in longest_still(found) if (why := reasons_to_stall(row))]
+    if not stalled:
+        return Nothing(f"None of {under_way} stalls")
+    stalled.sort(key=lambda pair: -len(pair[1]))
+    tally = Counter(reason for _, why in stalled for reason in why)
+    top, often = max(tally.items(), key=lambda item: (item[1], item[0]))
+    shown = stalled[:MOST_LANES]
+    rest = f" The {len(shown)} with the most reasons." if len(stalled) > len(shown) else ""
+    return Stalls(
+        finding=f"{len(stalled)} of {under_way} {inflected(len(stalled), 'stalls', 'stall')}, most often because "
+        f"{REASONS[top]} ({often})",
+        how="A filled cell is a reason; an initiative may have several. A decision counts when it has waited for a "
+        f"day, no change when it has lasted a week.{rest}",
+        cells=[
+            {"lane": lane, "title": row["title"], "reason": reason, "text": why.get(reason, ""), "held": reason in why}
+            for lane, (row, why) in enumerate(shown)
+            for reason in REASONS
+        ],
+        lanes=[(row["title"], "") for row, _ in shown],
+    )
+
+
+def reasons_to_stall(row: Row) -> dict[str, str]:
+    """Return the reasons why an initiative stalls, as keys of `REASONS`, each with how much of it there is."""
+    found: dict[str, str] = {}
+    if row["status_group"] == "blocked":
+        found["status blocked"] = str(row["status"]).replace("_", " ")
+    if row["tasks_blocked"]:
+        found["tasks blocked"] = str(row["tasks_blocked"])
+    if row["decisions_pending"] and number(row["oldest_pending_hours"]) >= PENDING_HOURS:
+        found["decisions pending"] = f"{row['decisions_pending']}, {say_hours(number(row['oldest_pending_hours']))}"
+    if not (row["tasks_todo"] or row["tasks_in_progress"] or row["tasks_blocked"]):
+        found["nothing open"] = "none"
+    if not _names(row["owner_agents"]):
+        found["nobody assigned"] = "none"
+    if is_still(row):
+        found["no change"] = say_days(number(row["days_since_movement"]))
+    if row["is_overdue"]:
+        found["past due"] = say_day(row["due_on"]) if row["due_on"] else "yes"
+    return found
+
+
+def _names(value: Any) -> list[Any]:
+    """Return a list from a column that holds one, or holds it as JSON."""
+    found = json.loads(value) if isinstance(value, str) and value else value
+    return found if isinstance(found, list) else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BurnDown(Caption):
+    """Open tasks, so far and in the coming weeks.
+
+    Attributes:
+        past: One per day so far.
+        ahead: One per day to come: the 10th, 50th and 90th percentile if no task is added, and the median if tasks
+            are added as before.
+    """
+
+    past: list[Mark]
+    ahead: list[Mark]
+
+
+def describe_forecast(rows: Rows) -> BurnDown | Nothing:
+    """Say how the open tasks go down if the coming weeks are like the last eight.
+
+    Args:
+        rows: Rows of ``initiative_progress_daily``.
+    """
+    found = forecast_remaining(rows)
+    if found is None:
+        return Nothing(f"A forecast needs {LEAST_DAYS} days of history")
+    if not found.remaining:
+        return Nothing("No task is open: nothing to forecast")
+    return BurnDown(
+        finding=_say_end(found),
+        how=f"Assumes weeks like the last {len(found.history) // 7}: {found.done_per_day:.1f} tasks done a day. Band: "
+        f"80 % of {PATHS:,} draws of such weeks. In fact {found.added_per_day:.1f} a day were added.",
+        past=[{"day": day, "label": say_day(day), "left": left} for day, left in found.history],
+        ahead=[
+            {
+                "day": day,
+                "label": say_day(day),
+                "low": low,
+                "middle": middle,
+                "high": high,
+                "range": f"{low:.0f} to {high:.0f}",
+                "growing": growing,
+            }
+            for day, low, middle, high, growing in found.days
+        ],
+    )
+
+
+def _say_end(found: Forecast) -> str:
+    early, _, late = found.ends
+    tasks = plural(found.remaining, "open task")
+    if found.done_per_day <= 0 or early is None:
+        return f"At the recent rate the {tasks} will not be done within half a year"
+    if late is None:
+        return f"If none is added, the {tasks} will be done after {say_day(early)}; how long after is open"
+    if early == late:
+        return f"If none is added, the {tasks} will be done on {say_day(late)}"
+    return f"If none is added, the {tasks} will be done between {say_day(early)} and {say_day(late)} (80 % sure)"
