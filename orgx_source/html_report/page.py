@@ -18,7 +18,7 @@ from typing import Any
 
 import vl_convert
 
-from orgx_source.charts.style import BLUE, FAINT, GREY, INK, TRACK
+from orgx_source.charts.style import AXIS, BLUE, FAINT, GREY, GRID, HATCH, INK, PALE_BLUE, PALE_GREY, TRACK, UNSEEN
 from orgx_source.html_report.content import NOTHING, Cell, Figure, Picture, Report, Section, Table
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
@@ -33,12 +33,12 @@ THEMED = {
     TRACK: "var(--track)",
     GREY: "var(--grey)",
     BLUE: "var(--blue)",
-    "#9CC3DE": "var(--blue-pale)",
-    "#E4E4E4": "var(--rule)",
-    "#999999": "var(--axis)",
-    "#A0A0A0": "var(--axis)",
-    "#D0D0D0": "var(--grey)",
-    "#F4F4F4": "var(--unseen)",
+    PALE_BLUE: "var(--blue-pale)",
+    GRID: "var(--rule)",
+    AXIS: "var(--axis)",
+    HATCH: "var(--axis)",
+    PALE_GREY: "var(--grey)",
+    UNSEEN: "var(--unseen)",
 }
 
 
