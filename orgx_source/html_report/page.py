@@ -1,7 +1,8 @@
-"""Writes a report as one HTML file: escapes every text, puts the charts and the scripts that draw them inline.
+"""Writes a report as one HTML file from a template, with the charts and the scripts that draw them inline.
 
-The page may run its own scripts and no others, by their hashes, and may ask nothing of any network: whatever a title
-holds, the browser does not run it. Colours are CSS variables, so the charts follow the reader's light or dark setting.
+The template escapes every text. The page allows its own scripts alone, by their hashes, and no network requests:
+whatever a title holds, the browser does not run it. Colours are CSS variables, so the charts follow the reader's light
+or dark setting.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from html import escape
 from importlib.resources import files
-from string import Template
 from typing import Any
 
 import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from orgx_source.charts.style import AXIS, BLUE, FAINT, GREY, GRID, HATCH, INK, PALE_BLUE, PALE_GREY, TRACK, UNSEEN
-from orgx_source.html_report.content import NOTHING, Cell, Figure, Picture, Report, Section, Table
+from orgx_source.html_report.content import NOTHING, Picture, Report, Section, Table
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 NARROW_PIXELS = 400
@@ -42,33 +43,49 @@ THEMED = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """A section as the template wants it: pictures with whether each has a row for itself, then tables."""
+
+    name: str
+    title: str
+    pictures: Sequence[tuple[Picture, bool]]
+    tables: Sequence[Table]
+
+
 def render(report: Report) -> str:
     """Return the page."""
-    pictures = [part for section in report.sections for part in section.parts if isinstance(part, Picture)]
-    specs = {picture.name: themed(picture.spec) for picture in pictures if picture.spec is not None}
-    library, script = _library(), _file("page.js")
-    as_of = report.as_of
-    return Template(_file("page.html")).substitute(
-        policy=(
-            f"default-src 'none'; script-src {_hash(library)} {_hash(script)}; style-src 'unsafe-inline'; "
-            "img-src data:; base-uri 'none'; form-action 'none'"
-        ),
-        title=escape(report.organisation),
-        style=_file("page.css"),
-        as_of=(
-            f'As of <time datetime="{as_of.isoformat()}">{as_of.day} {as_of:%B %Y, %H:%M} UTC</time>'
-            '<span id="age"></span>'
-            if as_of
-            else "Nothing was read yet: <code>orgx-sync run</code> fills the warehouse."
-        ),
-        links="\n".join(f'<a href="#{section.name}">{escape(section.title)}</a>' for section in report.sections),
-        figures="\n".join(_figure(figure) for figure in report.figures),
-        sections="\n".join(_section(section) for section in report.sections),
-        notes="\n".join(f"<p>{escape(note)}</p>" for note in report.notes),
-        charts=embedded_json(specs),
-        library=library,
-        script=script,
+    sections = [_lay_out(section) for section in report.sections]
+    pictures = [picture for section in sections for picture, _ in section.pictures]
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            report=report,
+            sections=sections,
+            nothing=NOTHING,
+            charts=embedded_json(
+                {picture.name: themed(picture.spec) for picture in pictures if picture.spec is not None}
+            ),
+            style=_file("page.css"),
+            library=_library(),
+            script=_file("page.js"),
+        )
     )
+
+
+@lru_cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("orgx_source", "html_report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["csp_hash"] = _csp_hash
+    return environment
 
 
 def themed(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,8 +146,9 @@ def inline_script(text: str) -> str:
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
-def _hash(script: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+def _csp_hash(script: str) -> str:
+    """Return a script's hash as a content security policy names it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 @lru_cache
@@ -138,27 +156,21 @@ def _file(name: str) -> str:
     return (files(__package__) / name).read_text(encoding="utf-8")
 
 
-def _section(section: Section) -> str:
+def _lay_out(section: Section) -> _Layout:
     pictures = [part for part in section.parts if isinstance(part, Picture)]
     tables = [part for part in section.parts if isinstance(part, Table)]
     # A sentence alone is no neighbour for a picture.
-    parts = _pairs([picture for picture in pictures if picture.spec])
-    parts += _pairs([picture for picture in pictures if not picture.spec])
-    parts += [_table(table, f"{section.name}-{number}") for number, table in enumerate(tables)]
-    inner = "\n".join(parts)
-    return (
-        f'<section id="{section.name}" aria-labelledby="{section.name}-title">\n'
-        f'<h2 id="{section.name}-title">{escape(section.title)}</h2>\n<div class="parts">\n{inner}\n</div>\n</section>'
-    )
+    drawn, empty = ([picture for picture in pictures if bool(picture.spec) is has] for has in (True, False))
+    return _Layout(section.name, section.title, [*_pairs(drawn), *_pairs(empty)], tables)
 
 
-def _pairs(pictures: Sequence[Picture]) -> list[str]:
-    """Return pictures of which two share a row where they are about as high; any other has it for itself."""
-    found: list[str] = []
+def _pairs(pictures: Sequence[Picture]) -> list[tuple[Picture, bool]]:
+    """Return pictures and whether each is wide: two share a row if they are about as high, any other has its own."""
+    found: list[tuple[Picture, bool]] = []
     waiting = list(pictures)
     while waiting:
         count = 2 if len(waiting) > 1 and _about_as_high(waiting[0], waiting[1]) else 1
-        found += [_picture(picture, wide=count == 1) for picture in waiting[:count]]
+        found += [(picture, count == 1) for picture in waiting[:count]]
         del waiting[:count]
     return found
 
@@ -166,51 +178,3 @@ def _pairs(pictures: Sequence[Picture]) -> list[str]:
 def _about_as_high(one: Picture, other: Picture) -> bool:
     low, high = sorted(FRAME_PIXELS + (picture.spec or {}).get("height", 0) for picture in (one, other))
     return bool(high <= 1.5 * low)
-
-
-def _figure(figure: Figure) -> str:
-    tone = f' class="{figure.tone}"' if figure.tone else ""
-    return (
-        f"<div><dt>{escape(figure.label)}</dt><dd{tone}>{escape(figure.value)}</dd>"
-        f'<dd class="note">{escape(figure.note)}</dd></div>'
-    )
-
-
-def _picture(picture: Picture, *, wide: bool) -> str:
-    name = picture.name
-    chart = (
-        f'<div class="chart" id="chart-{name}" role="img" aria-labelledby="{name}-finding" '
-        f'aria-describedby="{name}-how"></div>'
-        if picture.spec
-        else ""
-    )
-    return (
-        f'<figure{" class=wide" if wide else ""}>\n<h3 id="{name}-finding">{escape(picture.finding)}</h3>\n{chart}\n'
-        f'<figcaption id="{name}-how">{escape(picture.how)}</figcaption>\n</figure>'
-    )
-
-
-def _table(table: Table, name: str) -> str:
-    head = "".join(f'<th scope="col"{_class(right=right)}>{escape(column)}</th>' for column, right in table.columns)
-    body = "\n".join(f"<tr>{_cells(table.columns, row)}</tr>" for row in table.rows)
-    grid = (
-        f'<table aria-labelledby="{name}-title">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
-    )
-    return (
-        f'<div class="table">\n<h3 id="{name}-title">{escape(table.title)}</h3>\n{grid if table.rows else ""}\n'
-        f'<p class="how">{escape(table.how)}</p>\n</div>'
-    )
-
-
-def _cells(columns: Sequence[tuple[str, bool]], row: Sequence[Cell]) -> str:
-    cells = []
-    for number, ((column, right), cell) in enumerate(zip(columns, row, strict=True)):
-        tag, scope = ("th", ' scope="row"') if number == 0 else ("td", "")
-        names = _class(cell.tone, "none" if cell.text == NOTHING else "", right=right)
-        cells.append(f'<{tag}{scope}{names} data-label="{escape(column)}">{escape(cell.text)}</{tag}>')
-    return "".join(cells)
-
-
-def _class(*tones: str, right: bool) -> str:
-    names = " ".join(name for name in (*tones, "number" if right else "") if name)
-    return f' class="{names}"' if names else ""

@@ -31,7 +31,8 @@ from tests.running import DATABASE, execute, fast_client, on_postgres, pipeline,
 
 REPORT = Path("report.html")
 TAKEN = 'document.title="taken"'
-HOSTILE = f"""</script><script>{TAKEN}</script><!-- <img src=x onerror='{TAKEN}'> & "quoted" $title"""
+MARKUP = f"</script><script>{TAKEN}</script><!-- <img src=x onerror='{TAKEN}'>"
+HOSTILE = f"""{MARKUP} & "quoted" {{{{ report }}}} {{% raw %}}"""
 
 
 @pytest.fixture(scope="session")

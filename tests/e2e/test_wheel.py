@@ -22,7 +22,8 @@ def test_the_wheel_runs_the_ten_lines_without_the_checkout(tmp_path: Path) -> No
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=source, check=True)
     wheel = next((source / "dist").glob("orgx_source-*.whl"))
     names = zipfile.ZipFile(wheel).namelist()
-    assert "orgx_source/py.typed" in names
+    report = {f"orgx_source/html_report/page.{kind}" for kind in ("html", "css", "js")}
+    assert {"orgx_source/py.typed", *report} <= set(names)
     assert not [name for name in names if not name.startswith(("orgx_source/", "orgx_source-"))]
 
     installed = tmp_path / "installed"
