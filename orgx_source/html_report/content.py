@@ -10,8 +10,10 @@ from statistics import fmean, median
 from typing import Any, TypeAlias
 
 from orgx_source import charts
-from orgx_source.charts.findings.rows import number
-from orgx_source.charts.findings.wording import plural, say_days, say_hours
+from orgx_source.charts.findings.decisions import longest_waiting
+from orgx_source.charts.findings.initiatives import is_still, longest_still, not_closed_now
+from orgx_source.charts.findings.rows import RECENT_DAYS, count_tasks, number
+from orgx_source.charts.findings.wording import inflected, plural, say_days, say_hours, say_pct, say_shown
 from orgx_source.html_report.facts import ARTIFACTS_MOST, DAYS_SHOWN, DECISIONS_MOST, Facts
 from orgx_source.marts.reading import Row
 
@@ -19,9 +21,6 @@ Tone: TypeAlias = str
 """How a value is to be taken: ``good``, ``bad``, ``doubtful``, or nothing of these (empty)."""
 
 TABLE_ROWS_MOST = 10
-STILL_DAYS = 7
-RECENT_DAYS = 28
-FINISHED = ("completed", "closed")
 VERDICT_TONES = {"certified": "good", "repaired": "good", "uncertified": "doubtful"}
 NOTHING = "-"
 
@@ -145,12 +144,10 @@ def _organisation(workspaces: Sequence[str]) -> str:
 
 
 def _figures(facts: Facts) -> Iterable[Figure]:
-    still = sum(number(row["days_since_movement"]) >= STILL_DAYS for row in facts.initiatives)
+    still = sum(is_still(row) for row in facts.initiatives)
     yield Figure("Open initiatives", f"{len(facts.initiatives):,}", f"{still:,} without a change for a week")
     done, total = _tasks(facts.progress)
-    yield Figure(
-        "Tasks done", f"{done:,}", f"of {total:,} ({100 * done / total:.0f} %)" if total else "there are none yet"
-    )
+    yield Figure("Tasks done", f"{done:,}", f"of {total:,} ({say_pct(done, total)})" if total else "there are none yet")
     recent, before = _windows(facts.days)
     waiting = [number(row["hours_waiting"]) for row in facts.waiting]
     yield Figure(
@@ -178,10 +175,8 @@ def _figures(facts: Facts) -> Iterable[Figure]:
 
 def _tasks(progress: Sequence[Row]) -> tuple[int, int]:
     """Return the tasks done, and those that are not dropped, in the initiatives that are not closed now."""
-    last = max((row["day"] for row in progress), default=None)
-    kept = [row for row in progress if row["day"] == last and row["status_group"] != "closed"]
-    total = sum((row["tasks_total"] or 0) - (row["tasks_dropped"] or 0) for row in kept)
-    return sum(row["tasks_done"] or 0 for row in kept), total
+    kept = not_closed_now(progress)
+    return sum(row["tasks_done"] or 0 for row in kept), sum(count_tasks(row) for row in kept)
 
 
 def _windows(days: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -266,14 +261,13 @@ def _lines(text: str | Sequence[str]) -> Sequence[str]:
 
 
 def _still_table(initiatives: Sequence[Row]) -> Table:
-    still = [row for row in initiatives if number(row["days_since_movement"]) >= STILL_DAYS]
-    still.sort(key=lambda row: (-number(row["days_since_movement"]), row["title"] or ""))
+    still = longest_still(row for row in initiatives if is_still(row))
     rows = [
         [
             Cell(row["title"] or NOTHING),
             Cell(row["status_group"], "bad" if row["status_group"] == "blocked" else ""),
             Cell(say_days(number(row["days_since_movement"])), "bad"),
-            Cell(_share(row["tasks_done"], (row["tasks_total"] or 0) - (row["tasks_dropped"] or 0))),
+            Cell(_share(row["tasks_done"], count_tasks(row))),
             Cell(_count(row["tasks_blocked"])),
             Cell(_count(row["decisions_pending"])),
             Cell(_day(row["due_on"]), "bad" if row["is_overdue"] else ""),
@@ -287,7 +281,6 @@ def _still_table(initiatives: Sequence[Row]) -> Table:
 
 
 def _waiting_table(waiting: Sequence[Row]) -> Table:
-    longest = sorted(waiting, key=lambda row: (-number(row["hours_waiting"]), row["decision_id"]))
     rows = [
         [
             Cell(row["title"] or NOTHING),
@@ -298,7 +291,7 @@ def _waiting_table(waiting: Sequence[Row]) -> Table:
             Cell(say_hours(number(row["hours_waiting"])), "bad" if row["is_overdue"] else ""),
             Cell((row["blocked_task_title"] or "a task") if row["blocks_task"] else NOTHING),
         ]
-        for row in longest[:TABLE_ROWS_MOST]
+        for row in longest_waiting(waiting)[:TABLE_ROWS_MOST]
     ]
     columns = ("question", "initiative", "asked by", "urgency", "asked (UTC)", "waits for", "holds up")
     title = f"Longest waiting decisions: {_of(rows, waiting)}" if waiting else "No decision waits for anybody"
@@ -330,11 +323,11 @@ def _artifact_table(artifacts: Sequence[Row]) -> Table:
     columns = ("type", "made", "approved", "in review", "changes requested", "median to approval", "revisions each")
     approved = sum(bool(row["is_approved"]) for row in artifacts)
     title = (
-        f"{approved:,} of {plural(len(artifacts), 'artifact')} {'is' if approved == 1 else 'are'} approved"
+        f"{approved:,} of {plural(len(artifacts), 'artifact')} {inflected(approved, 'is', 'are')} approved"
         if artifacts
         else f"No artifact was made in the last {DAYS_SHOWN} days"
     )
-    rest = f" The {TABLE_ROWS_MOST} types with the most of {len(order)}." if len(order) > TABLE_ROWS_MOST else ""
+    rest = say_shown(len(rows), len(order), "types with the most")
     how = f"Made in the last {DAYS_SHOWN} days. In brackets: approvals that were seen, the median is of these.{rest}"
     return Table(title, how, [(name, name != "type") for name in columns], rows)
 
@@ -398,7 +391,7 @@ def _count(value: int | None) -> str:
 
 
 def _share(part: int | None, whole: int) -> str:
-    return f"{part or 0:,} of {whole:,} ({100 * (part or 0) / whole:.0f} %)" if whole else NOTHING
+    return f"{part or 0:,} of {whole:,} ({say_pct(part or 0, whole)})" if whole else NOTHING
 
 
 def _day(day: date | None) -> str:

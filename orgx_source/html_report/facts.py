@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from orgx_source.marts.reading import MartsReader, Row
 
@@ -56,10 +55,24 @@ def read_facts(marts: MartsReader) -> Facts:
     as_of = next((row["as_of"] for row in marts.rows("stg_orgx__as_of")), None)
     facts = Facts(workspaces=marts.workspaces, as_of=as_of)
     facts.health = marts.rows("sync_health", order_by="table_name")
-    if as_of is None:
-        return facts
-    facts.since = as_of.date() - timedelta(days=DAYS_SHOWN)
-    days: dict[str, Any] = {"where": "day >= %s", "values": [facts.since]}
+    if as_of is not None:
+        facts.since = as_of.date() - timedelta(days=DAYS_SHOWN)
+        _read_initiatives(marts, facts)
+        _read_agents(marts, facts)
+        _read_decisions(marts, facts)
+        facts.artifacts = marts.rows(
+            "artifact_flow",
+            columns=("artifact_type", "status_group", "is_approved", "created_at", "hours_to_approval", "revisions"),
+            where="created_at >= %s and deleted_at is null",
+            values=[facts.since],
+            order_by="created_at desc, artifact_id",
+            most=ARTIFACTS_MOST,
+        )
+        facts.days = marts.rows("org_daily", where="day >= %s", values=[facts.since], order_by="day")
+    return facts
+
+
+def _read_initiatives(marts: MartsReader, facts: Facts) -> None:
     facts.initiatives = marts.rows(
         "initiatives_current", where="status_group not in ('completed', 'closed')", order_by="initiative_id"
     )
@@ -69,13 +82,22 @@ def read_facts(marts: MartsReader) -> Facts:
             "initiative_id", "day", "title", "status_group", "tasks_total", "tasks_done", "tasks_dropped",
             "tasks_done_pct",
         ),
+        where="day >= %s",
+        values=[facts.since],
         order_by="day, initiative_id",
-        **days,
     )  # fmt: skip
-    facts.agent_days = marts.rows("agent_throughput_daily", order_by="day, agent_id", **days)
+
+
+def _read_agents(marts: MartsReader, facts: Facts) -> None:
+    facts.agent_days = marts.rows(
+        "agent_throughput_daily", where="day >= %s", values=[facts.since], order_by="day, agent_id"
+    )
     facts.agent_times = marts.rows(
         "agent_timeline", where="ended_at >= %s", values=[facts.since], order_by="agent_id, started_at"
     )
+
+
+def _read_decisions(marts: MartsReader, facts: Facts) -> None:
     facts.waiting = marts.rows("decision_latency", where="is_open", order_by="asked_at, decision_id", most=WAITING_MOST)
     # Chosen by when they were asked alone: who keeps the open ones makes waits look longer than they are.
     facts.decisions = marts.rows(
@@ -85,13 +107,3 @@ def read_facts(marts: MartsReader) -> Facts:
         order_by="asked_at desc, decision_id",
         most=DECISIONS_MOST,
     )
-    facts.artifacts = marts.rows(
-        "artifact_flow",
-        columns=("artifact_type", "status_group", "is_approved", "created_at", "hours_to_approval", "revisions"),
-        where="created_at >= %s and deleted_at is null",
-        values=[facts.since],
-        order_by="created_at desc, artifact_id",
-        most=ARTIFACTS_MOST,
-    )
-    facts.days = marts.rows("org_daily", order_by="day", **days)
-    return facts

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from orgx_source.charts.estimates import SurvivalPoint, estimate_survival, quantile, share_after
 from orgx_source.charts.findings.caption import Caption, Lane, Mark, Nothing
-from orgx_source.charts.findings.rows import Row, Rows, in_use, number
+from orgx_source.charts.findings.rows import RECENT_DAYS, Row, Rows, in_use, number
 from orgx_source.charts.findings.wording import inflected, plural, say_day, say_hours, say_shown, say_time
 
 URGENCIES = ("critical", "high", "medium", "low")
@@ -18,7 +18,6 @@ WITHDRAWN = ("cancelled", "superseded")
 ANSWERED, WAITING = "answered", "still waits"
 MOST_WAITING = 20
 MOST_DAYS = 182
-MEAN_DAYS = 28
 # Shorter waits are drawn at the beginning of the logarithmic axis.
 LEAST_HOURS = 1 / 60
 
@@ -197,7 +196,7 @@ def describe_decisions_open(rows: Rows) -> DecisionsOpen | Nothing:
         for row in known
     ]
     for index, mark in enumerate(days):
-        mark["mean"] = _mean_open(days[max(0, index - MEAN_DAYS + 1) : index + 1])
+        mark["mean"] = _mean_open(days[max(0, index - RECENT_DAYS + 1) : index + 1])
     now = int(known[-1]["decisions_open"])
     return DecisionsOpen(
         finding=f"{plural(now, 'decision')} {inflected(now, 'waits', 'wait')} now; {_say_averages(days)}",
@@ -212,10 +211,10 @@ def _mean_open(days: Sequence[Mark]) -> float:
 
 def _say_averages(days: Sequence[Mark]) -> str:
     """Compare the last four weeks with the four before, where these are known from end to end."""
-    last, weeks = days[-1]["day"], timedelta(days=MEAN_DAYS)
+    last, weeks = days[-1]["day"], timedelta(days=RECENT_DAYS)
     recent = [mark for mark in days if mark["day"] > last - weeks]
     earlier = [mark for mark in days if last - 2 * weeks < mark["day"] <= last - weeks]
-    before = f", {_mean_open(earlier):.1f} in the four before" if len(earlier) == MEAN_DAYS else ""
+    before = f", {_mean_open(earlier):.1f} in the four before" if len(earlier) == RECENT_DAYS else ""
     return f"{_mean_open(recent):.1f} on average in the last four weeks{before}"
 
 

@@ -11,12 +11,11 @@ from typing import Any
 
 from orgx_source.charts.estimates import LEAST_DAYS, PATHS, Forecast, forecast_remaining
 from orgx_source.charts.findings.caption import MOST_LANES, Caption, Lane, Mark, Nothing
-from orgx_source.charts.findings.rows import FINISHED, Row, Rows, count_tasks, number, until_tomorrow
+from orgx_source.charts.findings.rows import FINISHED, RECENT_DAYS, Row, Rows, count_tasks, number, until_tomorrow
 from orgx_source.charts.findings.wording import inflected, plural, say_day, say_days, say_hours, say_shown
 
 STILL_DAYS = 7
 PENDING_HOURS = 24
-RECENT_DAYS = 28
 UNDER_WAY = ("active", "blocked")
 
 

@@ -10,6 +10,8 @@ Row: TypeAlias = Mapping[str, Any]
 Rows: TypeAlias = Sequence[Row]
 
 FINISHED = ("completed", "closed")
+# What "recent" means: four whole weeks, so that every weekday counts as often.
+RECENT_DAYS = 28
 
 
 def until_tomorrow(rows: Rows) -> list[Row]:
