@@ -522,7 +522,7 @@ class Listing:
             return False
         # A total equal to one full page may count that page only, and one that the page goes beyond counts something
         # else than the list: has_more decides, or one more request. So it does where nothing says what a full page is.
-        return has_more is False or (piece.end == total and received < (piece.page.limit or 0))
+        return has_more is False or (piece.end == total and received < (piece.page.limit or 0))  # guard: total
 
     # -- the verdict ---------------------------------------------------------------------------------------------
 

@@ -185,7 +185,7 @@ class RouteReader(ABC):
             chunk = set(ids[start : start + size])
             page = self._fetch(PageQuery(ids=tuple(sorted(chunk)), fields=("id",), limit=len(chunk)))
             answered = {row_id for row in page.rows if (row_id := self._keys.id(row)) is not None}
-            if answered - chunk:
+            if answered - chunk:  # guard: filter-that-is-not-honoured
                 # Other rows than those asked for: the filter is not honoured here.
                 return None
             found |= answered

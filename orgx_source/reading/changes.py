@@ -112,9 +112,10 @@ class Changes:
             return self._take_all(shaped)
         changed: list[int] = []
         to_history: list[int] = []
+        frozen = self._table.append_only
         for index, (row_id, row_hash) in enumerate(zip(shaped.ids, shaped.hashes, strict=True)):
             known = self.known.get(row_id)
-            differs = known is None or known.deleted or (known.row_hash != row_hash and not self._table.append_only)
+            differs = known is None or known.deleted or (not frozen and known.row_hash != row_hash)  # guard: revival
             unwritten = differs
             if self._latest is not None:
                 latest = self._latest.get(row_id)
@@ -210,7 +211,7 @@ class Changes:
 
     def _next_stamp(self) -> datetime:
         """Return a time later than that of every version so far: their order is what history is."""
-        self._stamp = never_before(self._clock(), self._stamp)
+        self._stamp = never_before(self._clock(), self._stamp)  # guard: order-of-versions
         return self._stamp
 
 

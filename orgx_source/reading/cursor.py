@@ -129,8 +129,8 @@ def end(
     counts = listing.verdict != "uncertified" or past.whole_read_at is None
     total = listing.totals[2] if listing.totals and not listing.total_doubtful else None
     return Ending(
-        cursor=None if latest is None else min(latest, bound),
+        cursor=None if latest is None else min(latest, bound),  # guard: cursor-behind-the-start
         whole_at=whole_at if counts else None,
         total=total,
-        exit_code=4 if listing.short_by or listing.rows_without_id else 0,
+        exit_code=4 if listing.short_by or listing.rows_without_id else 0,  # guard: rows-without-an-id
     )

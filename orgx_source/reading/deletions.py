@@ -99,7 +99,7 @@ class Deletions:
         if known.seen == len(known) or (position is None and resumed is None):
             return known.unseen()
         begin = resumed.position.covered_to if resumed else 0.0
-        earlier = resumed.candidates if resumed else frozenset()
+        earlier = resumed.candidates if resumed else frozenset()  # guard: deletions-before-the-place
         end = END_OF_TIME if position is None else datetime.fromtimestamp(position.covered_to, UTC)
         due = earlier.union(
             self._warehouse.ids_made_after(self._table, self._changes.types, datetime.fromtimestamp(begin, UTC), end)
@@ -133,7 +133,7 @@ class Deletions:
             yield batch
 
     def _may_go(self, row_id: str, state: TableState) -> bool:
-        if not self._sight.sees(self._changes.known[row_id].workspace):
+        if not self._sight.sees(self._changes.known[row_id].workspace):  # guard: rows-out-of-sight
             return False
         # Workspaces themselves go only under the key that brought them: another one may see others.
         own = self._own_workspace
@@ -146,13 +146,13 @@ class Deletions:
             return []
         living = self._changes.known.count_living()
         state.vanished = in_doubt = doubted(gone, living, state.vanished, nothing_came=nothing_came)
-        if in_doubt:
+        if in_doubt:  # guard: vanished-twice
             reader.report.miss(
                 f"{len(gone)} of {living} rows vanished at once; none was marked as deleted. "
                 "If the next run sees the same, it will believe it"
             )
             return []
-        still_there = reader.find_ids(gone)
+        still_there = reader.find_ids(gone)  # guard: vanished-rows-are-asked-for
         if still_there is None:
             reader.report.miss(f"{len(gone)} rows vanished, but OrgX cannot be asked for them; none was marked")
             return []

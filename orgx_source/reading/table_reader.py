@@ -127,7 +127,7 @@ class TableReader:
         self._prepare()
         self._intake.begin(self._load_id)
         self._report.cursor_before = _iso(self._state.cursor)
-        for table in self._changes.missing_history():
+        for table in self._changes.missing_history():  # guard: history-of-a-lost-load
             yield self._intake.piece([table], history=True)
         name, routes = self._table.name, self._config.routes
         try:
@@ -160,13 +160,13 @@ class TableReader:
             yield from self._go_on(reader, resumed)
             if reader.report.order_obeyed:
                 # What changed behind the place where it stopped, since it began.
-                watermark = resumed.started - self._config.overlap
+                watermark = resumed.started - self._config.overlap  # guard: changes-behind-a-resumed-read
                 doubtful = reader.report if reader.report.reasons else None
             self._resumed = None
         reader = self._open(route)
         yield from self._pass(reader, watermark)
         whole = watermark is None or not reader.report.stopped_early
-        if not whole and not self._deletions.adds_up(reader, self._report):
+        if not whole and not self._deletions.adds_up(reader, self._report):  # guard: counts-that-differ
             # The counts differ: something was deleted, or slipped behind the cursor. Read everything.
             logger.info("%s: OrgX counts otherwise than the warehouse, reading the whole table", self._table.name)
             reader, whole_at, whole = self._open(route), self._started, True

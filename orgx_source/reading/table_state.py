@@ -155,5 +155,5 @@ class TableState:
             saved.get("version") == STATE_VERSION
             and saved.get("route") == origin.route
             and saved.get("workspace_id") == origin.workspace_id
-            and self._has_load(str(saved.get("load_id")))
+            and self._has_load(str(saved.get("load_id")))  # guard: cursor-of-a-load-that-arrived
         )

@@ -70,7 +70,7 @@ events as (
     select
         agent_id,
         day,
-        count(*) filter (where event_type = 'run_started') as runs_started,
+        count(*) filter (where event_type = 'run_started') as runs_started,  -- guard: days-sum-up-to-all-runs
         count(*) filter (where event_type = 'run_completed') as runs_completed,
         count(*) filter (where event_type = 'run_failed') as runs_failed,
         sum(cost_usd) as cost_usd
@@ -104,8 +104,8 @@ history_began as (
 
 produced as (
     select agent_id, cast(created_at at time zone 'UTC' as date) as day, count(*) as artifacts_produced
-    from marts.stg_orgx__artifacts
-    where agent_id is not null and created_at is not null
+    from marts.stg_orgx__artifacts  -- guard: the-artifacts-of-agents-add-up
+    where agent_id is not null and created_at is not null  -- guard: days-sum-up-to-all-artifacts-of-agents
     group by agent_id, cast(created_at at time zone 'UTC' as date)
 ),
 

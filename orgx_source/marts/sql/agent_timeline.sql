@@ -78,10 +78,10 @@ followed as (
 pieces as (
     select
         agent_id, agent_name, status, status_raw, current_task, run_id, initiative_id, read_at as started_at,
-        coalesce(next_read_at, read_at) as ended_at, previous_read_at, 1 as is_seen
+        coalesce(next_read_at, read_at) as ended_at, previous_read_at, 1 as is_seen  -- guard: intervals-of-an-agent-meet-without-a-gap
     from followed
     cross join usual
-    where next_read_at is null or followed.gap_seconds <= usual.gap_seconds or run_id = next_run_id
+    where next_read_at is null or followed.gap_seconds <= usual.gap_seconds or run_id = next_run_id  -- guard: nothing-is-known-of-an-agent-between-two-distant-reads
     union all
     select
         agent_id, agent_name, 'unknown', null, null, null, null, read_at, next_read_at, cast(null as timestamptz), 0

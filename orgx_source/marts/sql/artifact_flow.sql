@@ -87,7 +87,7 @@ select
     artifacts.status_group = 'approved' and artifacts.deleted_at is null as is_approved,
     artifacts.created_at,
     milestones.first_review_at,
-    milestones.approved_at,
+    milestones.approved_at,  -- guard: an-approval-before-the-first-read-has-no-time
     greatest(coalesce(artifacts.version, 1) - 1, coalesce(milestones.changes_requested, 0), 0) as revisions,
     review_hours.hours_in_review,
     cast(
@@ -99,4 +99,4 @@ select
 from artifacts
 cross join as_of
 left join review_hours on artifacts.artifact_id = review_hours.entity_id
-left join milestones on artifacts.artifact_id = milestones.entity_id
+left join milestones on artifacts.artifact_id = milestones.entity_id  -- guard: every-artifact-flows-once

@@ -34,7 +34,7 @@
 with decisions as (
     select
         *,
-        case when deleted_at is not null and outcome = 'pending' then 'cancelled' else outcome end as final_outcome,
+        case when deleted_at is not null and outcome = 'pending' then 'cancelled' else outcome end as final_outcome,  -- guard: a-decision-that-vanished-waits-no-more
         case
             when deleted_at is not null and outcome = 'pending' then coalesce(last_seen_at, deleted_at) else settled_at
         end as final_settled_at
@@ -58,7 +58,7 @@ select
     decisions.asked_at,
     decisions.final_settled_at as settled_at,
     decisions.is_settled_exact,
-    decisions.final_outcome = 'pending' as is_open,
+    decisions.final_outcome = 'pending' as is_open,  -- guard: open-and-settled-decisions-are-all
     case
         when decisions.asked_at is not null
             then cast(

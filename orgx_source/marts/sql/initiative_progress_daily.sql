@@ -65,7 +65,7 @@ known as (
     select initiatives.*, read_days.day, read_days.last_read_at
     from read_days
     inner join initiatives
-        on read_days.day >= initiatives.from_day and (read_days.day < initiatives.to_day or initiatives.to_day is null)
+        on read_days.day >= initiatives.from_day and (read_days.day < initiatives.to_day or initiatives.to_day is null)  -- guard: every-living-initiative-stands-in-the-last-day
 ),
 
 -- A version of a task counts from the day it was first seen until the day the next one was.
@@ -74,7 +74,7 @@ steps as (
     from versions
     where entity_type = 'task' and not is_deleted
     union all
-    select initiative_id, status_group, cast(valid_to at time zone 'UTC' as date), -1
+    select initiative_id, status_group, cast(valid_to at time zone 'UTC' as date), -1  -- guard: a-version-of-a-task-counts-until-the-next-one
     from versions
     where entity_type = 'task' and not is_deleted and valid_to is not null
 ),
@@ -88,7 +88,7 @@ daily_steps as (
         sum(case when status_group = 'in_progress' then step else 0 end) as in_progress,
         sum(case when status_group = 'blocked' then step else 0 end) as blocked,
         sum(case when status_group = 'done' then step else 0 end) as done,
-        sum(case when status_group = 'dropped' then step else 0 end) as dropped
+        sum(case when status_group = 'dropped' then step else 0 end) as dropped  -- guard: tasks-of-a-day-are-the-sum-of-their-groups
     from steps
     group by initiative_id, day
 ),

@@ -54,10 +54,10 @@ tasks as (
         count(*) filter (where status_group = 'in_progress') as tasks_in_progress,
         count(*) filter (where status_group = 'blocked') as tasks_blocked,
         count(*) filter (where status_group = 'done') as tasks_done,
-        count(*) filter (where status_group = 'dropped') as tasks_dropped,
+        count(*) filter (where status_group = 'dropped') as tasks_dropped,  -- guard: tasks-of-an-initiative-are-the-sum-of-their-groups
         max(updated_at) as moved_at
     from marts.stg_orgx__tasks
-    where deleted_at is null
+    where deleted_at is null  -- guard: deleted-tasks-are-not-there-now
     group by initiative_id
 ),
 

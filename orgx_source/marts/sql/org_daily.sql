@@ -48,7 +48,7 @@ tasks as (
 seen as (
     select
         cast(estimated_at at time zone 'UTC' as date) as day,
-        count(*) filter (where entity_type = 'task' and to_group = 'done') as tasks_done,
+        count(*) filter (where entity_type = 'task' and to_group = 'done') as tasks_done,  -- guard: agents-and-all-tasks-agree-on-what-was-done
         count(*) filter (where entity_type = 'artifact' and to_group = 'approved') as artifacts_approved
     from marts.status_transitions
     where kind in ('changed', 'created') and from_group is distinct from to_group
@@ -70,7 +70,7 @@ activity as (
 artifacts as (
     select cast(created_at at time zone 'UTC' as date) as day, count(*) as artifacts_produced
     from marts.stg_orgx__artifacts
-    where created_at is not null
+    where created_at is not null  -- guard: days-sum-up-to-all-artifacts-and-decisions
     group by 1
 ),
 
@@ -138,7 +138,7 @@ select
     coalesce(asked.decisions_asked, 0) as decisions_asked,
     coalesce(settled.decisions_settled, 0) as decisions_settled,
     cast(
-        sum(coalesce(asked.decisions_asked, 0) - coalesce(settled.decisions_settled, 0)) over so_far as bigint
+        sum(coalesce(asked.decisions_asked, 0) - coalesce(settled.decisions_settled, 0)) over so_far as bigint  -- guard: decisions-asked-less-settled-are-open
     ) as decisions_open,
     settled.median_decision_hours,
     activity.cost_usd,

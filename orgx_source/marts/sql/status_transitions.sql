@@ -44,7 +44,7 @@ transitions as (
         end as kind
     from versions
     where
-        (number = 1 and seen_after is not null and not is_deleted)
+        (number = 1 and seen_after is not null and not is_deleted)  -- guard: what-was-there-at-the-first-read-did-not-appear-then
         or (number > 1 and (status is distinct from previous_status or is_deleted <> was_deleted))
 ),
 
@@ -69,7 +69,7 @@ select
     status as to_status,
     previous_group as from_group,
     status_group as to_group,
-    seen_after as changed_after,
+    seen_after as changed_after,  -- guard: every-transition-has-a-version-before-or-a-read-before
     valid_from as changed_before,
     changed_at,
     coalesce(changed_at, valid_from) as estimated_at,

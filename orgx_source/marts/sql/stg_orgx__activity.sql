@@ -9,7 +9,7 @@
 select
     activity.id as event_id,
     activity.type as event_type,
-    coalesce(agents.canonical_agent_id, activity.agent_id) as agent_id,
+    coalesce(agents.canonical_agent_id, activity.agent_id) as agent_id,  -- guard: an-alias-counts-as-the-agent-it-stands-for
     coalesce(agents.agent_name, activity.agent_name, activity.agent_id) as agent_name,
     activity.run_id,
     activity.initiative_id,

@@ -57,7 +57,7 @@ from (
     ('decision', 'pending', 'pending'),
     ('decision', 'approved', 'approved'),
     ('decision', 'declined', 'declined'),
-    ('decision', 'rejected', 'declined'),
+    ('decision', 'rejected', 'declined'),  -- guard: an-older-word-for-no-is-a-no
     ('decision', 'superseded', 'superseded'),
     ('decision', 'cancelled', 'cancelled'),
     ('decision', 'archived', 'cancelled'),

@@ -76,7 +76,7 @@ select
     coalesce(statuses.status_group, others.status_group) as status_group,
     histories.progress_raw,
     case
-        when histories.progress_raw > 0 and histories.progress_raw < 1 then histories.progress_raw * 100
+        when histories.progress_raw > 0 and histories.progress_raw < 1 then histories.progress_raw * 100  -- guard: a-share-is-not-a-percentage
         when histories.progress_raw = 1 and statuses.status_group = 'completed' then 100
         else histories.progress_raw
     end as progress_pct,

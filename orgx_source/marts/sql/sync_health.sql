@@ -72,7 +72,7 @@ late as (
         entity_type || 's' as table_name,
         cast(extract(epoch from valid_from - updated_at) / 60 as double precision) as minutes
     from marts.stg_orgx__versions
-    where seen_after is not null and updated_at is not null and not is_deleted
+    where seen_after is not null and updated_at is not null and not is_deleted  -- guard: rows-that-were-there-at-the-first-read-are-not-late
 ),
 
 lateness as (
@@ -110,4 +110,4 @@ cross join marts.stg_orgx__as_of as as_of
 left join good on totals.table_name = good.table_name and good.newest_good = 1
 left join whole on totals.table_name = whole.table_name
 left join counted on totals.table_name = counted.table_name
-left join lateness on totals.table_name = lateness.table_name
+left join lateness on totals.table_name = lateness.table_name  -- guard: every-table-that-was-asked-for-has-its-health
