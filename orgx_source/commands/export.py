@@ -19,6 +19,7 @@ import pyarrow.parquet
 
 from orgx_source.errors import DestinationError, OrgxError
 from orgx_source.explain import first_words
+from orgx_source.files import whole_file
 from orgx_source.marts.apply import marts_dataset
 from orgx_source.warehouse.dataset import Warehouse
 
@@ -235,18 +236,13 @@ def _table(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.Table:
 def _write_file(path: Path, file_format: FileFormat, columns: Sequence[_Column], batches: Iterable[pa.Table]) -> int:
     """Write a file under another name and put it in place when it is whole; return the number of its rows."""
     rows = 0
-    unfinished = path.with_name(f"{path.name}.unfinished")
+    schema = pa.schema([(column.name, column.kind) for column in columns])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            schema = pa.schema([(column.name, column.kind) for column in columns])
-            with _open_writer(unfinished, file_format, schema) as writer:
-                for batch in batches:
-                    writer.write_table(_with_text_times(batch) if file_format == "csv" else batch)
-                    rows += batch.num_rows
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with whole_file(path) as unfinished, _open_writer(unfinished, file_format, schema) as writer:
+            for batch in batches:
+                writer.write_table(_with_text_times(batch) if file_format == "csv" else batch)
+                rows += batch.num_rows
     except OSError as error:
         raise OrgxError(f"{path} could not be written: {error.strerror or first_words(error)}.") from None
     return rows

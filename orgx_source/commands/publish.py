@@ -6,7 +6,6 @@ lost its name but not its content; whoever opens the file anew gets the new one.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +17,12 @@ import duckdb
 
 from orgx_source.errors import DestinationError, PublishError
 from orgx_source.explain import describe_trouble, name_lock_holder
+from orgx_source.files import whole_file
 from orgx_source.marts.apply import marts_dataset
 from orgx_source.sync import one_run_at_a_time, renew_marts
 from orgx_source.warehouse.duckdb_file import LockPatience
 from orgx_source.warehouse.pipeline import make_pipeline
 
-UNFINISHED = ".unfinished"
 # The DuckDB inside a dashboard is often older than ours, and refuses the format that ours writes by default.
 READABLE_SINCE = "v1.0.0"
 NAME = r'(?:"(?:[^"]|"")*"|[A-Za-z_]\w*)'
@@ -68,19 +67,13 @@ def publish(pipeline: Any, working: Path, file: Path, patience: LockPatience) ->
         PublishError: It cannot be copied, written or put in place.
         DestinationError: The working file is open elsewhere, or what was read is not loaded yet.
     """
-    target = file.resolve()
-    # DuckDB calls a database by its file's name up to the first dot: the copy has its later name from the start.
-    unfinished = target.with_name(target.name + UNFINISHED)
     try:
         with one_run_at_a_time(pipeline):
             if pipeline.has_pending_data:
                 raise DestinationError("Not everything that was read is loaded; the next run does that.")
-            _remove(unfinished)
-            try:
+            # DuckDB calls a database by its file name up to the first dot: the copy has its later name from the start.
+            with whole_file(file.resolve(), durable=True, log=".wal") as unfinished:
                 _copy(working, unfinished, pipeline.dataset_name, patience)
-                _put_in_place(unfinished, target)
-            finally:
-                _remove(unfinished)
     except DestinationError as error:
         raise DestinationError(f"{file} was not published and is as it was. {error}") from None
     except (PublishError, duckdb.Error, OSError) as error:
@@ -93,30 +86,6 @@ def publish(pipeline: Any, working: Path, file: Path, patience: LockPatience) ->
 
 def _catalog(file: Path) -> str:
     return file.name.partition(".")[0]
-
-
-def _remove(file: Path) -> None:
-    for path in (file, file.with_name(f"{file.name}.wal")):
-        path.unlink(missing_ok=True)
-
-
-def _put_in_place(unfinished: Path, target: Path) -> None:
-    if target.exists():
-        # Who could read the older copy can read this one.
-        unfinished.chmod(target.stat().st_mode & 0o777)
-    _to_disk(unfinished)
-    # A log there belongs to the older copy; DuckDB would play it into the new one.
-    target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
-    unfinished.replace(target)
-    _to_disk(target.parent)
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orgx_source.errors import ConfigError, OrgxError
+from orgx_source.files import UNFINISHED, whole_file
 
 
 def write_report(pipeline: Any, output: Path) -> None:
@@ -44,14 +45,10 @@ def _import_pictures() -> tuple[Any, Any]:
 
 
 def _replace(output: Path, text: str) -> None:
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}.unfinished")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with whole_file(output, unfinished=f".{output.name}.{os.getpid()}{UNFINISHED}") as unfinished:
             # The browser compares hashes of the scripts with these very bytes.
             unfinished.write_text(text, encoding="utf-8", newline="\n")
-            unfinished.replace(output)
-        finally:
-            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise OrgxError(f"{output} could not be written: {error.strerror or error}.") from None

@@ -31,10 +31,10 @@ while True:
     print(connection.execute(input()).fetchall(), flush=True)
 """
 FULL_DISK = """
-import orgx_source.commands.publish
+import orgx_source.files
 def full(path):
     raise OSError(28, "No space left on device")
-orgx_source.commands.publish._to_disk = full
+orgx_source.files._to_disk = full
 from orgx_source.cli import main
 main()
 """

@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room imports only rooms of the rows above its own, and its own folder.
 ORDER = (
-    ("version", "errors", "times"),
+    ("version", "errors", "files", "times"),
     ("tables", "explain", "charts"),
     ("config", "rows"),
     ("api",),
