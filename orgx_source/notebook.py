@@ -17,7 +17,8 @@ from orgx_source.errors import DestinationError, OrgxError
 from orgx_source.explain import first_words, name_lock_holder
 from orgx_source.marts import MART, RAW, load_marts
 from orgx_source.marts.apply import marts_dataset
-from orgx_source.marts.reading import Row, plain_value
+from orgx_source.marts.reading import plain_value
+from orgx_source.tables import Row
 from orgx_source.warehouse.dataset import Warehouse
 from orgx_source.warehouse.pipeline import make_pipeline
 

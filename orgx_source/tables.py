@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+Row = dict[str, Any]
+"""Column or key to value: a JSON object of OrgX, or a row of a table or view."""
+
 ColumnType = Literal["text", "bigint", "double", "bool", "timestamp", "date", "json"]
 
 MISFIT_SUFFIX = "__v_text"

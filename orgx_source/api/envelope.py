@@ -15,8 +15,7 @@ from typing import Any
 import orjson
 
 from orgx_source.errors import ApiError, AuthError, EnvelopeError, RateLimitError, RouteClosedError, ServerError
-
-Row = dict[str, Any]
+from orgx_source.tables import Row as Row
 
 EXCERPT_CHARACTERS = 200
 

@@ -9,15 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any
 
 from orgx_source.errors import DestinationError, OrgxError
 from orgx_source.explain import first_words, foreseen
 from orgx_source.marts.apply import marts_dataset
 from orgx_source.rows.shape import canonical_json
+from orgx_source.tables import Row as Row
 from orgx_source.warehouse.dataset import Warehouse
-
-Row: TypeAlias = dict[str, Any]
 
 
 class MartsReader:

@@ -19,10 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orgx_source.rows.column_types import ColumnTypes
-from orgx_source.tables import MISFIT_SUFFIX, ColumnType, Table, column_name, is_id
+from orgx_source.tables import MISFIT_SUFFIX, ColumnType, Row, Table, column_name, is_id
 from orgx_source.times import parse_timestamp
-
-Row = dict[str, Any]
 
 ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "text": pa.string(),
