@@ -20,7 +20,7 @@ from orgx_source.marts.apply import marts_dataset
 from orgx_source.marts.reading import plain_value
 from orgx_source.tables import Row
 from orgx_source.warehouse.dataset import Warehouse
-from orgx_source.warehouse.pipeline import make_pipeline
+from orgx_source.warehouse.target import Target
 
 ROWS_SHOWN = 50
 
@@ -84,8 +84,9 @@ def open_marts(database: str = "orgx.duckdb", destination: str = "duckdb", datas
         DestinationError: There is no such file.
         ConfigError: There is no such destination; whether its settings can be used, the first query tells.
     """
-    if destination != "duckdb":
-        return Marts(partial(_ask_destination, make_pipeline(destination, dataset), dataset))
+    target = Target(destination, dataset)
+    if not target.is_file:
+        return Marts(partial(_ask_destination, target.pipeline(), dataset))
     path = next((place for place in (Path(database), Path("..", database)) if place.is_file()), None)
     if path is None:
         raise DestinationError(

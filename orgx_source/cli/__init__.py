@@ -12,8 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from orgx_source.commands.export import FileFormat
     from orgx_source.config import OrgxConfig
     from orgx_source.reading.report import RunReport
+    from orgx_source.warehouse.target import Target
 
 EXIT_CODES = """
 Exit codes: 0 fine, 1 failed (some table), 2 usage, 3 configuration, credentials or rights, 4 incomplete or stale: try
@@ -87,9 +87,7 @@ def app() -> None:
 @options.verbose
 def run(
     tables: Sequence[str],
-    destination: str,
-    dataset: str,
-    database: Path,
+    target: Target,
     full: bool,
     workspace: str | None,
     workers: int,
@@ -103,10 +101,10 @@ def run(
 ) -> int:
     """Bring the warehouse up to date with OrgX."""
     _set_up_logging(verbose)
-    if destination == "duckdb":
+    if target.is_file:
         # The drivers of some other destinations need it.
         without_unused()
-    _check_publishing(publish, destination, dataset, database)
+    _check_publishing(publish, target)
     config = _config(
         workspace_id=workspace,
         workers=workers,
@@ -117,9 +115,8 @@ def run(
     )
     from orgx_source.cli import console
     from orgx_source.sync import run_sync
-    from orgx_source.warehouse.pipeline import make_pipeline
 
-    pipeline = make_pipeline(destination, dataset, database)
+    pipeline = target.pipeline()
     with console.progress(quiet=quiet) as progress:
         report = run_sync(
             config,
@@ -129,14 +126,14 @@ def run(
             on_progress=progress.advance,
             on_wait=progress.wait,
         )
-    published = _publish(report, pipeline, publish, database, lock_timeout)
+    published = _publish(report, pipeline, publish, target, lock_timeout)
     if as_json:
         _print_json({**report.to_json(), "published": str(published) if published else None})
     elif not quiet:
         console.print_run(report)
         console.print_published(published)
-        if report.exit_code == 0 and destination == "duckdb":
-            console.print_next_step(database, dataset)
+        if report.exit_code == 0 and target.is_file:
+            console.print_next_step(target.database, target.dataset)
     if (quiet or as_json) and report.exit_code:
         console.print_errors(report)
     return report.exit_code
@@ -150,9 +147,7 @@ def run(
 @options.verbose
 def check(
     tables: Sequence[str],
-    destination: str,
-    dataset: str,
-    database: Path,
+    target: Target,
     workspace: str | None,
     as_json: bool,
     verbose: bool,
@@ -162,10 +157,9 @@ def check(
     config = _config(workspace_id=workspace)
     from orgx_source.cli import console
     from orgx_source.commands.check import run_check
-    from orgx_source.warehouse.pipeline import make_pipeline
 
-    pipeline = make_pipeline(destination, dataset, database)
-    with _leaving_no_file(destination, database), console.progress(quiet=as_json) as progress:
+    pipeline = target.pipeline()
+    with target.left_missing(), console.progress(quiet=as_json) as progress:
         report = run_check(config, pipeline, tables=tables, on_table=progress.looking_at)
     _print_json(report.to_json()) if as_json else console.print_check(report)
     return report.exit_code
@@ -180,9 +174,7 @@ def check(
 @options.verbose
 def plan(
     tables: Sequence[str],
-    destination: str,
-    dataset: str,
-    database: Path,
+    target: Target,
     full: bool,
     workspace: str | None,
     as_json: bool,
@@ -196,10 +188,9 @@ def plan(
     config = _config(workspace_id=workspace, full=full)
     from orgx_source.cli import console
     from orgx_source.commands.plan import run_plan
-    from orgx_source.warehouse.pipeline import make_pipeline
 
-    pipeline = make_pipeline(destination, dataset, database)
-    with _leaving_no_file(destination, database), console.progress(quiet=as_json) as progress:
+    pipeline = target.pipeline()
+    with target.left_missing(), console.progress(quiet=as_json) as progress:
         report = run_plan(config, pipeline, tables=tables, on_table=progress.looking_at)
     _print_json(report.to_json()) if as_json else console.print_plan(report)
     return report.exit_code
@@ -213,9 +204,7 @@ def plan(
 @options.verbose
 def verify(
     tables: Sequence[str],
-    destination: str,
-    dataset: str,
-    database: Path,
+    target: Target,
     workspace: str | None,
     as_json: bool,
     verbose: bool,
@@ -228,13 +217,12 @@ def verify(
     config = _config(workspace_id=workspace)
     from orgx_source.cli import console
     from orgx_source.commands.verify import run_verify
-    from orgx_source.warehouse.pipeline import make_pipeline
 
-    _check_that_it_exists(destination, database)
+    _check_that_it_exists(target)
     with console.progress(quiet=as_json) as progress:
         report = run_verify(
             config,
-            make_pipeline(destination, dataset, database),
+            target.pipeline(),
             tables=tables,
             client=_client(config),
             on_table=progress.looking_at,
@@ -254,18 +242,16 @@ def verify(
 )
 @options.as_json
 @options.verbose
-def status(destination: str, dataset: str, database: Path, max_age: timedelta, as_json: bool, verbose: bool) -> int:
+def status(target: Target, max_age: timedelta, as_json: bool, verbose: bool) -> int:
     """Show what is in the warehouse and how old it is."""
     _set_up_logging(verbose)
     from orgx_source.cli import console
     from orgx_source.commands.status import read_file_status, read_status
 
-    _check_that_it_exists(destination, database)
-    report = read_file_status(database, dataset, max_age) if destination == "duckdb" else None
+    _check_that_it_exists(target)
+    report = read_file_status(target.database, target.dataset, max_age) if target.is_file else None
     if report is None:
-        from orgx_source.warehouse.pipeline import make_pipeline
-
-        report = read_status(make_pipeline(destination, dataset, database), max_age)
+        report = read_status(target.pipeline(), max_age)
     _print_json(report.to_json()) if as_json else console.print_status(report)
     return report.exit_code
 
@@ -274,7 +260,7 @@ def status(destination: str, dataset: str, database: Path, max_age: timedelta, a
 @options.warehouse
 @options.as_json
 @options.verbose
-def marts(destination: str, dataset: str, database: Path, as_json: bool, verbose: bool) -> None:
+def marts(target: Target, as_json: bool, verbose: bool) -> None:
     """Make the views that answer questions.
 
     They stand in dataset NAME_marts, and every run makes them too.
@@ -284,15 +270,16 @@ def marts(destination: str, dataset: str, database: Path, as_json: bool, verbose
     from orgx_source.marts import load_marts
     from orgx_source.marts.apply import marts_dataset
     from orgx_source.sync import renew_marts
-    from orgx_source.warehouse.pipeline import make_pipeline
 
-    _check_that_it_exists(destination, database)
-    written = renew_marts(make_pipeline(destination, dataset, database))
+    _check_that_it_exists(target)
+    written = renew_marts(target.pipeline())
     shown = [mart for mart in load_marts().values() if not mart.is_staging]
     if as_json:
-        _print_json({"dataset": marts_dataset(dataset), "written": written, "marts": [mart.name for mart in shown]})
+        _print_json(
+            {"dataset": marts_dataset(target.dataset), "written": written, "marts": [mart.name for mart in shown]}
+        )
     else:
-        console.print_marts(shown, marts_dataset(dataset), written=written)
+        console.print_marts(shown, marts_dataset(target.dataset), written=written)
 
 
 @app.command()
@@ -309,9 +296,7 @@ def export(
     directory: Path,
     file_format: FileFormat,
     tables: Sequence[str],
-    destination: str,
-    dataset: str,
-    database: Path,
+    target: Target,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -323,11 +308,12 @@ def export(
     _set_up_logging(verbose)
     from orgx_source.cli import console
     from orgx_source.commands.export import export_tables
-    from orgx_source.warehouse.pipeline import make_pipeline
 
-    if destination == "duckdb" and not database.exists():
-        raise ConfigError(f"{database} does not exist: orgx-sync run makes it, and --database names another file.")
-    files = export_tables(make_pipeline(destination, dataset, database), directory, file_format, tables)
+    if target.is_missing:
+        raise ConfigError(
+            f"{target.database} does not exist: orgx-sync run makes it, and --database names another file."
+        )
+    files = export_tables(target.pipeline(), directory, file_format, tables)
     if as_json:
         _print_json({"format": file_format, "files": [exported.to_json() for exported in files]})
     elif not quiet:
@@ -345,7 +331,7 @@ def export(
 @options.warehouse
 @options.quiet
 @options.verbose
-def report(output: Path, destination: str, dataset: str, database: Path, quiet: bool, verbose: bool) -> None:
+def report(output: Path, target: Target, quiet: bool, verbose: bool) -> None:
     """Write the marts as one HTML page.
 
     It has pictures and tables, needs no network, and any browser shows it.
@@ -353,10 +339,9 @@ def report(output: Path, destination: str, dataset: str, database: Path, quiet: 
     _set_up_logging(verbose)
     from orgx_source.cli import console
     from orgx_source.html_report import write_report
-    from orgx_source.warehouse.pipeline import make_pipeline
 
-    _check_that_it_exists(destination, database)
-    write_report(make_pipeline(destination, dataset, database), output)
+    _check_that_it_exists(target)
+    write_report(target.pipeline(), output)
     if not quiet:
         console.print_written(output)
 
@@ -432,19 +417,19 @@ def sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_limit: 
     return serve_sandbox(port, size, seed, faults, rate_limit)
 
 
-def _check_publishing(file: Path | None, destination: str, dataset: str, database: Path) -> None:
+def _check_publishing(file: Path | None, target: Target) -> None:
     if file is None:
         return
-    if destination != "duckdb":
+    if not target.is_file:
         raise click.BadParameter("only a DuckDB file can be published", param_hint="--publish")
     from orgx_source.commands.publish import problem_with
 
-    if problem := problem_with(file, database, dataset):
+    if problem := problem_with(file, target.database, target.dataset):
         raise click.BadParameter(problem, param_hint="--publish")
 
 
 def _publish(
-    report: RunReport, pipeline: Any, file: Path | None, database: Path, patience_seconds: float
+    report: RunReport, pipeline: Any, file: Path | None, target: Target, patience_seconds: float
 ) -> Path | None:
     """Publish what a run has loaded; a failure is added to its report."""
     if file is None:
@@ -456,7 +441,7 @@ def _publish(
         report.messages.append(f"{file} was not published, because the run failed.")
         return None
     try:
-        publish(pipeline, database, file, LockPatience(patience_seconds))
+        publish(pipeline, target.database, file, LockPatience(patience_seconds))
     except OrgxError as error:
         report.messages.append(str(error))
         report.exit_code = worst_exit_code(report.exit_code, error.exit_code)
@@ -469,20 +454,9 @@ class _Stale(OrgxError):
     exit_code = 4
 
 
-def _check_that_it_exists(destination: str, file: Path) -> None:
-    if destination == "duckdb" and not file.exists():
-        raise _Stale(f"{file} does not exist yet; orgx-sync run makes it")
-
-
-@contextmanager
-def _leaving_no_file(destination: str, file: Path) -> Iterator[None]:
-    """Take a DuckDB file away again that only asking it has made."""
-    fresh = destination == "duckdb" and not file.exists()
-    try:
-        yield
-    finally:
-        if fresh:
-            file.unlink(missing_ok=True)
+def _check_that_it_exists(target: Target) -> None:
+    if target.is_missing:
+        raise _Stale(f"{target.database} does not exist yet; orgx-sync run makes it")
 
 
 def _config(**given: Any) -> OrgxConfig:

@@ -61,13 +61,14 @@ def run_demo(database: Path, size: str, days: int = 1, start: datetime | None = 
     from orgx_source.cli import console
     from orgx_source.config import load_config
     from orgx_source.sync import run_sync
-    from orgx_source.warehouse.pipeline import make_pipeline
+    from orgx_source.warehouse.target import Target
 
     sandbox = _import_sandbox()
     _check_that_it_may_go(database)
     database.unlink(missing_ok=True)
     database.with_name(database.name + ".wal").unlink(missing_ok=True)
-    pipeline = make_pipeline("duckdb", "orgx", database)
+    target = Target(database=database)
+    pipeline = target.pipeline()
     # An earlier demonstration's state is about a file that is gone.
     shutil.rmtree(pipeline.working_dir, ignore_errors=True)
     world = sandbox.World(
@@ -84,7 +85,7 @@ def run_demo(database: Path, size: str, days: int = 1, start: datetime | None = 
                 console.out.print(f"\n{passed} there. Another sync, which asks only for what changed:\n")
             began = time.monotonic()
             # Anew, as in a process of its own: what a pipeline has done dlt writes down with each step, ever longer.
-            pipeline = make_pipeline("duckdb", "orgx", database)
+            pipeline = target.pipeline()
             with console.progress(quiet=False) as progress:
                 report = run_sync(
                     config,

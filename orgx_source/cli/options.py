@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import click
 
 from orgx_source.config import DEFAULT_DATABASE
 from orgx_source.tables import TABLES
+from orgx_source.warehouse.target import Target
 
 AGE_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -67,9 +69,14 @@ _WHERE = (
 )
 
 
-def warehouse(command: Command) -> Command:
-    """Add the options that say where the warehouse is: ``destination``, ``dataset``, ``database``."""
+def warehouse(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say where the warehouse is; the command gets them as one `Target`, called ``target``."""
+
+    @wraps(command)
+    def with_target(*, destination: str, dataset: str, database: Path, **others: Any) -> Any:
+        return command(target=Target(destination, dataset, database), **others)
+
     # A decorator that comes first stands last in the help.
     for option in reversed(_WHERE):
-        command = option(command)
-    return command
+        with_target = option(with_target)
+    return with_target

@@ -21,7 +21,7 @@ from orgx_source.files import whole_file
 from orgx_source.marts.apply import marts_dataset
 from orgx_source.sync import one_run_at_a_time, renew_marts
 from orgx_source.warehouse.duckdb_file import LockPatience
-from orgx_source.warehouse.pipeline import make_pipeline
+from orgx_source.warehouse.target import Target
 
 # The DuckDB inside a dashboard is often older than ours, and refuses the format that ours writes by default.
 READABLE_SINCE = "v1.0.0"
@@ -125,7 +125,7 @@ def _copy(working: Path, unfinished: Path, dataset: str, patience: LockPatience)
     if not renamed:
         return
     # Before all others, and not from what DuckDB prints of them: 1.4 prints some that it does not understand itself.
-    renew_marts(make_pipeline("duckdb", dataset, unfinished))
+    renew_marts(Target(dataset=dataset, database=unfinished).pipeline())
     with _opened(unfinished) as connection:
         _remake_views(connection, old, new)
         for view in answering:

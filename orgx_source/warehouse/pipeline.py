@@ -21,6 +21,7 @@ from dlt.common.destination.exceptions import UnknownDestinationModule
 from orgx_source.errors import ConfigError, MachineError
 from orgx_source.explain import explain, first_words
 from orgx_source.warehouse.duckdb_file import duckdb_credentials, duckdb_file
+from orgx_source.warehouse.target import Target
 
 logger = logging.getLogger(__name__)
 
@@ -41,19 +42,27 @@ def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: 
         ConfigError: There is no such destination. Whether its package and settings can be used, its first use tells.
         MachineError: dlt's working directory cannot be made.
     """
-    target: Any = destination
-    if destination == "duckdb":
-        path = Path(database or DEFAULT_DATABASE).resolve()
-        place = f"duckdb:{path}"
-        target = duckdb_file(credentials=duckdb_credentials(path), destination_name="duckdb")
+    return pipeline_for(Target(destination, dataset, Path(database or DEFAULT_DATABASE)))
+
+
+def pipeline_for(target: Target) -> Any:
+    """Return the dlt pipeline that fills a target; see `make_pipeline`."""
+    destination: Any = target.destination
+    if target.is_file:
+        path = target.database.resolve()
+        address = str(path)
+        destination = duckdb_file(credentials=duckdb_credentials(path), destination_name=target.destination)
     else:
-        place = f"{destination}:{_address(destination)}"
-    digest = hashlib.blake2b(f"{place}|{dataset}".encode(), digest_size=6).hexdigest()
+        address = _address(target.destination)
+    place = f"{target.destination}:{address}|{target.dataset}"
+    digest = hashlib.blake2b(place.encode(), digest_size=6).hexdigest()
     working = Path(dlt.current.run_context().data_dir) / "orgx-sync" / digest
     try:
-        return dlt.pipeline(PIPELINE_NAME, destination=target, dataset_name=dataset, pipelines_dir=str(working))
+        return dlt.pipeline(
+            PIPELINE_NAME, destination=destination, dataset_name=target.dataset, pipelines_dir=str(working)
+        )
     except UnknownDestinationModule:
-        raise _no_such_destination(destination) from None
+        raise _no_such_destination(target.destination) from None
     except OSError as error:
         raise MachineError(f"dlt's working directory cannot be used: {first_words(error)}; see DLT_DATA_DIR") from None
     except Exception as error:

@@ -1,0 +1,62 @@
+"""Where the warehouse is, as one value: a dlt destination, a dataset in it, and for DuckDB a file.
+
+Imports nothing that takes time: a command knows its target before it decides whether it needs dlt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orgx_source.config import DEFAULT_DATABASE
+
+FILE_DESTINATION = "duckdb"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a dataset is.
+
+    Attributes:
+        destination: Name of a dlt destination, whose credentials dlt finds in its settings.
+        dataset: Dataset (schema) of the tables.
+        database: The DuckDB file; means nothing for any other destination.
+    """
+
+    destination: str = FILE_DESTINATION
+    dataset: str = "orgx"
+    database: Path = DEFAULT_DATABASE
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a DuckDB file, rather than a server or a service."""
+        return self.destination == FILE_DESTINATION
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is a file that does not exist yet; of a server, only its first use tells."""
+        return self.is_file and not self.database.exists()
+
+    @contextmanager
+    def left_missing(self) -> Iterator[None]:
+        """Delete the file again that did not exist before, and that only opening it has made."""
+        was_missing = self.is_missing
+        try:
+            yield
+        finally:
+            if was_missing:
+                self.database.unlink(missing_ok=True)
+
+    def pipeline(self) -> Any:
+        """Return the dlt pipeline that fills it.
+
+        Raises:
+            ConfigError: There is no such destination.
+            MachineError: dlt's working directory cannot be created.
+        """
+        from orgx_source.warehouse.pipeline import pipeline_for
+
+        return pipeline_for(self)
