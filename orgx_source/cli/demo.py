@@ -115,6 +115,8 @@ def _check_that_it_may_go(database: Path) -> None:
     """Refuse to replace a file that holds anything but the made-up organisation."""
     import duckdb
 
+    from orgx_source.warehouse.dialect import DUCKDB_FILE
+
     if not database.exists():
         return
     try:
@@ -122,7 +124,7 @@ def _check_that_it_may_go(database: Path) -> None:
             if not connection.execute("from duckdb_tables()").fetchone():
                 return
             (catalog,) = connection.execute("select current_database()").fetchone() or ("",)
-            found = connection.execute(f'select name from "{catalog}".orgx.workspaces').fetchall()
+            found = connection.execute(f"select name from {DUCKDB_FILE.quote(catalog)}.orgx.workspaces").fetchall()
     except duckdb.Error:
         found = []
     if not found or not all(str(name).startswith(MADE_UP) for (name,) in found):

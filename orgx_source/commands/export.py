@@ -7,7 +7,6 @@ it is opened is `warehouse`'s business.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,33 +21,13 @@ from orgx_source.explain import first_words
 from orgx_source.files import whole_file
 from orgx_source.marts.apply import marts_dataset
 from orgx_source.warehouse.dataset import Warehouse
+from orgx_source.warehouse.dialect import dialect_of
 
 FileFormat = Literal["parquet", "csv"]
 
 ROWS_AT_ONCE = 20_000
 # dlt's own tables, and the mark that tells which marts are there.
 NOT_FOR_READERS = ("_dlt", "_orgx")
-CURSOR = "orgx_export"
-UTC_TIME = pa.timestamp("us", tz="UTC")
-KINDS: dict[str, pa.DataType] = {
-    "text": pa.string(),
-    "varchar": pa.string(),
-    "character varying": pa.string(),
-    "tinyint": pa.int64(),
-    "smallint": pa.int64(),
-    "integer": pa.int64(),
-    "bigint": pa.int64(),
-    "real": pa.float64(),
-    "float": pa.float64(),
-    "double": pa.float64(),
-    "double precision": pa.float64(),
-    "boolean": pa.bool_(),
-    "date": pa.date32(),
-    # Without a zone it is UTC too: nothing here writes any other.
-    "timestamp": UTC_TIME,
-    "timestamp with time zone": UTC_TIME,
-    "timestamp without time zone": UTC_TIME,
-}
 
 
 class UnknownTableError(OrgxError):
@@ -113,46 +92,30 @@ def export_tables(
     warehouse = Warehouse(pipeline)
     try:
         warehouse.require_sql("there is nothing to export from it")
-        return warehouse.with_client(lambda client: _export(client, directory, file_format, tables))
+        with warehouse.kept_open(), warehouse.snapshot():
+            return warehouse.with_client(lambda client: _export(client, directory, file_format, tables))
     finally:
         warehouse.close()
 
 
 def _export(client: Any, directory: Path, file_format: FileFormat, wanted: Sequence[str] | None) -> list[ExportedFile]:
+    found = _find_tables(client)
+    names = list(dict.fromkeys(name for _, name in found))
+    if not found:
+        raise DestinationError(f"The dataset {client.dataset_name} holds nothing yet; orgx-sync run fills it.")
+    for name in wanted or ():
+        if name not in names:
+            raise UnknownTableError(
+                f"there is no table or view {name!r} that can be read; there are {', '.join(names)}"
+            )
     exported = []
-    with _one_moment(client):
-        found = _find_tables(client)
-        names = list(dict.fromkeys(name for _, name in found))
-        if not found:
-            raise DestinationError(f"The dataset {client.dataset_name} holds nothing yet; orgx-sync run fills it.")
-        for name in wanted or ():
-            if name not in names:
-                raise UnknownTableError(
-                    f"there is no table or view {name!r} that can be read; there are {', '.join(names)}"
-                )
-        for (dataset, name), columns in found.items():
-            if wanted and name not in wanted:
-                continue
-            path = directory / dataset / f"{name.replace('/', '_')}.{file_format}"
-            batches = _read_batches(client, dataset, name, columns)
-            exported.append(ExportedFile(dataset, name, path, _write_file(path, file_format, columns, batches)))
+    for (dataset, name), columns in found.items():
+        if wanted and name not in wanted:
+            continue
+        path = directory / dataset / f"{name.replace('/', '_')}.{file_format}"
+        batches = _read_batches(client, dataset, name, columns)
+        exported.append(ExportedFile(dataset, name, path, _write_file(path, file_format, columns, batches)))
     return exported
-
-
-@contextmanager
-def _one_moment(client: Any) -> Iterator[None]:
-    """Read in one transaction: a run that goes on meanwhile shows in all of the files, or in none."""
-    if not client.capabilities.supports_ddl_transactions:
-        yield
-        return
-    with client.begin_transaction():
-        if _has_cursors(client):
-            client.execute_sql("set transaction isolation level repeatable read")
-        yield
-
-
-def _has_cursors(client: Any) -> bool:
-    return str(client.capabilities.sqlglot_dialect) == "postgres"
 
 
 def _find_tables(client: Any) -> dict[tuple[str, str], list[_Column]]:
@@ -165,9 +128,11 @@ def _find_tables(client: Any) -> dict[tuple[str, str], list[_Column]]:
     if catalog := client.catalog_name(quote=False):
         sql, values = f"{sql} and table_catalog = %s", [*values, catalog]
     found: dict[tuple[str, str], list[_Column]] = {}
+    dialect = dialect_of(client)
     for dataset, name, column, kind, precision, scale in _ask(client, f"{sql} order by 1, 2, ordinal_position", values):
         if not name.startswith(NOT_FOR_READERS):
-            found.setdefault((dataset, name), []).append(_column(column, kind, precision, scale))
+            listed = found.setdefault((dataset, name), [])
+            listed.append(_Column(column, *dialect.arrow_type(kind, precision, scale)))
     return found
 
 
@@ -178,59 +143,18 @@ def _ask(client: Any, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         raise DestinationError(f"The tables could not be listed: {first_words(error)}") from None
 
 
-def _column(name: str, kind: str, precision: int | None, scale: int | None) -> _Column:
-    kind = kind.lower()
-    if kind in KINDS:
-        return _Column(name, KINDS[kind])
-    if kind == "hugeint":
-        # What DuckDB makes of a sum of whole numbers.
-        return _Column(name, pa.decimal128(38, 0), "decimal(38, 0)")
-    if kind.startswith(("numeric", "decimal")):
-        if precision is not None and precision <= 38:
-            return _Column(name, pa.decimal128(precision, scale or 0))
-        return _Column(name, pa.float64(), "double precision")
-    # JSON as text, like whatever else has no type that both formats know.
-    return _Column(name, pa.string(), "varchar")
-
-
 def _read_batches(client: Any, dataset: str, table: str, columns: Sequence[_Column]) -> Iterator[pa.Table]:
     """Yield the rows of a table or view, some at a time."""
-    quote = client.capabilities.escape_identifier
+    dialect = dialect_of(client)
+    quote = dialect.quote
     listed = ", ".join(f"cast({quote(c.name)} as {c.cast})" if c.cast else quote(c.name) for c in columns)
     with client.with_alternative_dataset_name(dataset):
         sql = f"select {listed} from {client.make_qualified_table_name(table, casefold=False)}"
     schema = pa.schema([(column.name, column.kind) for column in columns])
     try:
-        yield from _select(client, sql, schema)
+        yield from dialect.read_batches(client, sql, schema, ROWS_AT_ONCE)
     except Exception as error:
         raise DestinationError(f"{dataset}.{table} could not be read: {first_words(error)}") from None
-
-
-def _select(client: Any, sql: str, schema: pa.Schema) -> Iterator[pa.Table]:
-    if _has_cursors(client):
-        # Without a cursor of the server's, psycopg2 fetches the whole table before it gives the first row.
-        client.execute_sql(f"declare {CURSOR} no scroll cursor for {sql}")
-        while rows := client.execute_sql(f"fetch forward {ROWS_AT_ONCE} from {CURSOR}"):
-            yield _table(rows, schema)
-        client.execute_sql(f"close {CURSOR}")
-        return
-    if "duckdb" in type(client).__module__:
-        relation = client.native_connection.sql(sql)
-        # Another name since DuckDB 1.5.
-        reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
-        for batch in reader(ROWS_AT_ONCE):
-            yield pa.Table.from_batches([batch]).rename_columns(schema.names).cast(schema)
-        return
-    with client.execute_query(sql) as cursor:
-        for rows in cursor.iter_fetch(chunk_size=ROWS_AT_ONCE):
-            yield _table(rows, schema)
-
-
-def _table(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.Table:
-    columns = zip(*rows, strict=True)
-    return pa.table(
-        [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)], schema=schema
-    )
 
 
 def _write_file(path: Path, file_format: FileFormat, columns: Sequence[_Column], batches: Iterable[pa.Table]) -> int:

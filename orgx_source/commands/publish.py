@@ -20,6 +20,7 @@ from orgx_source.explain import describe_trouble, name_lock_holder
 from orgx_source.files import whole_file
 from orgx_source.marts.apply import marts_dataset
 from orgx_source.sync import one_run_at_a_time, renew_marts
+from orgx_source.warehouse.dialect import DUCKDB_FILE
 from orgx_source.warehouse.duckdb_file import LockPatience
 from orgx_source.warehouse.target import Target
 
@@ -108,7 +109,7 @@ class _View:
 
     def path(self, catalog: str) -> str:
         """Return its name in a database."""
-        return ".".join(_quote(part) for part in (catalog, self.schema, self.name))
+        return ".".join(DUCKDB_FILE.quote(part) for part in (catalog, self.schema, self.name))
 
 
 def _copy(working: Path, unfinished: Path, dataset: str, patience: LockPatience) -> None:
@@ -118,10 +119,10 @@ def _copy(working: Path, unfinished: Path, dataset: str, patience: LockPatience)
     source = old if renamed else f"{old}_working"
     with _opened(unfinished) as connection:
         _attach(connection, working, source, patience)
-        connection.execute(f"copy from database {_quote(source)} to {_quote(new)}")
+        connection.execute(f"copy from database {DUCKDB_FILE.quote(source)} to {DUCKDB_FILE.quote(new)}")
         views = _views(connection, new) if renamed else []
         answering = [view for view in views if _answers(connection, view, source)]
-        connection.execute(f"detach {_quote(source)}")
+        connection.execute(f"detach {DUCKDB_FILE.quote(source)}")
     if not renamed:
         return
     # Before all others, and not from what DuckDB prints of them: 1.4 prints some that it does not understand itself.
@@ -151,7 +152,9 @@ def _attach(connection: duckdb.DuckDBPyConnection, working: Path, name: str, pat
     """
     while True:
         try:
-            connection.execute(f"attach {_text(str(working.resolve()))} as {_quote(name)} (read_only)")
+            connection.execute(
+                f"attach {DUCKDB_FILE.literal(str(working.resolve()))} as {DUCKDB_FILE.quote(name)} (read_only)"
+            )
             return
         except duckdb.Error as error:
             if not patience.wait(error):
@@ -199,15 +202,15 @@ def _remake_views(connection: duckdb.DuckDBPyConnection, old: str, new: str) -> 
 
 
 def _remake(connection: duckdb.DuckDBPyConnection, view: _View, sql: str) -> bool:
-    path = f"{_quote(view.schema)}.{_quote(view.name)}"
+    path = f"{DUCKDB_FILE.quote(view.schema)}.{DUCKDB_FILE.quote(view.name)}"
     try:
         connection.execute(sql.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
     except duckdb.Error:
         return False
     if view.comment is not None:
-        connection.execute(f"comment on view {path} is {_text(view.comment)}")
+        connection.execute(f"comment on view {path} is {DUCKDB_FILE.literal(view.comment)}")
     for column, comment in view.columns.items():
-        connection.execute(f"comment on column {path}.{_quote(column)} is {_text(comment)}")
+        connection.execute(f"comment on column {path}.{DUCKDB_FILE.quote(column)} is {DUCKDB_FILE.literal(comment)}")
     return True
 
 
@@ -238,11 +241,3 @@ def without_catalog(sql: str, catalog: str, schemas: Collection[str]) -> str:
         return found[0]
 
     return PIECE.sub(replace, sql)
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

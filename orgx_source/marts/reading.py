@@ -6,7 +6,7 @@ The report and notebooks read through here; what a picture makes of the rows is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -95,30 +95,10 @@ def read_marts(pipeline: Any) -> Iterator[MartsReader]:
         with warehouse.kept_open():
             # A question about a table that is not there ends a transaction, so this one comes before it.
             workspaces = _workspaces(warehouse, dataset)
-            with _one_moment(warehouse):
+            with warehouse.snapshot():
                 yield MartsReader(warehouse, dataset, workspaces)
     finally:
         warehouse.close()
-
-
-@contextmanager
-def _one_moment(warehouse: Warehouse) -> Iterator[None]:
-    """Read in one transaction: a run that loads meanwhile shows in every answer, or in none."""
-    held = ExitStack()
-    warehouse.with_client(lambda client: _begin(client, held))
-    try:
-        yield
-    finally:
-        # Nothing was written, and a question that failed has ended it already.
-        with suppress(Exception):
-            warehouse.with_client(lambda client: held.close())
-
-
-def _begin(client: Any, held: ExitStack) -> None:
-    if client.capabilities.supports_ddl_transactions:
-        held.enter_context(client.begin_transaction())
-        if str(client.capabilities.sqlglot_dialect) == "postgres":
-            client.execute_sql("set transaction isolation level repeatable read, read only")
 
 
 def _workspaces(warehouse: Warehouse, dataset: str) -> list[str]:

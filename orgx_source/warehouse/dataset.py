@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -24,6 +23,7 @@ from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.rows.known_rows import KnownRow, KnownRows
 from orgx_source.rows.shape import ARROW_TYPES, canonical_json
 from orgx_source.tables import SYNC_LOG, ColumnType, Table
+from orgx_source.warehouse.dialect import dialect_of
 from orgx_source.warehouse.duckdb_file import FileClient, LockPatience
 
 IDS_AT_ONCE = 500
@@ -101,11 +101,9 @@ class Warehouse:
 
     def _compare_names(self) -> None:
         with self._client() as client:
-            file = Path(str(getattr(client.credentials, "database", "")))
-            two_part = client.catalog_name() is None and "duckdb" in type(client).__module__
-            if two_part and file.name.partition(".")[0].lower() == client.dataset_name.lower():
+            if file := dialect_of(client).clashing_file(client):
                 raise ConfigError(
-                    f"DuckDB calls the file {file.name} by the name of the dataset, {client.dataset_name}, and then "
+                    f"DuckDB calls the file {file} by the name of the dataset, {client.dataset_name}, and then "
                     f"refuses to read its tables. Name one of them otherwise, such as "
                     f'destination=dlt.destinations.duckdb("{client.dataset_name}_warehouse.duckdb")'
                 )
@@ -283,12 +281,8 @@ class Warehouse:
                 "is_current": f"{window} is null as {quote('is_current')}",
             }
             listed = ", ".join(special.get(name, quote(name)) for name in columns)
-            view, history = (client.make_qualified_table_name(name) for name in (table.versions, table.history))
-            if "duckdb" in type(client).__module__:
-                # A view finds tables of its own schema by their bare name, also where file and schema share one.
-                history = quote(table.history)
             try:
-                client.execute_sql(f"create or replace view {view} as select {listed} from {history}")
+                client.execute_sql(dialect_of(client).replace_view(client, table.versions, listed, table.history))
             except DatabaseTerminalException as error:
                 raise OrgxError(f"the view {table.versions} could not be made: {first_words(error)}") from None
 
@@ -399,6 +393,18 @@ class Warehouse:
         """
         result: T = self._ask(self._work_with_client, work)
         return result
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Read as of one moment, while the warehouse is kept open: a run that goes on shows in all answers, or none."""
+        held = ExitStack()
+        self.with_client(lambda client: held.enter_context(dialect_of(client).snapshot(client)))
+        try:
+            yield
+        finally:
+            # Nothing was written, and a question that failed has ended it already.
+            with suppress(Exception):
+                self.with_client(lambda client: held.close())
 
     def _work_with_client(self, work: Callable[[Any], T]) -> T:
         with self._client() as client:

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from orgx_source.tables import SYNC_LOG, Table
+from orgx_source.warehouse.dialect import DUCKDB_FILE
 
 
 class UnknownFormError(Exception):
@@ -41,7 +42,7 @@ class StoredFile:
             raise UnknownFormError(str(error)) from None
         # With the name of the database: a file orgx.duckdb and a schema orgx could both be meant by orgx.tasks.
         catalog = self._connection.execute("select current_database()").fetchall()[0][0]
-        self._place = f"{_quoted(catalog)}.{_quoted(dataset)}"
+        self._place = f"{DUCKDB_FILE.quote(catalog)}.{DUCKDB_FILE.quote(dataset)}"
         self._columns: dict[str, set[str]] = {}
         found = self._connection.execute(
             "select table_name, column_name from duckdb_columns() where database_name = ? and schema_name = ?",
@@ -100,10 +101,7 @@ class StoredFile:
         if table not in self._columns:
             return []
         try:
-            return self._connection.execute(f"select {what} from {self._place}.{_quoted(table)} {rest}").fetchall()
+            path = f"{self._place}.{DUCKDB_FILE.quote(table)}"
+            return self._connection.execute(f"select {what} from {path} {rest}").fetchall()
         except duckdb.Error as error:
             raise UnknownFormError(str(error)) from None
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -35,6 +35,7 @@ ALLOWED = {
         "reading/changes.py",
         "reading/intake.py",
         "warehouse/dataset.py",
+        "warehouse/dialect.py",
         "commands/export.py",
     },
     "dlt": {"config.py", "source.py", "sync.py"}

@@ -1,0 +1,296 @@
+"""What differs between databases, one class for each: names and texts in SQL, types, transactions, views, cursors.
+
+`dialect_of` is the only place that decides which database it has to do with. A new one is a class here, entered in
+`_DIALECTS`. dlt, sqlglot and pyarrow are imported where they are needed: `status` reads a file without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orgx_source.tables import ColumnType
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# The marts are written in it, as far as DuckDB understands it too.
+COMMON_GROUND = "postgres"
+CURSOR = "orgx_export"
+SQL_TYPES: dict[ColumnType, str] = {
+    "text": "text",
+    "bigint": "bigint",
+    "double": "double precision",
+    "bool": "boolean",
+    "timestamp": "timestamptz",
+    "date": "date",
+    "json": "json",
+}
+# What information_schema calls the types that a file has as well; everything else is written as text, JSON too.
+REPORTED_TYPES: dict[str, ColumnType] = {
+    "text": "text",
+    "varchar": "text",
+    "character varying": "text",
+    "tinyint": "bigint",
+    "smallint": "bigint",
+    "integer": "bigint",
+    "bigint": "bigint",
+    "real": "double",
+    "float": "double",
+    "double": "double",
+    "double precision": "double",
+    "boolean": "bool",
+    "date": "date",
+    # Without a zone it is UTC too: nothing here writes any other.
+    "timestamp": "timestamp",
+    "timestamp with time zone": "timestamp",
+    "timestamp without time zone": "timestamp",
+}
+DECIMAL_DIGITS_MOST = 38
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A dataset, as the SQL of a view names it.
+
+    Attributes:
+        path: Its name, quoted and qualified.
+        as_text: Whether its tables can only be named by a text, ``query_table('file.dataset.table')``.
+    """
+
+    path: str
+    as_text: bool = False
+
+    def table(self, name: str) -> str:
+        """Return the name of a table or view in it, as statements about that take it."""
+        return f"{self.path}.{name}"
+
+    def source(self, name: str) -> str:
+        """Return what stands after ``from`` in a view."""
+        return f"query_table({Dialect.literal(self.table(name))})" if self.as_text else self.table(name)
+
+
+class Dialect:
+    """SQL of a database that nothing is known of but what dlt and sqlglot know.
+
+    Attributes:
+        name: sqlglot's name of it.
+        has_comments: Whether tables, views and columns can be described by ``comment on``.
+        isolation: What makes a transaction read as of one moment; None where each does, or none can.
+    """
+
+    name = COMMON_GROUND
+    has_comments = False
+    isolation: str | None = None
+
+    def __init__(self, capabilities: Any = None) -> None:
+        self._capabilities = capabilities
+        if capabilities is not None and capabilities.sqlglot_dialect:
+            self.name = str(capabilities.sqlglot_dialect)
+
+    def quote(self, name: str) -> str:
+        """Return a name so that it means exactly itself."""
+        return str(self._capabilities.escape_identifier(name))
+
+    @staticmethod
+    def literal(text: str) -> str:
+        """Return a text as SQL."""
+        return "'" + text.replace("'", "''") + "'"
+
+    def render(self, sql: str) -> str:
+        """Return SQL that is written in the common ground of DuckDB and PostgreSQL in this dialect."""
+        import sqlglot
+
+        return sqlglot.transpile(sql, read=COMMON_GROUND, write=self.name)[0]
+
+    def sql_type(self, column_type: ColumnType) -> str:
+        """Return what a type is called in SQL."""
+        import sqlglot
+
+        return sqlglot.exp.DataType.build(SQL_TYPES[column_type], dialect=COMMON_GROUND).sql(self.name)
+
+    def arrow_type(self, reported: str, precision: int | None, scale: int | None) -> tuple[pa.DataType, str | None]:
+        """Return the type that a column has in a file, and the type to cast it to in SQL first, if any.
+
+        Args:
+            reported: Its type in ``information_schema.columns``.
+            precision: Digits of a number, from there too.
+            scale: Digits after its point.
+        """
+        import pyarrow as pa
+
+        from orgx_source.rows.shape import ARROW_TYPES
+
+        kind = reported.lower()
+        if kind in REPORTED_TYPES:
+            return ARROW_TYPES[REPORTED_TYPES[kind]], None
+        if kind.startswith(("numeric", "decimal")):
+            if precision is not None and precision <= DECIMAL_DIGITS_MOST:
+                return pa.decimal128(precision, scale or 0), None
+            return pa.float64(), "double precision"
+        return pa.string(), "varchar"
+
+    def namespaces(self, catalog: str | None, *datasets: str) -> list[Namespace]:
+        """Return how views name the tables of some datasets of one database.
+
+        Args:
+            catalog: Name of the database; None where two-part names are enough.
+            datasets: Names of the datasets.
+        """
+        prefix = "" if catalog is None else f"{self.quote(catalog)}."
+        return [Namespace(prefix + self.quote(name)) for name in datasets]
+
+    def replace_view(self, client: Any, view: str, select: str, table: str) -> str:
+        """Return the statement that makes a view, or replaces one that lacks the last of its columns.
+
+        Args:
+            client: dlt's SQL client.
+            view: Name of the view.
+            select: What stands before ``from``.
+            table: Name of the table it reads, in the same dataset.
+        """
+        path = client.make_qualified_table_name(view)
+        return f"create or replace view {path} as select {select} from {self._beside(client, table)}"
+
+    def _beside(self, client: Any, table: str) -> str:
+        return str(client.make_qualified_table_name(table))
+
+    def clashing_file(self, client: Any) -> str | None:
+        """Return the name of the file whose tables cannot be named, because its dataset is called like it."""
+        return None
+
+    @contextmanager
+    def snapshot(self, client: Any) -> Iterator[None]:
+        """Read as of one moment, in one transaction: what is loaded meanwhile shows in every answer, or in none."""
+        if not client.capabilities.supports_ddl_transactions:
+            yield
+            return
+        with client.begin_transaction():
+            if self.isolation:
+                client.execute_sql(f"set transaction isolation level {self.isolation}")
+            yield
+
+    def read_batches(self, client: Any, sql: str, schema: pa.Schema, rows_at_once: int) -> Iterator[pa.Table]:
+        """Yield what a query finds, some rows at a time.
+
+        Args:
+            client: dlt's SQL client.
+            sql: The query.
+            schema: Names and types of the columns, in the order of the query.
+            rows_at_once: Most rows of a table that is yielded.
+        """
+        with client.execute_query(sql) as cursor:
+            for rows in cursor.iter_fetch(chunk_size=rows_at_once):
+                yield _arrow_table(rows, schema)
+
+
+class _AsWritten(Dialect):
+    """A database that takes the common ground as it is, and quotes as the standard says."""
+
+    def quote(self, name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+    def render(self, sql: str) -> str:
+        return sql
+
+    def sql_type(self, column_type: ColumnType) -> str:
+        return SQL_TYPES[column_type]
+
+
+class Postgres(_AsWritten):
+    """PostgreSQL."""
+
+    has_comments = True
+    isolation = "repeatable read, read only"
+
+    def sql_type(self, column_type: ColumnType) -> str:
+        """Return what a type is called in SQL."""
+        return "jsonb" if column_type == "json" else super().sql_type(column_type)
+
+    def read_batches(self, client: Any, sql: str, schema: pa.Schema, rows_at_once: int) -> Iterator[pa.Table]:
+        """Yield what a query finds, through a cursor of the server's: psycopg2 fetches everything otherwise."""
+        client.execute_sql(f"declare {CURSOR} no scroll cursor for {sql}")
+        while rows := client.execute_sql(f"fetch forward {rows_at_once} from {CURSOR}"):
+            yield _arrow_table(rows, schema)
+        client.execute_sql(f"close {CURSOR}")
+
+
+class Redshift(Dialect):
+    """Amazon Redshift."""
+
+    has_comments = True
+
+
+class DuckDB(_AsWritten):
+    """DuckDB, wherever it runs."""
+
+    name = "duckdb"
+    has_comments = True
+
+    def arrow_type(self, reported: str, precision: int | None, scale: int | None) -> tuple[pa.DataType, str | None]:
+        """Return the type in a file, and the one to cast to first."""
+        if reported.lower() == "hugeint":
+            # What a sum of whole numbers is.
+            precision, scale = DECIMAL_DIGITS_MOST, 0
+            kind, _ = super().arrow_type("decimal", precision, scale)
+            return kind, f"decimal({precision}, {scale})"
+        return super().arrow_type(reported, precision, scale)
+
+    def namespaces(self, catalog: str | None, *datasets: str) -> list[Namespace]:
+        """Return how views name the tables of some datasets of one database.
+
+        DuckDB 2.0 takes the database out of the names in a view, and then refuses what is left where a dataset is
+        called like it; it leaves a name alone that is a text. Elsewhere two parts are enough, and a view with two
+        parts survives when the file is copied under another name.
+        """
+        if catalog is None or catalog.lower() not in map(str.lower, datasets):
+            return super().namespaces(None, *datasets)
+        return [Namespace(found.path, as_text=True) for found in super().namespaces(catalog, *datasets)]
+
+
+class DuckDBFile(DuckDB):
+    """DuckDB in this process."""
+
+    def _beside(self, client: Any, table: str) -> str:
+        # A view finds tables of its own schema by their bare name, also where file and schema share one.
+        return self.quote(table)
+
+    def clashing_file(self, client: Any) -> str | None:
+        """Return the name of a file that is called like its dataset, where the client writes two-part names."""
+        file = Path(str(getattr(client.credentials, "database", "")))
+        clashes = file.name.partition(".")[0].lower() == client.dataset_name.lower()
+        return file.name if clashes and client.catalog_name() is None else None
+
+    def read_batches(self, client: Any, sql: str, schema: pa.Schema, rows_at_once: int) -> Iterator[pa.Table]:
+        """Yield what a query finds, as Arrow from the start."""
+        import pyarrow as pa
+
+        relation = client.native_connection.sql(sql)
+        # Another name since DuckDB 1.5.
+        reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+        for batch in reader(rows_at_once):
+            yield pa.Table.from_batches([batch]).rename_columns(schema.names).cast(schema)
+
+
+DUCKDB_FILE = DuckDBFile()
+_DIALECTS: dict[str, type[Dialect]] = {"duckdb": DuckDB, "postgres": Postgres, "redshift": Redshift}
+
+
+def dialect_of(client: Any) -> Dialect:
+    """Return what the database behind dlt's SQL client speaks."""
+    # MotherDuck and dlt's file system speak DuckDB too, through clients of their own.
+    if "duckdb" in type(client).__module__:
+        return DUCKDB_FILE
+    return _DIALECTS.get(str(client.capabilities.sqlglot_dialect), Dialect)(client.capabilities)
+
+
+def _arrow_table(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    columns = zip(*rows, strict=True)
+    return pa.table(
+        [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)], schema=schema
+    )
