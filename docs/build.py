@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from orgx_source.api.routes import ROUTES
 from orgx_source.cli import app
 from orgx_source.cli.console import tracking_columns
-from orgx_source.marts import load_marts
+from orgx_source.marts import marts_in_order
 from orgx_source.tables import SYNC_LOG_COLUMNS, TABLES, Table, references
 
 DOCS = Path(__file__).parent
@@ -104,7 +104,7 @@ def erd_page() -> str:
 def marts_page() -> str:
     """Return docs/marts.md: what stands there by hand, then every view with its grain, key and columns."""
     written, mark, _ = (DOCS / "marts.md").read_text().partition(GENERATED)
-    marts = [mart for mart in load_marts().values() if not mart.is_staging]
+    marts = [mart for mart in marts_in_order() if not mart.is_staging]
     lines = ["", "", "## Views", "", "| view | one row per | what it says |", "| --- | --- | --- |"]
     lines += [f"| [`{m.name}`](#{m.name}) | {m.grain} | {m.description.partition('. ')[0]} |" for m in marts]
     for mart in marts:
@@ -116,7 +116,7 @@ def marts_page() -> str:
         lines += [f"| `{name}` | {text} |" for name, text in mart.columns.items()]
     lines += ["", "## Steps on the way", "", "Views that only rename, cast and fold; the others are built on them.", ""]
     lines += ["| view | one row per | what it does |", "| --- | --- | --- |"]
-    lines += [f"| `{m.name}` | {m.grain} | {m.description} |" for m in load_marts().values() if m.is_staging]
+    lines += [f"| `{m.name}` | {m.grain} | {m.description} |" for m in marts_in_order() if m.is_staging]
     return written + mark + "\n".join(lines) + "\n"
 
 

@@ -15,11 +15,13 @@ from typing import Any
 
 from orgx_source.errors import DestinationError, OrgxError
 from orgx_source.explain import first_words, name_lock_holder
-from orgx_source.marts import MART, RAW, load_marts
+from orgx_source.marts import MARTS, RAW, load_marts, marts_in_order
 from orgx_source.marts.apply import marts_dataset
 from orgx_source.marts.reading import plain_value
 from orgx_source.tables import Row
 from orgx_source.warehouse.dataset import Warehouse
+from orgx_source.warehouse.dialect import DUCKDB_FILE, Dialect, dialect_of
+from orgx_source.warehouse.sql_names import names_in, replace
 from orgx_source.warehouse.target import Target
 
 ROWS_SHOWN = 50
@@ -56,7 +58,9 @@ class Marts:
         """
         mart = load_marts().get(view)
         if mart is None:
-            raise DestinationError(f"There is no mart {view!r}; there are: {', '.join(load_marts())}.")
+            raise DestinationError(
+                f"There is no mart {view!r}; there are: {', '.join(mart.name for mart in marts_in_order())}."
+            )
         return self.query(f"select * from marts.{view} order by {', '.join(mart.key)}")
 
     def query(self, sql: str) -> Answer:
@@ -103,8 +107,7 @@ def _ask_file(path: Path, dataset: str, sql: str) -> list[Row]:
             connection.execute("set timezone = 'UTC'")
             # With the name of the database: a file orgx.duckdb and a schema orgx could both be meant by orgx.tasks.
             (catalog,) = connection.execute("select current_database()").fetchone() or ("",)
-            names = [f'"{catalog}"."{name}"' for name in (dataset, marts_dataset(dataset))]
-            found = connection.execute(_resolve(sql, *names))
+            found = connection.execute(_resolve(sql, DUCKDB_FILE, catalog, dataset))
             return _plain(found.description, found.fetchall())
     except duckdb.CatalogException as error:
         raise DestinationError(f"{_first_line(error)} Does `orgx-sync marts --database {path.name}` help?") from None
@@ -116,10 +119,8 @@ def _ask_file(path: Path, dataset: str, sql: str) -> list[Row]:
 
 def _ask_destination(pipeline: Any, dataset: str, sql: str) -> list[Row]:
     def ask(client: Any) -> list[Row]:
-        quote = client.capabilities.escape_identifier
-        catalog = client.catalog_name()
-        names = [f"{catalog}.{quote(n)}" if catalog else quote(n) for n in (dataset, marts_dataset(dataset))]
-        with client.execute_query(_resolve(sql, *names)) as cursor:
+        resolved = _resolve(sql, dialect_of(client), client.catalog_name(quote=False), dataset)
+        with client.execute_query(resolved) as cursor:
             return _plain(cursor.description, cursor.fetchall())
 
     warehouse = Warehouse(pipeline)
@@ -134,9 +135,15 @@ def _ask_destination(pipeline: Any, dataset: str, sql: str) -> list[Row]:
         warehouse.close()
 
 
-def _resolve(sql: str, raw: str, marts: str) -> str:
-    sql = RAW.sub(lambda found: f"{raw}.{found[1]}{found[2] or ''}", sql)
-    return MART.sub(lambda found: f"{marts}.{found[1]}", sql)
+def _resolve(sql: str, dialect: Dialect, catalog: str | None, dataset: str) -> str:
+    """Return a question in which the two datasets are called by their full names."""
+    prefix = f"{dialect.quote(catalog)}." if catalog else ""
+    full = {word: prefix + dialect.quote(name) for word, name in ((RAW, dataset), (MARTS, marts_dataset(dataset)))}
+    first_parts = [name.parts[0] for name in names_in(sql, dialect.name)]
+    return replace(
+        sql,
+        [(part.start, part.end, full[part.name]) for part in first_parts if part.name in full and not part.is_quoted],
+    )
 
 
 def _plain(description: Iterable[Any], rows: Iterable[Any]) -> list[Row]:

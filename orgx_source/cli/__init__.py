@@ -267,13 +267,13 @@ def marts(target: Target, as_json: bool, verbose: bool) -> None:
     """
     _set_up_logging(verbose)
     from orgx_source.cli import console
-    from orgx_source.marts import load_marts
+    from orgx_source.marts import marts_in_order
     from orgx_source.marts.apply import marts_dataset
     from orgx_source.sync import renew_marts
 
     _check_that_it_exists(target)
     written = renew_marts(target.pipeline())
-    shown = [mart for mart in load_marts().values() if not mart.is_staging]
+    shown = [mart for mart in marts_in_order() if not mart.is_staging]
     if as_json:
         _print_json(
             {"dataset": marts_dataset(target.dataset), "written": written, "marts": [mart.name for mart in shown]}

@@ -6,7 +6,6 @@ lost its name but not its content; whoever opens the file anew gets the new one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,16 +21,11 @@ from orgx_source.marts.apply import marts_dataset
 from orgx_source.sync import one_run_at_a_time, renew_marts
 from orgx_source.warehouse.dialect import DUCKDB_FILE
 from orgx_source.warehouse.duckdb_file import LockPatience
+from orgx_source.warehouse.sql_names import names_in, replace
 from orgx_source.warehouse.target import Target
 
 # The DuckDB inside a dashboard is often older than ours, and refuses the format that ours writes by default.
 READABLE_SINCE = "v1.0.0"
-NAME = r'(?:"(?:[^"]|"")*"|[A-Za-z_]\w*)'
-PART = re.compile(NAME)
-# What matters in the SQL of a view: a text, or a name with its parts.
-PIECE = re.compile(rf"'(?:[^']|'')*'|{NAME}(?:\s*\.\s*{NAME})*")
-# Here a text is the name of a table.
-BEFORE_NAME_IN_TEXT = re.compile(r"\bquery_table\s*\(\s*$", re.IGNORECASE)
 
 
 def problem_with(file: Path, working: Path, dataset: str) -> str | None:
@@ -225,19 +219,11 @@ def without_catalog(sql: str, catalog: str, schemas: Collection[str]) -> str:
         catalog: Name of the database.
         schemas: Names of its schemas, in lower case.
     """
-
-    def replace(found: re.Match[str]) -> str:
-        piece = found[0]
-        if piece.startswith("'"):
-            is_name = BEFORE_NAME_IN_TEXT.search(sql, 0, found.start())
-            return f"'{PIECE.sub(shorten, piece[1:-1])}'" if is_name else piece
-        return shorten(found)
-
-    def shorten(found: re.Match[str]) -> str:
-        parts = PART.findall(found[0])
-        names = [part[1:-1].replace('""', '"') if part.startswith('"') else part for part in parts]
-        if len(parts) >= 3 and names[0].lower() == catalog.lower() and names[1].lower() in schemas:
-            return ".".join(parts[1:])
-        return found[0]
-
-    return PIECE.sub(replace, sql)
+    return replace(
+        sql,
+        [
+            (catalog_part.start, schema_part.start, "")
+            for catalog_part, schema_part, *rest in (name.parts for name in names_in(sql, DUCKDB_FILE.name))
+            if rest and catalog_part.name.lower() == catalog.lower() and schema_part.name.lower() in schemas
+        ],
+    )

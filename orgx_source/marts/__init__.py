@@ -11,8 +11,11 @@ from functools import cached_property, lru_cache
 from graphlib import TopologicalSorter
 from importlib.resources import files
 
-RAW = re.compile(r"\braw\.(\w+)(\s+as\s+\w+)?")
-MART = re.compile(r"\bmarts\.(\w+)")
+from orgx_source.warehouse.dialect import COMMON_GROUND
+from orgx_source.warehouse.sql_names import SqlName, names_in
+
+# In the SQL of a mart, and in questions of a notebook: the dataset of the tables, and that of the views.
+RAW, MARTS = "raw", "marts"
 STAGING = "stg_"
 
 
@@ -68,15 +71,20 @@ class Mart:
                 found[name] += " " + line.strip()
         return found
 
+    @cached_property
+    def names(self) -> list[SqlName]:
+        """The names with dots in its query."""
+        return names_in(self.sql, COMMON_GROUND)
+
     @property
     def tables(self) -> set[str]:
         """The tables of the connector that it reads."""
-        return {found[0] for found in RAW.findall(self.sql)}
+        return {name.parts[1].name for name in self.names if name.begins_with(RAW)}
 
     @property
     def views(self) -> set[str]:
         """The other views that it reads."""
-        return set(MART.findall(self.sql))
+        return {name.parts[1].name for name in self.names if name.begins_with(MARTS)}
 
     def _field(self, name: str) -> str:
         found = re.search(rf"^{name}: (.*)$", self.header, re.MULTILINE)
@@ -85,13 +93,19 @@ class Mart:
 
 @lru_cache
 def load_marts() -> dict[str, Mart]:
-    """Return every view by name, each after those that it reads."""
+    """Return every view by name, in the order of their names."""
     found: dict[str, Mart] = {}
-    for path in (files(__package__) / "sql").iterdir():
+    for path in sorted((files(__package__) / "sql").iterdir(), key=lambda path: path.name):
         lines = path.read_text(encoding="utf-8").splitlines()
         count = next(number for number, line in enumerate(lines) if not line.startswith("--"))
         header = "\n".join(line[3:] for line in lines[:count])
         name = path.name.removesuffix(".sql")
         found[name] = Mart(name, header, "\n".join(lines[count:]).strip())
-    order = TopologicalSorter({name: sorted(mart.views) for name, mart in sorted(found.items())})
-    return {name: found[name] for name in order.static_order()}
+    return found
+
+
+def marts_in_order() -> list[Mart]:
+    """Return every view, each after those that it reads; takes longer than `load_marts`, which reads no SQL."""
+    marts = load_marts()
+    order = TopologicalSorter({name: sorted(mart.views) for name, mart in marts.items()})
+    return [marts[name] for name in order.static_order()]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from importlib.resources import files
 from typing import Any
 
 from orgx_source.errors import DestinationError
 from orgx_source.explain import first_words, foreseen
-from orgx_source.marts import MART, RAW, Mart, load_marts
+from orgx_source.marts import MARTS, RAW, Mart, load_marts, marts_in_order
 from orgx_source.tables import (
     HISTORY_COLUMNS,
     SYNC_LOG,
@@ -20,11 +22,14 @@ from orgx_source.tables import (
     TRACKING_COLUMNS,
     Column,
 )
+from orgx_source.version import __version__
 from orgx_source.warehouse.dataset import Warehouse
 from orgx_source.warehouse.dialect import Dialect, Namespace, dialect_of
+from orgx_source.warehouse.sql_names import SqlName, names_in, replace
 
 SUFFIX = "_marts"
 FINGERPRINT = "_orgx_marts"
+RENDERERS = ("tables.py", "marts/__init__.py", "marts/apply.py", "warehouse/dialect.py", "warehouse/sql_names.py")
 
 
 def raw_columns() -> dict[str, tuple[Column, ...]]:
@@ -55,22 +60,32 @@ class _Names:
 
     def query(self, mart: Mart) -> str:
         """Return the query of a view in this database's SQL."""
-        sql = RAW.sub(lambda found: self._source(found[1], found[2]), self.dialect.render(mart.sql))
-        return MART.sub(lambda found: self.marts.source(found[1]), sql)
+        sql = self.dialect.render(mart.sql)
+        names = mart.names if sql == mart.sql else names_in(sql, self.dialect.name)
+        return replace(sql, self._edits(names))
 
-    def _source(self, table: str, alias: str | None) -> str:
+    def _edits(self, names: Iterable[SqlName]) -> Iterator[tuple[int, int, str]]:
+        for name in names:
+            dataset, table = name.parts[:2]
+            if name.begins_with(RAW):
+                yield dataset.start, table.end, self._source(table.name, has_alias=name.has_alias)
+            elif name.begins_with(MARTS):
+                yield dataset.start, table.end, self.marts.source(table.name)
+
+    def _source(self, table: str, *, has_alias: bool) -> str:
         """Return a table, with nulls in place of what an older or smaller warehouse does not have."""
         declared, present = raw_columns()[table], self.present.get(table, frozenset())
         sql_type = self.dialect.sql_type
         missing = [f"cast(null as {sql_type(c.type)}) as {c.name}" for c in declared if c.name not in present]
         relation = self.raw.source(table)
+        alias = "" if has_alias else f" as {table}"
         if not missing:
-            return relation + (alias or (f" as {table}" if self.raw.as_text else ""))
+            return relation + (alias if self.raw.as_text else "")
         if present:
             inner = f"select *, {', '.join(missing)} from {relation}"
         else:
             inner = f"select {', '.join(missing)} where 1 = 0"
-        return f"({inner}){alias or f' as {table}'}"
+        return f"({inner}){alias}"
 
     def comments(self) -> Iterator[str]:
         """Yield the statements that describe tables, views and columns."""
@@ -81,7 +96,7 @@ class _Names:
             if present is not None:
                 described = {c.name: c.description for c in columns if c.name in present}
                 yield from self._comments("table", self.raw.table(name), _describe_table(name), described)
-        for mart in load_marts().values():
+        for mart in marts_in_order():
             text = f"{mart.description} Grain: {mart.grain}. Key: {', '.join(mart.key)}."
             if mart.not_to_sum:
                 text += f" Not to sum: {mart.not_to_sum}"
@@ -93,9 +108,15 @@ class _Names:
         for column, description in columns.items():
             yield f"comment on column {name}.{quote(column)} is {literal(description)}"
 
+    def fingerprint(self) -> str:
+        """Return what tells whether `statements` would be the same, without making them."""
+        present = {name: sorted(columns) for name, columns in sorted(self.present.items())}
+        marts = [(mart.name, mart.header, mart.sql) for mart in load_marts().values()]
+        return _digest([_renderer(), self.dialect.name, astuple(self.raw), astuple(self.marts), present, marts])
+
     def statements(self) -> list[str]:
         """Return everything that makes the marts, in order."""
-        marts = list(load_marts().values())
+        marts = marts_in_order()
         statements = [f"create schema if not exists {self.marts.path}"]
         statements += [f"drop view if exists {self.marts.table(mart.name)}" for mart in reversed(marts)]
         statements += [f"create view {self.marts.table(mart.name)} as {self.query(mart)}" for mart in marts]
@@ -130,16 +151,26 @@ def marts_dataset(dataset: str) -> str:
 
 def _apply(client: Any, present: Mapping[str, frozenset[str]]) -> bool:
     names = _names(client, present)
-    statements = names.statements()
-    fingerprint = hashlib.blake2b(json.dumps(statements).encode(), digest_size=16).hexdigest()
     stamp = names.marts.table(FINGERPRINT)
-    if _stamped(client, stamp) == fingerprint:
+    stamped = _stamped(client, stamp)
+    made_from = names.fingerprint()
+    if made_from in stamped:
         return False
-    statements += [
+    statements = names.statements()
+    made = _digest(statements)
+    values = ", ".join(f"({names.dialect.literal(found)})" for found in (made_from, made))
+    stamping = [
         f"drop table if exists {stamp}",
         f"create table {stamp} (fingerprint varchar(32))",
-        f"insert into {stamp} values ({names.dialect.literal(fingerprint)})",
+        f"insert into {stamp} values {values}",
     ]
+    # Another version of this package that says the same leaves the views alone: somebody else's may need them.
+    is_new = made not in stamped
+    _execute(client, [*statements, *stamping] if is_new else stamping)
+    return is_new
+
+
+def _execute(client: Any, statements: Sequence[str]) -> None:
     try:
         if client.capabilities.supports_ddl_transactions:
             with client.begin_transaction():
@@ -153,16 +184,29 @@ def _apply(client: Any, present: Mapping[str, frozenset[str]]) -> bool:
             f"the marts in {marts_dataset(client.dataset_name)} could not be made, the tables are fine: "
             f"{first_words(error)} Mend that, then run orgx-sync marts."
         ) from None
-    return True
 
 
-def _stamped(client: Any, stamp: str) -> str | None:
+def _stamped(client: Any, stamp: str) -> set[str]:
+    """Return the fingerprints of the marts that are there: of their statements, and of what those were made from."""
     try:
-        rows = client.execute_sql(f"select fingerprint from {stamp}")
+        return {str(row[0]) for row in client.execute_sql(f"select fingerprint from {stamp}") or ()}
     except Exception:
         # There is none yet; whatever else is wrong with the database, the next statement says it.
-        return None
-    return str(rows[0][0]) if rows else None
+        return set()
+
+
+@lru_cache
+def _renderer() -> str:
+    """Return a fingerprint of the code that makes the statements: nobody has to count its versions."""
+    import sqlglot
+
+    package = files("orgx_source")
+    code = [path.read_text(encoding="utf-8") for path in map(package.joinpath, RENDERERS) if path.is_file()]
+    return _digest([__version__, sqlglot.__version__, code])  # type: ignore[attr-defined]
+
+
+def _digest(document: Any) -> str:
+    return hashlib.blake2b(json.dumps(document).encode(), digest_size=16).hexdigest()
 
 
 def _names(client: Any, present: Mapping[str, frozenset[str]]) -> _Names:

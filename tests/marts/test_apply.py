@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from importlib.resources import files
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlglot
 
 from orgx_source.errors import DestinationError
-from orgx_source.marts import load_marts
+from orgx_source.marts import Mart, apply, load_marts
 from orgx_source.marts.apply import FINGERPRINT, raw_columns
 from orgx_source.sandbox import Sandbox
 from orgx_source.sync import renew_marts
 from orgx_source.tables import TABLES
+from orgx_source.warehouse.dialect import DUCKDB_FILE, Dialect, Postgres
 from tests.running import execute, pipeline, query, sync
 
 MARTS = {name: mart for name, mart in load_marts().items() if not mart.is_staging}
@@ -155,3 +160,98 @@ def test_warehouse_names_are_quoted_and_the_file_named_like_the_dataset_works(tm
         file = tmp_path / "orgx.duckdb"
         assert run_sync(client.config, make_pipeline(database=file), client=client).exit_code == 0
         assert query("select count(*) from orgx.orgx_marts.initiatives_current", file) == [(12,)]
+
+
+@pytest.mark.usefixtures("each_warehouse")
+def test_another_version_that_says_the_same_leaves_the_views_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sandbox() as box:
+        assert sync(box, ["agents"]).exit_code == 0
+    stamped = query(f"select fingerprint from orgx_marts.{FINGERPRINT}")
+    assert len(stamped) == 2
+    cascade = " cascade" if _is_postgres() else ""
+    execute(f"drop view orgx_marts.sync_health{cascade}")
+    monkeypatch.setattr(apply, "_renderer", lambda: "of another version")
+    assert not renew_marts(pipeline())
+    assert "sync_health" not in _views()
+    # And that is remembered: the next run makes no statements at all.
+    monkeypatch.setattr(apply._Names, "statements", lambda names: pytest.fail("statements were made"))
+    assert not renew_marts(pipeline())
+    assert query(f"select fingerprint from orgx_marts.{FINGERPRINT}") != stamped
+
+
+@pytest.mark.usefixtures("each_warehouse")
+def test_a_table_a_column_and_a_changed_mart_each_make_the_views_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sandbox() as box:
+        assert sync(box, ["agents"]).exit_code == 0
+        assert sync(box, ["tasks"]).exit_code == 0
+    assert not renew_marts(pipeline())
+    execute("alter table orgx.agents add column source_client text")
+    mart = MARTS["sync_health"]
+    monkeypatch.setitem(load_marts(), mart.name, Mart(mart.name, mart.header, f"{mart.sql} limit 1000"))
+    assert renew_marts(pipeline())
+    assert "sync_health" in _views()
+
+
+def _views() -> set[str]:
+    return {
+        row[0] for row in query("select table_name from information_schema.tables where table_schema = 'orgx_marts'")
+    }
+
+
+def _names(dialect: Dialect, present: dict[str, frozenset[str]], catalog: str | None = None) -> apply._Names:
+    return apply._Names(dialect, *dialect.namespaces(catalog, "orgx", "orgx_marts"), present)
+
+
+EVERYTHING = {name: frozenset(column.name for column in columns) for name, columns in raw_columns().items()}
+
+
+def test_what_the_statements_are_made_of_is_in_their_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    fewer = {**EVERYTHING, "tasks": EVERYTHING["tasks"] - {"title"}}
+    found = [
+        _names(DUCKDB_FILE, EVERYTHING),
+        _names(DUCKDB_FILE, EVERYTHING, "orgx"),
+        _names(DUCKDB_FILE, fewer),
+        _names(Postgres(), EVERYTHING),
+    ]
+    prints = [names.fingerprint() for names in found]
+    assert len(set(prints)) == len(found)
+    assert _names(DUCKDB_FILE, dict(reversed(EVERYTHING.items()))).fingerprint() == prints[0]
+    mart = MARTS["org_daily"]
+    for changed in (replace(mart, header=f"{mart.header}."), replace(mart, sql=f"{mart.sql} ")):
+        with monkeypatch.context() as changing:
+            changing.setitem(load_marts(), mart.name, changed)
+            assert found[0].fingerprint() != prints[0]
+    assert found[0].fingerprint() == prints[0]
+
+
+def test_the_fingerprint_covers_every_room_that_has_a_part_in_the_statements() -> None:
+    package = files("orgx_source")
+    assert all(package.joinpath(room).is_file() for room in apply.RENDERERS)
+    # Of what these import, only what reads, runs or explains has no part in them.
+    others = {"errors", "explain", "version", "warehouse/dataset", "rows/shape"}
+    for path in apply.RENDERERS:
+        for module in re.findall(r"from orgx_source\.([\w.]+) import", package.joinpath(path).read_text()):
+            room = "marts/__init__" if module == "marts" else module.replace(".", "/")
+            assert room in others or f"{room}.py" in apply.RENDERERS, f"{path} imports {room}"
+
+
+def test_a_quiet_night_reads_no_sql(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orgx_source.marts.names_in", lambda *_: pytest.fail("SQL was read"))
+    assert _names(Postgres(), EVERYTHING).fingerprint()
+
+
+@pytest.mark.parametrize("dialect", [DUCKDB_FILE, Postgres()], ids=lambda dialect: dialect.name)
+def test_the_marts_are_as_written_but_for_the_names_of_datasets(dialect: Dialect) -> None:
+    names = _names(dialect, EVERYTHING)
+    for mart in load_marts().values():
+        assert names.query(mart).replace('"orgx".', "raw.").replace('"orgx_marts".', "marts.") == mart.sql, mart.name
+
+
+@pytest.mark.parametrize("dialect", ["snowflake", "bigquery", "redshift"])
+def test_an_alias_is_given_once(dialect: str) -> None:
+    other = Dialect(SimpleNamespace(sqlglot_dialect=dialect, escape_identifier=lambda name: name))
+    names = _names(other, {"activity": frozenset({"id"})})
+    for mart in load_marts().values():
+        sql = names.query(mart)
+        assert sqlglot.parse_one(sql, read=dialect)
+        assert not re.search(r"\bas \w+ as\b", sql, re.IGNORECASE), mart.name
