@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import click
 
-from orgx_source.config import DEFAULT_DATABASE
 from orgx_source.tables import TABLES
 from orgx_source.warehouse.target import Target
 
@@ -62,10 +61,11 @@ quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 verbose = click.option("--verbose", is_flag=True, help="Log each retry, wait, route and unexpected stack to stderr.")
 
 
+_DEFAULT = Target()
 _WHERE = (
-    click.option("--destination", metavar="NAME", default="duckdb", help="A dlt destination."),
-    click.option("--dataset", metavar="NAME", default="orgx", help="Dataset (schema) of the tables."),
-    click.option("--database", type=FILE, metavar="FILE", default=DEFAULT_DATABASE, help="DuckDB file."),
+    click.option("--destination", metavar="NAME", default=_DEFAULT.destination, help="A dlt destination."),
+    click.option("--dataset", metavar="NAME", default=_DEFAULT.dataset, help="Dataset (schema) of the tables."),
+    click.option("--database", type=FILE, metavar="FILE", default=_DEFAULT.database, help="DuckDB file."),
 )
 
 

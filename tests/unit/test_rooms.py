@@ -47,6 +47,7 @@ ALLOWED = {
         "notebook.py",
         "commands/publish.py",
     },
+    "sqlglot": {"warehouse/dialect.py", "warehouse/sql_names.py", "marts/apply.py"},
     "filelock": {"sync.py"},
     "jinja2": {"html_report/page.py"},
     "click": {"cli/__init__.py", "cli/options.py"},
@@ -107,6 +108,39 @@ def test_the_sandbox_imports_no_other_room(path: Path) -> None:
 def test_no_room_is_called_after_what_it_is_not() -> None:
     names = {part for path in FILES for part in Path(room(path)).with_suffix("").parts}
     assert not names & {"utils", "helpers", "manager", "common", "misc"}
+
+
+# What tells one database from another, and the names that dlt has for them: `warehouse` alone looks at either.
+TELLTALES = {"sqlglot_dialect", "__module__"}
+DATABASES = {"duckdb", "postgres", "redshift", "snowflake", "bigquery", "motherduck"}
+
+
+def decisions(path: Path) -> set[str]:
+    """Return what a room decides by: databases that it compares something with, and attributes that tell them apart."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Compare | ast.Dict | ast.Set | ast.Tuple | ast.match_case):
+            constants = (inner.value for inner in ast.walk(node) if isinstance(inner, ast.Constant))
+            found |= DATABASES.intersection(value for value in constants if isinstance(value, str))
+        elif isinstance(node, ast.Attribute):
+            found |= TELLTALES & {node.attr}
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if folder(path) != "warehouse"], ids=room)
+def test_only_the_warehouse_tells_databases_apart(path: Path) -> None:
+    assert not decisions(path), f"{room(path)}: ask a Target or a Dialect"
+
+
+def test_names_and_texts_are_quoted_in_one_room() -> None:
+    quoting = {
+        room(path)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and [getattr(argument, "value", None) for argument in node.args] in (["'", "''"], ['"', '""'])
+    }
+    assert quoting == {"warehouse/dialect.py"}
 
 
 def test_every_library_named_here_is_imported_somewhere() -> None:
