@@ -1,7 +1,7 @@
-"""The pictures: one function each, from rows of a mart to an Altair chart whose title says what the rows show.
+"""The charts: one function each, from rows of a mart to an Altair chart whose title says what the rows show.
 
-Notebooks and the report page draw the same ones. Rows come in, nothing is asked of any database; what is estimated
-rather than counted stands in `estimates`, colours and type in `style`.
+Notebooks and the report page draw the same charts. `findings` decides what a chart shows and says, on plain rows and
+without altair; `initiatives`, `agents` and `decisions` draw it. Estimates are in `estimates`, colours in `style`.
 """
 
 from __future__ import annotations

@@ -124,6 +124,14 @@ def test_progress_lines_hold_each_day_that_has_tasks_and_the_last_one_to_its_end
     assert found.finding == "1 of 2 initiatives under way had no task finished in 2 days"
 
 
+def test_tasks_that_were_done_at_the_first_read_are_no_gain_unless_the_initiative_is_younger() -> None:
+    rows = [progress(0, 1, 8, 5), progress(1, 1, 8, 6), progress(1, 2, 8, 5)]
+    assert shown(describe_progress_lines(rows)).lanes == [
+        ("Initiative 1", "75 %, +1 in 1 d"),
+        ("Initiative 2", "62 %, +5 in 1 d"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("other", "reasons"),
     [
