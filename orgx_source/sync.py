@@ -19,7 +19,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from filelock import FileLock, Timeout
 
 from orgx_source.api.client import OrgxClient
-from orgx_source.config import OrgxConfig
+from orgx_source.config import OrgxConfig, dlt_defaults
 from orgx_source.errors import (
     CheckpointError,
     CommitError,
@@ -72,7 +72,7 @@ def run_sync(
         client: Reads OrgX, and is closed at the end; made from the settings when not given.
         on_progress: Called from several threads.
         on_wait: Called from several threads.
-        stretch: How much is read before it is loaded; a kill costs no more than that.
+        stretch: How much is read before it is loaded: what a kill can cost.
         clock: This machine's time in UTC.
     """
     report = RunReport(run_id=str(uuid.uuid4()), started_at=clock())
@@ -83,38 +83,49 @@ def run_sync(
         config, client, report.tables, collect_errors=True, on_progress=on_progress, clock=clock, stretch=stretch
     )
     session.patience.on_wait = on_wait
-    with ExitStack() as only_one:
-        reached = with_marts = False
+    with ExitStack() as scope:
+        scope.enter_context(dlt_defaults())
         try:
-            only_one.enter_context(one_run_at_a_time(pipeline))
-            warehouse = session.warehouse(pipeline)
-            # Asked for meanwhile: the first answer, and the connection to OrgX with it, takes a while.
-            session.executor.submit(session.workspace)
-            # Before the state is fetched: where nothing was ever loaded, dlt takes that for a reason to begin anew.
-            report.messages += finish_leftovers(pipeline, warehouse, session.patience)
-            # Brings the state that is stored with the data to a machine that has none.
-            _patiently(pipeline, session.patience, pipeline.sync_destination)
-            reached = True
-            session.workspace()
-            _read_and_load(pipeline, session, names, warehouse)
-            with warehouse.kept_open():
-                # Where nothing could ever be read there is nothing to see.
-                with_marts = any(map(warehouse.columns, TABLES))
-                _count(report, warehouse)
-                warehouse.make_views(TABLES[name] for name in names)
+            _bring_up_to_date(pipeline, session, names, report, scope)
         except Exception as error:
             failure = explain(error)
             report.error, report.exit_code = str(failure), failure.exit_code
         finally:
             session.close()
-            report.requests, report.retries = client.budget.spent, client.budget.retries
-            report.waited_seconds = round(client.budget.waited, 3)
-            report.tables = {name: report.tables[name] for name in TABLES if name in report.tables}
-            report.finished_at = clock()
-            report.settle()
-        if reached:
-            _conclude(pipeline, report, names, session.patience, with_marts=with_marts)
+            report.finish(client.budget, clock())
+        if report.reached:
+            _conclude(pipeline, report, names, session.patience)
     return report
+
+
+def _bring_up_to_date(
+    pipeline: Any, session: ReadSession, names: Sequence[str], report: RunReport, scope: ExitStack
+) -> None:
+    """Load what is left over, read and load the tables, and count what is there then.
+
+    Args:
+        pipeline: The pipeline.
+        session: What its tables share.
+        names: The tables.
+        report: Gets what was done.
+        scope: Keeps other runs out until it ends.
+    """
+    scope.enter_context(one_run_at_a_time(pipeline))
+    warehouse = session.warehouse(pipeline)
+    # Asked for meanwhile: the first answer, and the connection to OrgX with it, takes a while.
+    session.executor.submit(session.workspace)
+    # Before the state is fetched: where nothing was ever loaded, dlt takes that for a reason to begin anew.
+    report.messages += finish_leftovers(pipeline, warehouse, session.patience)
+    # Brings the state that is stored with the data to a machine that has none.
+    _patiently(pipeline, session.patience, pipeline.sync_destination)
+    report.reached = True
+    session.workspace()
+    _read_and_load(pipeline, session, names, warehouse)
+    with warehouse.kept_open():
+        # Where nothing could ever be read there is nothing to see.
+        report.has_tables = any(map(warehouse.columns, TABLES))
+        _count(report, warehouse)
+        warehouse.make_views(TABLES[name] for name in names)
 
 
 @contextmanager
@@ -218,9 +229,7 @@ def _load_pending(pipeline: Any) -> None:
     pipeline.load()
 
 
-def _conclude(
-    pipeline: Any, report: RunReport, names: Sequence[str], patience: LockPatience, *, with_marts: bool
-) -> None:
+def _conclude(pipeline: Any, report: RunReport, names: Sequence[str], patience: LockPatience) -> None:
     """Write what was done into the log; then make the marts, where the rows that they show were loaded."""
     with ExitStack() as opened:
         # Opening and closing a DuckDB file takes longer than either; where it is out of reach, each says so.
@@ -229,7 +238,7 @@ def _conclude(
             opened.callback(warehouse.close)
             opened.enter_context(warehouse.kept_open())
         _write_log(pipeline, report, names, patience)
-        if with_marts:
+        if report.has_tables:
             _renew_marts(pipeline, report, patience)
 
 

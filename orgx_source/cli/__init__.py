@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from orgx_source.cli import options
-from orgx_source.cli.process import settle_in, without_unused
+from orgx_source.cli.process import hide_unused_packages, set_up_process
 from orgx_source.errors import ConfigError, OrgxError, worst_exit_code
 from orgx_source.explain import explain, without_secrets
 from orgx_source.tables import TABLES
@@ -103,7 +103,7 @@ def run(
     _set_up_logging(verbose)
     if target.is_file:
         # The drivers of some other destinations need it.
-        without_unused()
+        hide_unused_packages()
     _check_publishing(publish, target)
     config = _config(
         workspace_id=workspace,
@@ -127,15 +127,7 @@ def run(
             on_wait=progress.wait,
         )
     published = _publish(report, pipeline, publish, target, lock_timeout)
-    if as_json:
-        _print_json({**report.to_json(), "published": str(published) if published else None})
-    elif not quiet:
-        console.print_run(report)
-        console.print_published(published)
-        if report.exit_code == 0 and target.is_file:
-            console.print_next_step(target.database, target.dataset)
-    if (quiet or as_json) and report.exit_code:
-        console.print_errors(report)
+    _print_run(report, published, target, as_json=as_json, quiet=quiet)
     return report.exit_code
 
 
@@ -417,6 +409,20 @@ def sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_limit: 
     return serve_sandbox(port, size, seed, faults, rate_limit)
 
 
+def _print_run(report: RunReport, published: Path | None, target: Target, *, as_json: bool, quiet: bool) -> None:
+    from orgx_source.cli import console
+
+    if as_json:
+        _print_json({**report.to_json(), "published": str(published) if published else None})
+    elif not quiet:
+        console.print_run(report)
+        console.print_published(published)
+        if report.exit_code == 0 and target.is_file:
+            console.print_next_step(target.database, target.dataset)
+    if (quiet or as_json) and report.exit_code:
+        console.print_errors(report)
+
+
 def _check_publishing(file: Path | None, target: Target) -> None:
     if file is None:
         return
@@ -516,7 +522,7 @@ def _leave(code: int) -> NoReturn:
 
 def main() -> NoReturn:
     """Run the command; every error is one sentence on stderr and an exit code."""
-    settle_in()
+    set_up_process()
     try:
         code = app.main(prog_name="orgx-sync", standalone_mode=False) or 0
     except click.ClickException as error:

@@ -7,10 +7,15 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orgx_source.errors import ConfigError
 from orgx_source.times import utc_now
+
+if TYPE_CHECKING:
+    from orgx_source.config import OrgxConfig
+    from orgx_source.reading.report import RunReport
+    from orgx_source.warehouse.target import Target
 
 QUESTIONS = (
     (
@@ -56,59 +61,86 @@ def run_demo(database: Path, size: str, days: int = 1, start: datetime | None = 
     Raises:
         ConfigError: The sandbox's packages are not installed, or the file is no older demonstration.
     """
-    import duckdb
-
     from orgx_source.cli import console
     from orgx_source.config import load_config
-    from orgx_source.sync import run_sync
     from orgx_source.warehouse.target import Target
 
     sandbox = _import_sandbox()
-    _check_that_it_may_go(database)
-    database.unlink(missing_ok=True)
-    database.with_name(database.name + ".wal").unlink(missing_ok=True)
     target = Target(database=database)
-    pipeline = target.pipeline()
-    # An earlier demonstration's state is about a file that is gone.
-    shutil.rmtree(pipeline.working_dir, ignore_errors=True)
-    world = sandbox.World(
-        size, start=start.replace(hour=6, tzinfo=UTC) if start else _this_hour() - timedelta(days=days)
-    )
-    step = max(1, days // MAX_SYNCS)
+    _make_room(target)
+    first_day = start.replace(hour=6, tzinfo=UTC) if start else _this_hour() - timedelta(days=days)
+    world = sandbox.World(size, start=first_day)
     with sandbox.Sandbox(world) as box:
-        config = load_config(api_key=box.api_key, base_url=box.url)
         console.out.print(f"A made-up organisation answers at {box.url}. First sync, into {database}:\n")
-        for day in range(0, days + 1, step):
-            if day:
-                world.advance(days=step)
-                passed = "A day passes" if step == 1 else f"{step} days pass"
-                console.out.print(f"\n{passed} there. Another sync, which asks only for what changed:\n")
-            began = time.monotonic()
+        if code := _live(world, load_config(api_key=box.api_key, base_url=box.url), target, days):
+            return code
+    _answer(database)
+    console.out.print(f"\nIt is all in [bold]{database}[/]; ask on with DuckDB 2.0 or newer.")
+    _write_report(target.pipeline(), database.with_suffix(".html"))
+    return 0
+
+
+def _make_room(target: Target) -> None:
+    """Take an earlier demonstration away.
+
+    Raises:
+        ConfigError: The file is none.
+    """
+    _check_that_it_may_go(target.database)
+    target.database.unlink(missing_ok=True)
+    target.database.with_name(target.database.name + ".wal").unlink(missing_ok=True)
+    # Its state is about a file that is gone.
+    shutil.rmtree(target.pipeline().working_dir, ignore_errors=True)
+
+
+def _live(world: Any, config: OrgxConfig, target: Target, days: int) -> int:
+    """Let days pass, with a sync after each step; return the exit code of the last one."""
+    from orgx_source.cli import console
+
+    step = max(1, days // MAX_SYNCS)
+    for day in range(0, days + 1, step):
+        if day:
+            world.advance(days=step)
+            passed = "A day passes" if step == 1 else f"{step} days pass"
+            console.out.print(f"\n{passed} there. Another sync, which asks only for what changed:\n")
+        began = time.monotonic()
+        report = _sync(world, config, target)
+        if day == 0 or day + step > days:
+            # By a real clock: that of the organisation stands still meanwhile.
+            console.print_run(report, seconds=time.monotonic() - began)
+        else:
+            console.out.print(f"{world.now:%Y-%m-%d}: {report.status}, {report.requests} requests")
+        if report.exit_code:
+            return report.exit_code
+    return 0
+
+
+def _sync(world: Any, config: OrgxConfig, target: Target) -> RunReport:
+    from orgx_source.cli import console
+    from orgx_source.sync import run_sync
+
+    with console.progress(quiet=False) as progress:
+        return run_sync(
+            config,
             # Anew, as in a process of its own: what a pipeline has done dlt writes down with each step, ever longer.
-            pipeline = target.pipeline()
-            with console.progress(quiet=False) as progress:
-                report = run_sync(
-                    config,
-                    pipeline,
-                    on_progress=progress.advance,
-                    on_wait=progress.wait,
-                    # The clock of the organisation, so that ages and history make sense.
-                    clock=lambda: world.now,
-                )
-            if day == 0 or day + step > days:
-                # By a real clock: that of the organisation stands still meanwhile.
-                console.print_run(report, seconds=time.monotonic() - began)
-            else:
-                console.out.print(f"{world.now:%Y-%m-%d}: {report.status}, {report.requests} requests")
-            if report.exit_code:
-                return report.exit_code
+            target.pipeline(),
+            on_progress=progress.advance,
+            on_wait=progress.wait,
+            # The clock of the organisation, so that ages and history make sense.
+            clock=lambda: world.now,
+        )
+
+
+def _answer(database: Path) -> None:
+    """Ask the questions, and show the answers."""
+    import duckdb
+
+    from orgx_source.cli import console
+
     with duckdb.connect(str(database), read_only=True) as connection:
         for title, sql in QUESTIONS:
             result = connection.execute(sql)
             console.print_result(title, sql, [column[0] for column in result.description or ()], result.fetchall())
-    console.out.print(f"\nIt is all in [bold]{database}[/]; ask on with DuckDB 2.0 or newer.")
-    _write_report(pipeline, database.with_suffix(".html"))
-    return 0
 
 
 def _check_that_it_may_go(database: Path) -> None:

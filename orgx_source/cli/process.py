@@ -41,7 +41,7 @@ class _NotInstalled(MetaPathFinder):
         return None
 
 
-def settle_in() -> None:
+def set_up_process() -> None:
     """Set up the process of a command, before dlt is imported."""
     os.environ.update({**DLT_SETTINGS, **ARROW_SETTINGS, **os.environ})
     # Parsed rows are many small containers without cycles: looking through them took 15 % of a first sync.
@@ -53,7 +53,7 @@ def settle_in() -> None:
         )
 
 
-def without_unused() -> None:
+def hide_unused_packages() -> None:
     """Keep pandas and numpy out of a process in which nothing has a use for them.
 
     pyarrow imports both, wherever they are installed, to tell whether a list is one of theirs: 0.4 s of a quiet run.

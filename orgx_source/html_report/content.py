@@ -14,13 +14,13 @@ from orgx_source.charts.findings.decisions import longest_waiting
 from orgx_source.charts.findings.initiatives import is_still, longest_still, not_closed_now
 from orgx_source.charts.findings.rows import RECENT_DAYS, count_tasks, number
 from orgx_source.charts.findings.wording import inflected, plural, say_days, say_hours, say_pct, say_shown
-from orgx_source.html_report.facts import ARTIFACTS_MOST, DAYS_SHOWN, DECISIONS_MOST, Facts
+from orgx_source.html_report.facts import DAYS_SHOWN, MAX_ARTIFACTS, MAX_DECISIONS, Facts
 from orgx_source.marts.reading import Row
 
 Tone: TypeAlias = str
 """How a value is to be taken: ``good``, ``bad``, ``doubtful``, or nothing of these (empty)."""
 
-TABLE_ROWS_MOST = 10
+MAX_TABLE_ROWS = 10
 VERDICT_TONES = {"certified": "good", "repaired": "good", "uncertified": "doubtful"}
 NOTHING = "-"
 
@@ -272,7 +272,7 @@ def _still_table(initiatives: Sequence[Row]) -> Table:
             Cell(_count(row["decisions_pending"])),
             Cell(_day(row["due_on"]), "bad" if row["is_overdue"] else ""),
         ]
-        for row in still[:TABLE_ROWS_MOST]
+        for row in still[:MAX_TABLE_ROWS]
     ]
     columns = ("initiative", "status", "no change for", "tasks done", "tasks blocked", "decisions waiting", "due")
     title = f"Longest without a change: {_of(rows, still)}" if still else "No open initiative has been still for a week"
@@ -291,7 +291,7 @@ def _waiting_table(waiting: Sequence[Row]) -> Table:
             Cell(say_hours(number(row["hours_waiting"])), "bad" if row["is_overdue"] else ""),
             Cell((row["blocked_task_title"] or "a task") if row["blocks_task"] else NOTHING),
         ]
-        for row in longest_waiting(waiting)[:TABLE_ROWS_MOST]
+        for row in longest_waiting(waiting)[:MAX_TABLE_ROWS]
     ]
     columns = ("question", "initiative", "asked by", "urgency", "asked (UTC)", "waits for", "holds up")
     title = f"Longest waiting decisions: {_of(rows, waiting)}" if waiting else "No decision waits for anybody"
@@ -305,7 +305,7 @@ def _artifact_table(artifacts: Sequence[Row]) -> Table:
         by_type[row["artifact_type"] or "no type"].append(row)
     order = sorted(by_type, key=lambda kind: (-len(by_type[kind]), kind))
     rows = []
-    for kind in order[:TABLE_ROWS_MOST]:
+    for kind in order[:MAX_TABLE_ROWS]:
         found = by_type[kind]
         hours = [row["hours_to_approval"] for row in found if row["hours_to_approval"] is not None]
         states = [row["status_group"] for row in found]
@@ -376,10 +376,10 @@ def _notes(facts: Facts) -> Iterable[str]:
         f"All times and days are UTC. Pictures show {_day(facts.since)} to {_day(facts.as_of.date())}, as far as that "
         "was read; ages and waiting times are counted to the last read."
     )
-    if len(facts.decisions) == DECISIONS_MOST:
-        yield f"How long decisions wait is told by the {DECISIONS_MOST:,} that were asked last."
-    if len(facts.artifacts) == ARTIFACTS_MOST:
-        yield f"Of the artifacts, the newest {ARTIFACTS_MOST:,} are counted."
+    if len(facts.decisions) == MAX_DECISIONS:
+        yield f"How long decisions wait is told by the {MAX_DECISIONS:,} that were asked last."
+    if len(facts.artifacts) == MAX_ARTIFACTS:
+        yield f"Of the artifacts, the newest {MAX_ARTIFACTS:,} are counted."
 
 
 def _of(shown: Sequence[Any], found: Sequence[Any]) -> str:

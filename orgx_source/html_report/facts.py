@@ -9,9 +9,9 @@ from datetime import date, datetime, timedelta
 from orgx_source.marts.reading import MartsReader, Row
 
 DAYS_SHOWN = 180
-DECISIONS_MOST = 2_000
-WAITING_MOST = 20_000
-ARTIFACTS_MOST = 20_000
+MAX_DECISIONS = 2_000
+MAX_WAITING = 20_000
+MAX_ARTIFACTS = 20_000
 
 
 @dataclass
@@ -66,7 +66,7 @@ def read_facts(marts: MartsReader) -> Facts:
             where="created_at >= %s and deleted_at is null",
             values=[facts.since],
             order_by="created_at desc, artifact_id",
-            most=ARTIFACTS_MOST,
+            most=MAX_ARTIFACTS,
         )
         facts.days = marts.rows("org_daily", where="day >= %s", values=[facts.since], order_by="day")
     return facts
@@ -98,12 +98,12 @@ def _read_agents(marts: MartsReader, facts: Facts) -> None:
 
 
 def _read_decisions(marts: MartsReader, facts: Facts) -> None:
-    facts.waiting = marts.rows("decision_latency", where="is_open", order_by="asked_at, decision_id", most=WAITING_MOST)
+    facts.waiting = marts.rows("decision_latency", where="is_open", order_by="asked_at, decision_id", most=MAX_WAITING)
     # Chosen by when they were asked alone: who keeps the open ones makes waits look longer than they are.
     facts.decisions = marts.rows(
         "decision_latency",
         where="asked_at >= %s",
         values=[facts.since],
         order_by="asked_at desc, decision_id",
-        most=DECISIONS_MOST,
+        most=MAX_DECISIONS,
     )

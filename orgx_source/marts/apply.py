@@ -119,7 +119,8 @@ class _Names:
         marts = marts_in_order()
         statements = [f"create schema if not exists {self.marts.path}"]
         statements += [f"drop view if exists {self.marts.table(mart.name)}" for mart in reversed(marts)]
-        statements += [f"create view {self.marts.table(mart.name)} as {self.query(mart)}" for mart in marts]
+        # Ended by a line of its own: the last one of a query may be a comment.
+        statements += [f"create view {self.marts.table(mart.name)} as {self.query(mart)}\n" for mart in marts]
         return [*statements, *self.comments()]
 
 

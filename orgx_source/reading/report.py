@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from orgx_source.api.limits import Spending
+from orgx_source.api.limits import RateBudget, Spending
 from orgx_source.api.listing import ListingReport
 from orgx_source.errors import worst_exit_code
-from orgx_source.tables import SYNC_LOG_COLUMNS
+from orgx_source.tables import SYNC_LOG_COLUMNS, TABLES
 from orgx_source.version import __version__
 
 Status = Literal["ok", "incomplete", "failed"]
@@ -126,6 +126,8 @@ class RunReport:
         tables: Table name to its report.
         messages: What else happened, such as leftovers of an earlier run that were loaded.
         error: Why the whole run failed; None when it did not.
+        reached: Whether the destination could be asked for its state, so that the run can be logged there.
+        has_tables: Whether it holds any table after the run.
     """
 
     run_id: str
@@ -139,6 +141,16 @@ class RunReport:
     tables: dict[str, TableReport] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
     error: str | None = None
+    reached: bool = field(default=False, repr=False)
+    has_tables: bool = field(default=False, repr=False)
+
+    def finish(self, budget: RateBudget, finished_at: datetime) -> None:
+        """Take over what the run has spent, put the tables in order, and settle."""
+        self.requests, self.retries = budget.spent, budget.retries
+        self.waited_seconds = round(budget.waited, 3)
+        self.tables = {name: self.tables[name] for name in TABLES if name in self.tables}
+        self.finished_at = finished_at
+        self.settle()
 
     def settle(self) -> None:
         """Derive status and exit code from the tables; a failure outweighs what a later run would mend."""
@@ -147,8 +159,10 @@ class RunReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``run --json`` prints."""
+        document = asdict(self)
+        del document["reached"], document["has_tables"]
         return {
-            **asdict(self),
+            **document,
             "started_at": self.started_at.isoformat(),
             "finished_at": self.finished_at.isoformat() if self.finished_at else None,
         }

@@ -1,6 +1,7 @@
-"""What the destination already holds, asked through dlt's SQL client: the only room that writes SQL by hand.
+"""What the destination holds of our tables, asked through dlt's SQL client.
 
-A table or schema that does not exist yet reads as empty. Nothing is written but views.
+A table or schema that does not exist yet reads as empty. Nothing is written but the views of versions, and that a load
+does not count. What differs between databases is the dialect's business, the marts are `marts`'.
 """
 
 from __future__ import annotations

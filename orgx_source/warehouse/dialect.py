@@ -49,7 +49,7 @@ REPORTED_TYPES: dict[str, ColumnType] = {
     "timestamp with time zone": "timestamp",
     "timestamp without time zone": "timestamp",
 }
-DECIMAL_DIGITS_MOST = 38
+MAX_DECIMAL_DIGITS = 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Dialect:
         if kind in REPORTED_TYPES:
             return ARROW_TYPES[REPORTED_TYPES[kind]], None
         if kind.startswith(("numeric", "decimal")):
-            if precision is not None and precision <= DECIMAL_DIGITS_MOST:
+            if precision is not None and precision <= MAX_DECIMAL_DIGITS:
                 return pa.decimal128(precision, scale or 0), None
             return pa.float64(), "double precision"
         return pa.string(), "varchar"
@@ -234,7 +234,7 @@ class DuckDB(_AsWritten):
         """Return the type in a file, and the one to cast to first."""
         if reported.lower() == "hugeint":
             # What a sum of whole numbers is.
-            precision, scale = DECIMAL_DIGITS_MOST, 0
+            precision, scale = MAX_DECIMAL_DIGITS, 0
             kind, _ = super().arrow_type("decimal", precision, scale)
             return kind, f"decimal({precision}, {scale})"
         return super().arrow_type(reported, precision, scale)

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from pathlib import Path
 from typing import Any
-
-from orgx_source.config import DEFAULT_DATABASE, DLT_SETTINGS
-
-# Before dlt starts its runtime: a script that calls this room directly has no command that did it.
-os.environ.update({**DLT_SETTINGS, **os.environ})
 
 import dlt
 from dlt.common.destination import Destination
 from dlt.common.destination.exceptions import UnknownDestinationModule
 
+from orgx_source.config import DEFAULT_DATABASE, dlt_defaults
 from orgx_source.errors import ConfigError, MachineError
 from orgx_source.explain import explain, first_words
 from orgx_source.warehouse.duckdb_file import duckdb_credentials, duckdb_file
@@ -47,6 +42,11 @@ def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: 
 
 def pipeline_for(target: Target) -> Any:
     """Return the dlt pipeline that fills a target; see `make_pipeline`."""
+    with dlt_defaults():
+        return _open_pipeline(target)
+
+
+def _open_pipeline(target: Target) -> Any:
     destination: Any = target.destination
     if target.is_file:
         path = target.database.resolve()

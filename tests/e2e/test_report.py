@@ -304,7 +304,7 @@ def test_of_many_decisions_those_asked_last_are_shown_and_all_that_wait(
     newest = query("select decision_id from orgx_marts.decision_latency order by asked_at desc, decision_id limit 5")
     waiting = query("select decision_id from orgx_marts.decision_latency where is_open")
     for room in (facts_room, content):
-        monkeypatch.setattr(room, "DECISIONS_MOST", 5)
+        monkeypatch.setattr(room, "MAX_DECISIONS", 5)
     with read_marts(pipeline()) as marts:
         facts = facts_room.read_facts(marts)
     # Were the open ones kept before others, waits would look longer than they are.
