@@ -82,48 +82,47 @@ def replace(sql: str, edits: Iterable[tuple[int, int, str]]) -> str:
 
 def _names(sql: str, dialect: str, offset: int) -> Iterator[SqlName]:
     """Yield the names in SQL that begins at an offset of the whole."""
+    from sqlglot import TokenType
     from sqlglot.dialects.dialect import Dialect
 
     # Of a database that sqlglot has never heard of, its common rules are true.
     reader = (Dialect.get(dialect) or Dialect)()
     tokens = reader.tokenize(sql)
+    commands = reader.tokenizer_class.COMMANDS
+    kinds = [token.token_type for token in tokens] + [TokenType.SEMICOLON] * 2
     position = 0
     while position < len(tokens):
-        if inner := _inner_sql(tokens, position, reader.tokenizer_class.COMMANDS):
-            start, end = inner
-            yield from _names(sql[start:end], dialect, offset + start)
-        parts = _parts(sql, tokens, position, offset)
-        position += max(2 * len(parts) - 1, 1)
-        if len(parts) > 1:
-            has_alias = position < len(tokens) and tokens[position].token_type.name == "ALIAS"
-            yield SqlName(tuple(parts), has_alias)
+        count = 1
+        if kinds[position] == TokenType.STRING:
+            if inner := _inner_sql(tokens, position, commands):
+                yield from _names(sql[slice(*inner)], dialect, offset + inner[0])
+        elif kinds[position + 1] == TokenType.DOT and (position == 0 or kinds[position - 1] != TokenType.DOT):
+            parts: list[Part] = []
+            while part := _part(sql, tokens[position + 2 * len(parts)], offset):
+                parts.append(part)
+                count = 2 * len(parts) - 1
+                if kinds[position + count] != TokenType.DOT or position + count + 1 == len(tokens):
+                    break
+            if len(parts) > 1:
+                yield SqlName(tuple(parts), has_alias=kinds[position + count] == TokenType.ALIAS)
+        position += count
 
 
 def _inner_sql(tokens: Sequence[Token], position: int, commands: Collection[TokenType]) -> tuple[int, int] | None:
     """Return where SQL stands that the tokenizer takes for one text."""
-    token = tokens[position]
-    if token.token_type.name != "STRING" or position == 0:
-        return None
-    before = tokens[position - 1]
-    if before.token_type in commands:
+    token, before = tokens[position], tokens[max(position - 2, 0) : position]
+    if before and before[-1].token_type in commands:
         # EXPLAIN and its like: sqlglot leaves alone what follows.
-        return before.end + 1, token.end + 1
-    if before.text == "(" and position > 1 and tokens[position - 2].text.lower() == NAME_IN_TEXT:
+        return before[-1].end + 1, token.end + 1
+    if [found.text.lower() for found in before] == [NAME_IN_TEXT, "("]:
         return token.start + 1, token.end
     return None
 
 
-def _parts(sql: str, tokens: Sequence[Token], position: int, offset: int) -> list[Part]:
-    """Return the parts of the name that begins at a token; none where it is no name."""
-    parts: list[Part] = []
-    while position < len(tokens):
-        token = tokens[position]
-        start, end = token.start, token.end + 1
-        is_quoted = token.token_type.name == "IDENTIFIER"
-        if not is_quoted and not sql[start:end].isidentifier():
-            break
-        parts.append(Part(token.text, offset + start, offset + end, is_quoted))
-        if position + 1 == len(tokens) or tokens[position + 1].token_type.name != "DOT":
-            break
-        position += 2
-    return parts
+def _part(sql: str, token: Token, offset: int) -> Part | None:
+    """Return a token as part of a name; None where it cannot be one."""
+    text = sql[token.start : token.end + 1]
+    is_quoted = token.token_type.name == "IDENTIFIER"
+    if not is_quoted and not text.isidentifier():
+        return None
+    return Part(token.text, offset + token.start, offset + token.end + 1, is_quoted)

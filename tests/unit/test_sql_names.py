@@ -27,6 +27,8 @@ def found(sql: str, dialect: str = "duckdb") -> list[str]:
         ("select 1; explain explain select raw.x.y", ["raw.x.y"]),
         ("select öl.ünï from ß.x", ["öl.ünï", "ß.x"]),
         ("select a::b.c from d", ["b.c"]),
+        ("select f(x).raw.y, l[1].raw.z, raw.t.* from raw.t, s.*", ["raw.t", "raw.t"]),
+        ("select a.", []),
         ("select", []),
         ("", []),
     ],
