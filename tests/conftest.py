@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.running import on_postgres
 
+UNIT = Path(__file__).parent / "unit"
+
 # Each worker builds its table of characters anew; examples are not kept, because tests run in directories of their own.
 settings.register_profile("orgx", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("orgx")
@@ -26,8 +28,16 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+# First: `-m quick` is applied by a hook of pytest's own.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker make the year at once and use it: it takes from the front, who has nothing to do from the end."""
+    """Mark the quick unit tests, and put the tests that share the year first.
+
+    One worker then makes the year at once and uses it: it takes tests from the front, idle workers from the end.
+    """
+    for item in items:
+        if UNIT in item.path.parents and item.get_closest_marker("slow") is None:
+            item.add_marker("quick")
     items.sort(key=lambda item: "year" not in getattr(item, "fixturenames", ()))
 
 
