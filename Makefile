@@ -64,7 +64,7 @@ bench: setup ## Measure time and memory next to other tools (half an hour; insta
 
 lock: setup ## Pin every dependency again, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra sandbox --extra report --extra notebooks --extra dev pyproject.toml -o requirements.lock
+		--extra all --extra dev pyproject.toml -o requirements.lock
 
 clean: ## Remove .venv and what tests leave in the checkout
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
