@@ -6,9 +6,14 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 YEAR := --size small --days 120 --start 2026-04-13 --database orgx_year.duckdb
+# What `make lowest` and `make newest` run: the unit tests, and whole syncs into DuckDB and PostgreSQL.
+KEY_TESTS := tests/unit tests/marts tests/e2e/test_world_equality.py tests/e2e/test_history.py tests/e2e/test_export.py
+test_with = $(BIN)/uv venv --quiet --clear --python $(BIN)/python build/$@ && \
+	$(BIN)/uv pip install --quiet --python build/$@ --resolution $(1) -e '.[all,dev]' && \
+	build/$@/bin/python -m pytest $(KEY_TESTS) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test search lint format docs notebooks lab bench lock clean
+.PHONY: help setup demo test search lowest newest lint format docs notebooks lab bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +39,12 @@ search: setup ## Search for counter-examples for about an hour, and take the gua
 		tests/e2e/test_any_sequence.py tests/e2e/test_interrupted.py tests/unit/test_paging_property.py \
 		tests/contract/test_faults.py $(PYTEST_ARGS)
 	@$(BIN)/python tests/guards.py
+
+lowest: setup ## Test with the lowest allowed version of each dependency (installs them below build/)
+	@$(call test_with,lowest-direct)
+
+newest: setup ## Test with the newest allowed version of each dependency (installs them below build/)
+	@$(call test_with,highest)
 
 lint: setup ## Check style and types
 	@$(BIN)/ruff check .
