@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+GUARDS ?=
 YEAR := --size small --days 120 --start 2026-04-13 --database orgx_year.duckdb
 # What `make lowest` and `make newest` run: the unit tests, and whole syncs into DuckDB and PostgreSQL.
 KEY_TESTS := tests/unit tests/marts tests/e2e/test_world_equality.py tests/e2e/test_history.py tests/e2e/test_export.py
@@ -13,7 +14,7 @@ test_with = $(BIN)/uv venv --quiet --clear --python $(BIN)/python build/$@ && \
 	build/$@/bin/python -m pytest $(KEY_TESTS) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test search lowest newest lint format docs notebooks lab bench lock clean
+.PHONY: help setup demo test search guards lowest newest lint format docs notebooks lab bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +40,9 @@ search: setup ## Search for counter-examples for about an hour, and take the gua
 		tests/e2e/test_any_sequence.py tests/e2e/test_interrupted.py tests/unit/test_paging_property.py \
 		tests/contract/test_faults.py $(PYTEST_ARGS)
 	@$(BIN)/python tests/guards.py
+
+guards: setup ## Take guards out of the code, and see their tests fail (GUARDS="--sample 4", or a word)
+	@$(BIN)/python tests/guards.py $(GUARDS)
 
 lowest: setup ## Test with the lowest allowed version of each dependency (installs them below build/)
 	@$(call test_with,lowest-direct)

@@ -110,12 +110,12 @@ def _bring_up_to_date(
         report: Gets what was done.
         scope: Keeps other runs out until it ends.
     """
-    scope.enter_context(one_run_at_a_time(pipeline))
+    scope.enter_context(one_run_at_a_time(pipeline))  # guard: one-run-at-a-time
     warehouse = session.warehouse(pipeline)
     # Asked for meanwhile: the first answer, and the connection to OrgX with it, takes a while.
     session.executor.submit(session.workspace)
     # Before the state is fetched: where nothing was ever loaded, dlt takes that for a reason to begin anew.
-    report.messages += finish_leftovers(pipeline, warehouse, session.patience)
+    report.messages += finish_leftovers(pipeline, warehouse, session.patience)  # guard: leftovers-are-loaded
     # Brings the state that is stored with the data to a machine that has none.
     _patiently(pipeline, session.patience, pipeline.sync_destination)
     report.reached = True
@@ -190,7 +190,7 @@ def _load_or_give_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience
         waiting = _pending(pipeline)
         if is_mendable(failure) or not waiting:
             raise failure from None
-        pipeline.abort_packages()
+        pipeline.abort_packages()  # guard: given-up-at-once
         raise OrgxError(
             f"{failure}. Package {', '.join(waiting)} was given up; what was in it is read again."
         ) from None
@@ -219,7 +219,7 @@ def _load(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> None:
             attempt()
     except CheckpointError as failure:
         # Both the rows and the cursors are in the file, and neither is to be believed.
-        warehouse.revoke_loads(waiting)
+        warehouse.revoke_loads(waiting)  # guard: failed-checkpoint
         raise CheckpointError(f"{failure}. What was loaded does not count; the next run reads it again.") from failure
 
 
@@ -293,7 +293,7 @@ def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience
     waiting = _pending(pipeline)
     if not waiting:
         return []
-    if warehouse.can_be_asked and warehouse.newest_load() > min(waiting):
+    if warehouse.can_be_asked and warehouse.newest_load() > min(waiting):  # guard: older-leftovers
         # Another machine has loaded since: these rows are older than what is there.
         pipeline.abort_packages()
         return [

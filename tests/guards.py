@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "orgx_source"
 MARK = re.compile(r"\s*(?:#|--) guard: ([a-z0-9-]+)$")
 NUMBERS = "tests/marts/test_numbers.py"
+MEMORY = "tests/e2e/test_memory.py"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,36 @@ GUARDS: dict[str, Sequence[Removal]] = {
         Removal(
             "return has_more is False or piece.end > total or received not in (piece.page.limit, self._page_size)",
             "tests/unit/test_paging_property.py",
+        ),
+    ),
+    "one-run-at-a-time": (Removal("", "tests/e2e/test_sync_log.py"),),
+    "leftovers-are-loaded": (Removal("", "tests/e2e/test_interrupted.py"),),
+    "older-leftovers": (Removal("if False:", "tests/e2e/test_interrupted.py"),),
+    "given-up-at-once": (
+        Removal(
+            "",
+            "tests/e2e/test_trouble.py::"
+            "test_what_would_fail_every_night_is_given_up_at_once_and_every_night_is_in_the_log",
+        ),
+    ),
+    "failed-checkpoint": (Removal("", f"{MEMORY}::test_a_load_whose_checkpoint_failed_does_not_count"),),
+    "new-instance-only": (
+        Removal(
+            "if False:",
+            f"{MEMORY}::test_a_commit_that_failed_while_somebody_else_keeps_the_file_open_fails_the_run",
+        ),
+    ),
+    "nothing-after-a-failed-commit": (
+        Removal(
+            "if False:",
+            f"{MEMORY}::test_after_a_commit_that_failed_the_file_is_closed_before_the_load_goes_on",
+        ),
+    ),
+    "memory-for-a-query": (Removal("pass", f"{MEMORY}::test_a_query_that_needs_more_memory_has_it_at_its_next_try"),),
+    "memory-for-a-commit": (
+        Removal(
+            "",
+            f"{MEMORY}::test_a_connection_of_the_user_s_own_keeps_its_settings_and_every_commit_has_its_memory",
         ),
     ),
     "tasks-of-an-initiative-are-the-sum-of-their-groups": (

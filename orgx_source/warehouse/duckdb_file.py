@@ -138,7 +138,7 @@ class FileClient(DuckDbSqlClient):
             CommitError: This process still has the instance open in which a commit failed.
         """
         connection = super().open_connection()
-        if self._is_distrusted():
+        if self._is_distrusted():  # guard: new-instance-only
             connection.execute("pragma disable_checkpoint_on_shutdown")
             self.close_connection()
             raise self._refusal()
@@ -225,7 +225,7 @@ class FileClient(DuckDbSqlClient):
                 raise self._failed_commit(error) from error
             if isinstance(cause, OutOfMemoryException) and self._file.limited:
                 logger.warning("DuckDB needs more than %s here and gets it", MEMORY_LIMIT)
-                self._lift()
+                self._lift()  # guard: memory-for-a-query
             raise
 
     @contextmanager
@@ -245,10 +245,10 @@ class FileClient(DuckDbSqlClient):
             CommitError: It failed, or an earlier one did in this instance.
         """
         with self._file.alone():
-            if self._is_distrusted():
+            if self._is_distrusted():  # guard: nothing-after-a-failed-commit
                 raise self._refusal()
             limited = self._file.limited
-            self._lift()
+            self._lift()  # guard: memory-for-a-commit
             try:
                 super().commit_transaction()
             except DatabaseException as error:
