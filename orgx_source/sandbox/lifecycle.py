@@ -25,7 +25,6 @@ DONE = frozenset({"done", "cancelled", "archived", "deleted"})
 UNDER_WAY = frozenset({"active", "paused", "at_risk", "blocked", "planned"})
 # What one hour does, as a share of the rows it can happen to.
 TASKS_WORKED = 0.0015
-DECISIONS_ASKED = 0.0010
 INITIATIVES_MOVED = 0.004
 
 
