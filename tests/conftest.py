@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, settings
 from tests.running import on_postgres
 
 UNIT = Path(__file__).parent / "unit"
+# They search for counter-examples and draw charts: two thirds of the unit tests' time.
+SLOW = frozenset({"test_paging_property.py", "test_charts.py"})
 
 # Each worker builds its table of characters anew; examples are not kept, because tests run in directories of their own.
 settings.register_profile("orgx", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,16 +30,22 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
-# First: `-m quick` is applied by a hook of pytest's own.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the quick unit tests, and put the tests that share the year first.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let .ci/run split the tests into two stages."""
+    parser.addoption("--stage", choices=["quick", "rest"], help="Run the quick unit tests only, or all other tests.")
 
-    One worker then makes the year at once and uses it: it takes tests from the front, idle workers from the end.
-    """
-    for item in items:
-        if UNIT in item.path.parents and item.get_closest_marker("slow") is None:
-            item.add_marker("quick")
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the files of the other stage; without a stage, none."""
+    stage = config.getoption("--stage")
+    if stage is None or not collection_path.name.startswith("test_"):
+        return None
+    is_quick = UNIT in collection_path.parents and collection_path.name not in SLOW
+    return True if is_quick != (stage == "quick") else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker make the year at once and use it: it takes from the front, who has nothing to do from the end."""
     items.sort(key=lambda item: "year" not in getattr(item, "fixturenames", ()))
 
 

@@ -17,9 +17,6 @@ from orgx_source.charts.findings.wording import say_hours
 from orgx_source.charts.style import STATUS_COLOURS, URGENCY_COLOURS
 from tests.mart_rows import DAY, NOW, Row, agent_day, decision, initiative, org_day, piece, progress, steady
 
-# Each draws: altair checks every picture against its schema.
-pytestmark = pytest.mark.slow
-
 NBSP = "\u00a0"
 
 

@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +14,6 @@ from orgx_source.api.listing import Order
 from orgx_source.api.paging import Listing
 from orgx_source.errors import DriftError
 from tests.unit.moving_list import KEYS, START, MovingList, check_promise
-
-pytestmark = pytest.mark.slow
 
 EXAMPLES = int(os.environ.get("ORGX_EXAMPLES", "2000"))
 
