@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orgx_source.cli.process import settle_in, without_unused
+from orgx_source.cli.process import hide_unused_packages, set_up_process
 
 HISTORY = "tasks_history"
 
@@ -52,8 +52,8 @@ def main() -> None:
     parser.add_argument("--rows", required=True, type=Path, help="Parquet file")
     parser.add_argument("--database", required=True, type=Path)
     options = parser.parse_args()
-    settle_in()
-    without_unused()
+    set_up_process()
+    hide_unused_packages()
     load(options.rows, options.database)
     os._exit(0)
 
