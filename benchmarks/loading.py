@@ -25,7 +25,7 @@ def load(file: Path, database: Path) -> None:
     import pyarrow.parquet as pq
 
     from orgx_source.reading.changes import as_history
-    from orgx_source.reading.table_reader import BATCH_ROWS
+    from orgx_source.reading.intake import BATCH_ROWS
     from orgx_source.source import INSERT_ONLY, MERGE
     from orgx_source.warehouse.dataset import Warehouse
     from orgx_source.warehouse.pipeline import make_pipeline
