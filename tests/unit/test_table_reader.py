@@ -206,12 +206,39 @@ def test_a_read_that_is_cut_short_goes_on_where_it_stopped() -> None:
     with pytest.raises(BudgetError):
         there.run(max_requests=5)
     assert 300 < len(there.living()) < 950
-    there.edit(5, title="changed behind its back")
+    behind = range(150)
+    since = (there.now - timedelta(minutes=30)).isoformat()
+    for number in behind:
+        there.edit(number, title="changed behind its back", updated_at=since)
     report = there.run()
     assert (report.resumed, report.whole) == (True, False)
     assert min(query.offset or 0 for _, query in there.transport.asked if query.order is Order.CREATED) > 300
     assert there.living() == {row["id"] for row in there.rows}
-    assert there.warehouse.rows["00005"]["title"] == "changed behind its back"
+    # More than a page of them: those on the first page of changes come whatever is asked for.
+    assert {there.warehouse.rows[f"{number:05}"]["title"] for number in behind} == {"changed behind its back"}
+
+
+def test_rows_that_a_read_missed_before_it_was_cut_short_are_marked_when_it_goes_on() -> None:
+    there = Organisation(950)
+    there.run()
+    gone = there.rows.pop(2)
+    with pytest.raises(BudgetError):
+        there.run(max_requests=5, full=True)
+    assert gone["id"] in there.living()
+    report = there.run(full=True)
+    # Remembered, not found again by a whole read.
+    assert (report.resumed, report.whole, report.rows_deleted) == (True, False, 1)
+    assert gone["id"] not in there.living()
+
+
+def test_history_gets_what_a_lost_load_left_out() -> None:
+    # More than a page of changes brings: those come again anyway.
+    there = Organisation(250)
+    there.run()
+    there.warehouse.history.clear()
+    there.warehouse.in_doubt = {}
+    there.run()
+    assert sorted(version["id"] for version in there.warehouse.history) == [row["id"] for row in there.rows]
 
 
 def test_rows_that_went_on_either_side_of_the_place_are_found_when_a_read_goes_on() -> None:
