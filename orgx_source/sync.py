@@ -76,13 +76,11 @@ def run_sync(
         clock: This machine's time in UTC.
     """
     report = RunReport(run_id=str(uuid.uuid4()), started_at=clock())
-    client = client or OrgxClient(config)
-    client.budget.on_wait = on_wait
-    names = list(tables or TABLES)
+    client, names = client or OrgxClient(config), list(tables or TABLES)
     session = ReadSession(
         config, client, report.tables, collect_errors=True, on_progress=on_progress, clock=clock, stretch=stretch
     )
-    session.patience.on_wait = on_wait
+    client.budget.on_wait = session.patience.on_wait = on_wait
     with ExitStack() as scope:
         scope.enter_context(dlt_defaults())
         try:
