@@ -264,8 +264,9 @@ class FileClient(DuckDbSqlClient):
         try:
             self._limit(MEMORY_LIMIT)
             self._file.limited = True
-        except OutOfMemoryException:
-            logger.warning("DuckDB needs more than %s here and keeps it", MEMORY_LIMIT)
+        except Error as error:
+            # Never raised: the commit is done, and dlt would do the job a second time.
+            logger.warning("DuckDB needs more than %s here and keeps it: %s", MEMORY_LIMIT, error)
 
     def _failed_commit(self, error: Exception) -> CommitError:
         self._file.failure = f"DuckDB could not commit: {first_words(getattr(error, 'dbapi_exception', error))}"

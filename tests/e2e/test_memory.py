@@ -51,6 +51,26 @@ def test_a_query_that_needs_more_memory_has_it_at_its_next_try(
         warehouse.close()
 
 
+def test_a_limit_that_cannot_be_set_again_undoes_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = duckdb_file.FileClient._limit
+
+    def refuse_after_commits(client: Any, memory: str) -> None:
+        if memory == duckdb_file.MEMORY_LIMIT and client._file.before and not client._file.limited and committed:
+            raise duckdb.InvalidInputException("no such limit")
+        limit(client, memory)
+
+    committed: list[int] = []
+    commit = DuckDbSqlClient.commit_transaction
+    monkeypatch.setattr(DuckDbSqlClient, "commit_transaction", lambda c: (commit(c), committed.append(1))[0])
+    monkeypatch.setattr(duckdb_file.FileClient, "_limit", refuse_after_commits)
+    world = World("small")
+    with Sandbox(world) as box:
+        report = sync(box, ["tasks"])
+    assert report.exit_code == 0, report
+    assert differences(world, tables=["tasks"]) == []
+    assert query("select count(*) from orgx_staging.tasks") == [(0,)]
+
+
 def test_a_connection_of_the_user_s_own_keeps_its_settings_and_every_commit_has_its_memory(tmp_path: Path) -> None:
     settings = "select current_setting('memory_limit'), current_setting('threads')"
     file = tmp_path / "own.duckdb"
