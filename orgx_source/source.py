@@ -25,7 +25,9 @@ from orgx_source.reading.intake import Piece
 from orgx_source.reading.session import ReadSession
 from orgx_source.reading.table_reader import TableReader
 from orgx_source.rows.column_types import ColumnTypes
+from orgx_source.rows.handed import Handed, as_number, key_hash
 from orgx_source.tables import HISTORY_COLUMNS, SYNC_LOG, SYNC_LOG_COLUMNS, TABLES, TRACKING_COLUMNS, Column, Table
+from orgx_source.warehouse.arrival import note_handed
 from orgx_source.warehouse.dataset import Warehouse
 
 MERGE: Any = {"disposition": "merge", "strategy": "delete-insert"}
@@ -63,7 +65,13 @@ def _history_hints(table: Table) -> dict[str, Any]:
 
 
 def _for_dlt(table: Table, piece: Piece, disposition: Any) -> Any:
-    """Return a piece as dlt takes it: with the table it goes to, and the types of columns that are not declared."""
+    """Return a piece as dlt takes it: with the table it goes to, and the types of columns that are not declared.
+
+    Args:
+        table: The table.
+        piece: What is to be written.
+        disposition: How versions get into the history.
+    """
     hints: dict[str, Any] = {
         name: {"name": name, "data_type": kind, "nullable": True} for name, kind in piece.undeclared.items()
     }
@@ -94,9 +102,16 @@ def _read_stretch(session: ReadSession, table: Table) -> Iterator[Any]:
     reader = _open_reader(session, table, warehouse)
     load_id = str(dlt.current.load_package_state()["load_id"])
     wrote = False
-    for piece in reader.pieces(dlt.current.resource_state(), load_id):
-        wrote = wrote or not piece.history
-        yield _for_dlt(table, piece, disposition)
+    try:
+        for piece in reader.pieces(dlt.current.resource_state(), load_id):
+            wrote = wrote or not piece.history
+            if piece.history and piece.replaces:
+                # From here on: dlt knows one way for all versions of a load.
+                disposition = MERGE
+            yield _for_dlt(table, piece, disposition)
+    finally:
+        keys = {table.name: [table.key], table.history: [table.key, "valid_from"]}
+        note_handed(dlt.current.destination_state(), reader.handed, keys)
     if not reader.finished:
         session.open_tables[table.name] = reader
     if not wrote and not warehouse.columns(table.name):
@@ -143,7 +158,13 @@ def sync_log_source(rows: list[dict[str, Any]]) -> Any:
     """Give the rows of `sync_log` to dlt: a source of its own, because it is written when all else is done."""
     hints = _hints(SYNC_LOG_COLUMNS)
     del hints["_dlt_load_id"]
-    return dlt.resource(rows, name=SYNC_LOG, write_disposition="append", columns=hints)
+
+    def read() -> Iterator[Any]:
+        yield rows
+        handed = Handed(len(rows), sum(as_number(key_hash(row["run_id"])) for row in rows))
+        note_handed(dlt.current.destination_state(), {SYNC_LOG: handed}, {SYNC_LOG: ["run_id", "table_name"]})
+
+    return dlt.resource(read, name=SYNC_LOG, write_disposition="append", columns=hints)
 
 
 @dlt.source(name="orgx", section="orgx", max_table_nesting=0)

@@ -10,8 +10,10 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,9 @@ from orgx_source.marts.apply import apply_marts
 from orgx_source.reading.report import RunReport, log_rows
 from orgx_source.reading.session import ReadSession, Stretch
 from orgx_source.source import orgx_source, sync_log_source
-from orgx_source.tables import TABLES
+from orgx_source.tables import TABLES, table_of
 from orgx_source.times import utc_now
+from orgx_source.warehouse.arrival import Arrival, Shortfall
 from orgx_source.warehouse.dataset import Warehouse
 from orgx_source.warehouse.duckdb_file import LockPatience
 from orgx_source.warehouse.pipeline import make_pipeline
@@ -154,7 +157,9 @@ def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], wa
         session.begin_stretch()
         source = orgx_source(session=session).with_resources(*remaining)
         _patiently(pipeline, session.patience, partial(pipeline.extract, source))
-        _load_or_give_up(pipeline, warehouse, session.patience)
+        for shortfall in _load_or_give_up(pipeline, warehouse, session.patience):
+            report = session.report(table_of(shortfall.table))
+            (report.mended if shortfall.mended else report.doubt)(str(shortfall))
         remaining = [name for name in names if name in session.open_tables]
 
 
@@ -175,14 +180,17 @@ def _patiently(pipeline: Any, patience: LockPatience, step: Callable[[], Any]) -
                 step = partial(_load_pending, pipeline)
 
 
-def _load_or_give_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> None:
+def _load_or_give_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> list[Shortfall]:
     """Load what was read. What fails and would fail again is given up: nothing may wait behind it, the log least.
+
+    Returns:
+        Tables that did not hold then what was loaded.
 
     Raises:
         OrgxError: It could not be loaded. No cursor counts whose load did not arrive: the next run reads it again.
     """
     try:
-        _load(pipeline, warehouse, patience)
+        return _load_whole(pipeline, warehouse, partial(_load, pipeline, warehouse, patience))
     except PipelineStepFailed as error:
         failure = explain(error)
         waiting = _pending(pipeline)
@@ -192,6 +200,33 @@ def _load_or_give_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience
         raise OrgxError(
             f"{failure}. Package {', '.join(waiting)} was given up; what was in it is read again."
         ) from None
+
+
+def _load_whole(pipeline: Any, warehouse: Warehouse, load: Callable[[], None]) -> list[Shortfall]:
+    """Load what was extracted, and look whether it arrived: what did not is loaded once more, or counts no longer.
+
+    Args:
+        pipeline: The pipeline.
+        warehouse: Its dataset.
+        load: Loads everything that waits.
+
+    Returns:
+        Tables that did not hold then what was loaded.
+    """
+    load_ids = _pending(pipeline)
+    load()
+    arrival = Arrival(pipeline, warehouse)
+    found = arrival.shortfalls(load_ids)
+    if not found:
+        return []
+    logger.warning("%s", "; ".join(map(str, chain(*found.values()))))
+    # Every one of them, whatever comes of the others.
+    if any([arrival.take_back(load_id) for load_id in found]):
+        load()
+    still = arrival.shortfalls(list(found))
+    if still:
+        warehouse.revoke_loads(list(still))
+    return [replace(short, mended=load_id not in still) for load_id, shorts in found.items() for short in shorts]
 
 
 def _load(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> None:
@@ -230,28 +265,37 @@ def _load_pending(pipeline: Any) -> None:
 def _conclude(pipeline: Any, report: RunReport, names: Sequence[str], patience: LockPatience) -> None:
     """Write what was done into the log; then make the marts, where the rows that they show were loaded."""
     with ExitStack() as opened:
+        warehouse = None
         # Opening and closing a DuckDB file takes longer than either; where it is out of reach, each says so.
         with suppress(Exception):
             warehouse = Warehouse(pipeline, patience)
             opened.callback(warehouse.close)
             opened.enter_context(warehouse.kept_open())
-        _write_log(pipeline, report, names, patience)
+        _write_log(pipeline, report, names, patience, warehouse)
         if report.has_tables:
             _renew_marts(pipeline, report, patience)
 
 
-def _write_log(pipeline: Any, report: RunReport, names: Sequence[str], patience: LockPatience) -> None:
+def _write_log(
+    pipeline: Any, report: RunReport, names: Sequence[str], patience: LockPatience, warehouse: Warehouse | None
+) -> None:
     """Add one row per table to `sync_log`; where the destination is out of reach, the next run brings it there."""
     promise = ""
+    load = partial(_patiently, pipeline, patience, partial(_load_pending, pipeline))
     try:
         _patiently(pipeline, patience, partial(pipeline.extract, sync_log_source(log_rows(report, names))))
         promise = " now, the next run does it"
-        _patiently(pipeline, patience, partial(_load_pending, pipeline))
+        if warehouse is None:
+            load()
+            return
+        for shortfall in _load_whole(pipeline, warehouse, load):
+            report.messages.append(str(shortfall))
+            report.exit_code = worst_exit_code(report.exit_code, 0 if shortfall.mended else 4)
     except Exception as error:
         failure = explain(error)
         report.messages.append(f"sync_log could not be written{promise}: {failure}")
         report.exit_code = worst_exit_code(report.exit_code, failure.exit_code)
-        report.settle()
+    report.settle()
 
 
 def _renew_marts(pipeline: Any, report: RunReport, patience: LockPatience) -> None:
@@ -299,8 +343,9 @@ def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience
             "What was in it is read again now."
         ]
     try:
-        _load_or_give_up(pipeline, warehouse, patience)
-        message = f"Loaded what an earlier run had left behind (package {', '.join(waiting)})."
+        shortfalls = _load_or_give_up(pipeline, warehouse, patience)
+        loaded = f"Loaded what an earlier run had left behind (package {', '.join(waiting)})."
+        message = " ".join([loaded, *map(str, shortfalls)])
     except OrgxError as failure:
         if is_mendable(failure):
             raise
@@ -326,7 +371,4 @@ def _count(report: RunReport, warehouse: Warehouse) -> None:
         )
         visible = (table.rows_in_warehouse or 0) - table.rows_out_of_sight
         if comparable and visible != table.total_reported:
-            table.reasons.append(f"OrgX counts {table.total_reported} rows, the warehouse {visible}")
-            if table.verdict == "certified":
-                table.verdict = "uncertified"
-            table.exit_code = table.exit_code or 4
+            table.doubt(f"OrgX counts {table.total_reported} rows, the warehouse {visible}")

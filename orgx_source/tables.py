@@ -131,6 +131,11 @@ def column_name(key: str) -> str:
     return name
 
 
+def table_of(name: str) -> str:
+    """Return which table a table of the warehouse belongs to: itself, or the one whose history it is."""
+    return next((table.name for table in TABLES.values() if table.keeps_history and table.history == name), name)
+
+
 TRACKING_COLUMNS = (
     Column("last_changed_at", "timestamp", "When this version was first seen (UTC, clock of the run)."),
     Column("deleted_at", "timestamp", "First read without the row (UTC); null while OrgX lists it."),

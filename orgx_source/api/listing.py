@@ -6,11 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Literal
+from typing import Literal, get_args
 
 from orgx_source.api.envelope import Row
 
 Verdict = Literal["certified", "repaired", "uncertified"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
+def worse(one: Verdict, other: Verdict) -> Verdict:
+    """Return which of two verdicts claims less."""
+    return max(one, other, key=VERDICTS.index)
 
 
 class Order(Enum):

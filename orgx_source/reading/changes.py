@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
@@ -20,6 +20,7 @@ from orgx_source.times import never_before
 from orgx_source.warehouse.dataset import Warehouse
 
 TIME = pa.timestamp("us", "UTC")
+BEGINNING_OF_TIME = datetime(1, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,9 @@ class Changes:
         known: What the warehouse will hold after this read, by id.
         types: The types of the table's columns.
         new, changed: How many rows were handed out.
+        waiting: Places of rows in the last page taken that must wait for the next load: this one brings an earlier
+            version of them.
+        replaced: Hashes of the versions that newer ones replace in the same load.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Changes:
         warehouse: Warehouse,
         types: ColumnTypes,
         clock: Callable[[], datetime],
+        *,
+        once: bool = False,
     ) -> None:
         """Ask the warehouse what it holds.
 
@@ -73,6 +79,7 @@ class Changes:
             warehouse: Where it is.
             types: The types of its columns.
             clock: This machine's time in UTC.
+            once: Whether a load brings each row only once.
         """
         with warehouse.kept_open():
             self.known = warehouse.known_rows(table, types)
@@ -80,12 +87,20 @@ class Changes:
             self._stamp = warehouse.newest_stamp(table)
         self.new = 0
         self.changed = 0
+        self.waiting: list[int] = []
+        self.replaced: list[str] = []
+        self._once = once
         self._table = table
         self._warehouse = warehouse
         self.types = types
         self._shaper = Shaper(table, types)
         self._clock = clock
         self._volatile = [c.name for c in table.columns if c.volatile] + [c.name for c in TRACKING_COLUMNS]
+
+    @property
+    def were_in_doubt(self) -> bool:
+        """Return whether table and history may differ: after a load that stopped half way."""
+        return self._latest is not None
 
     def shape(self, rows: Sequence[Row], *, partial: bool = False) -> Shaped:
         """Shape and hash rows.
@@ -108,6 +123,7 @@ class Changes:
 
     def take(self, shaped: Shaped) -> Batch | None:
         """Return the rows that are new or differ from what is known; None when none does."""
+        self.waiting = []
         if self._latest is None and self.known.holds_none_of(shaped.ids):
             return self._take_all(shaped)
         changed: list[int] = []
@@ -122,9 +138,14 @@ class Changes:
                 unwritten = latest is None or latest.deleted or latest.row_hash != row_hash
             if not (differs or unwritten):
                 continue
+            if self.known.is_given(row_id):
+                if self._once:
+                    self.waiting.append(index)
+                    continue
+                self.replaced.append(known.row_hash if known else "")
             self.new += known is None
             self.changed += known is not None
-            self.known[row_id] = KnownRow(row_hash, workspace=shaped.workspaces[index])
+            self.known.give(row_id, KnownRow(row_hash, workspace=shaped.workspaces[index]))
             if unwritten:
                 to_history.append(len(changed))
                 if self._latest is not None:
@@ -137,7 +158,7 @@ class Changes:
     def _take_all(self, shaped: Shaped) -> Batch:
         """Return the rows where none is known: most of a first read."""
         self.new += len(shaped.ids)
-        self.known.add(shaped.ids, shaped.hashes, shaped.workspaces)
+        self.known.add(shaped.ids, shaped.hashes, shaped.workspaces, given=True)
         every = range(len(shaped.ids))
         return self._stamped(shaped, every, every)
 
@@ -160,11 +181,41 @@ class Changes:
             marked = _with_times(
                 kept, last_changed_at=self._next_stamp(), deleted_at=deleted_at, last_seen_at=last_seen_at
             )
+            unwritten = []
             for row_id in table.column(self._table.key).to_pylist():
-                self.known[row_id] = self.known[row_id]._replace(deleted=True)
+                self.known.give(row_id, self.known[row_id]._replace(deleted=True))
+                unwritten.append(not self._is_deleted_in_history(row_id))
                 if self._latest is not None:
                     self._latest[row_id] = self.known[row_id]
-            yield Batch(marked, as_history(marked) if self._table.keeps_history else None)
+            history = as_history(marked.filter(pa.array(unwritten))) if self._table.keeps_history else None
+            yield Batch(marked, history if history is not None and history.num_rows else None)
+
+    def _is_deleted_in_history(self, row_id: str) -> bool:
+        """Return whether a load that stopped half way has written the deletion already."""
+        version = None if self._latest is None else self._latest.get(row_id)
+        return version is not None and version.deleted  # guard: deletion-of-a-lost-load
+
+    def single_copies(self) -> Iterator[pa.Table]:
+        """Yield one row for each id that the warehouse holds more than once: the newest copy."""
+        for table in self._warehouse.fetch_rows(self._table, self.known.doubled, self.types):
+            newest: dict[str, tuple[datetime, int]] = {}
+            ids, stamps = (table.column(name).to_pylist() for name in (self._table.key, "last_changed_at"))
+            for place, (row_id, stamp) in enumerate(zip(ids, stamps, strict=True)):
+                # A copy without a time is older than any with one.
+                copy = (stamp or BEGINNING_OF_TIME, place)
+                newest[row_id] = max(newest.get(row_id, copy), copy)
+            kept = table.take(pa.array([place for _, place in newest.values()], pa.int64()))
+            self._know_again(kept)
+            yield kept
+
+    def _know_again(self, rows: pa.Table) -> None:
+        for row in rows.to_pylist():
+            row_id = row[self._table.key]
+            known = self.known[row_id]
+            self.known.give(
+                row_id,
+                known._replace(row_hash=row.get("_row_hash") or "", deleted=row.get("deleted_at") is not None),
+            )
 
     def missing_history(self) -> Iterator[pa.Table]:
         """Yield the stored rows whose version the history lacks: what a load that stopped half way left out."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from orgx_source.api.listing import Position, Verdict
 from orgx_source.api.route_reader import RouteReader
-from orgx_source.reading.changes import Batch, Changes
+from orgx_source.reading.changes import Changes
 from orgx_source.reading.report import TableReport
 from orgx_source.reading.scope import Sight
 from orgx_source.reading.table_state import Resume, TableState
@@ -106,31 +106,32 @@ class Deletions:
         )
         return [row_id for row_id in sorted(due) if known.is_unseen(row_id)]
 
-    def marked(
-        self, reader: RouteReader, state: TableState, report: TableReport, started: datetime, resumed: Resume | None
-    ) -> Iterator[Batch]:
-        """Yield the rows that OrgX no longer lists, marked; none where the read is no proof of that.
+    def gone(self, reader: RouteReader, state: TableState, report: TableReport, resumed: Resume | None) -> list[str]:
+        """Return the rows that OrgX no longer lists; none where the read is no proof of that.
 
         Args:
             reader: Has read the table whole.
             state: Remembers what was not believed.
             report: Gets the numbers.
-            started: When the read began: the first one without these rows.
             resumed: Where it began, when that was not at the beginning.
 
         Raises:
             OrgxError: OrgX was asked for the rows and failed.
         """
         if self._table.append_only or reader.report.verdict == "uncertified":
-            return
-        known = self._changes.known
+            return []
         candidates = self.candidates(None, resumed)
         gone = [row_id for row_id in candidates if self._may_go(row_id, state)]
         report.rows_out_of_sight = len(candidates) - len(gone)
-        gone = self._confirmed(gone, reader, state, nothing_came=not known.seen and resumed is None)
-        for batch in self._changes.delete(gone, started, state.read_at):
-            report.rows_deleted += batch.rows.num_rows
-            yield batch
+        return self._confirmed(gone, reader, state, nothing_came=not self._changes.known.seen and resumed is None)
+
+    def without_given(self, gone: list[str], reader: RouteReader) -> list[str]:
+        """Return the rows that can be marked in a load that cannot be divided: not those which it brings itself."""
+        kept = [row_id for row_id in gone if not self._changes.known.is_given(row_id)]
+        reader.report.miss(
+            f"{len(gone) - len(kept)} rows came and went before they could be loaded; the next run marks them"
+        )
+        return kept
 
     def _may_go(self, row_id: str, state: TableState) -> bool:
         if not self._sight.sees(self._changes.known[row_id].workspace):  # guard: rows-out-of-sight

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from orgx_source.api.envelope import Row
 from orgx_source.reading.changes import Batch, Changes
 from orgx_source.reading.scope import Sight, rows_in_workspace
+from orgx_source.rows.handed import Handed
 from orgx_source.tables import ColumnType, Table
 
 # Arrow's cost per array is the same for one row and for a thousand: pages are shaped many at a time.
@@ -30,11 +31,14 @@ class Piece:
         rows: An Arrow table.
         history: Whether it belongs into the history of the table.
         undeclared: Types of the columns that are not declared.
+        replaces: Whether it takes the place of what the warehouse holds under its keys; for history, which else only
+            grows.
     """
 
     rows: pa.Table
     history: bool
     undeclared: dict[str, ColumnType]
+    replaces: bool = False
 
 
 class Intake:
@@ -44,6 +48,7 @@ class Intake:
         size: Bytes given since the stretch began, as Arrow counts them.
         newest: The latest change among all rows taken.
         partial: Whether rows tell only a part of what OrgX knows; the rest stays as it is stored.
+        handed: What the load was handed since the stretch began, by the name of the table in the warehouse.
     """
 
     def __init__(self, table: Table, changes: Changes, sight: Sight, workspace_id: str | None = None) -> None:
@@ -58,12 +63,14 @@ class Intake:
         self.size = 0
         self.newest: datetime | None = None
         self.partial = False
+        self.handed: dict[str, Handed] = {}
         self._table = table
         self._changes = changes
         self._sight = sight
         self._workspace_id = workspace_id
         self._load_id = ""
         self._rows: list[Row] = []
+        self._waiting: list[Row] = []
         self._batches: list[Batch] = []
 
     @property
@@ -77,7 +84,14 @@ class Intake:
         Args:
             load_id: The load that will write what is given from now on.
         """
-        self._load_id, self.size = load_id, 0
+        self._load_id, self.size, self.handed = load_id, 0, {}
+        self._changes.known.forget_given()
+        self._rows, self._waiting = self._waiting, []
+
+    @property
+    def has_waiting(self) -> bool:
+        """Return whether rows wait for the next stretch, because this one brings an earlier version of them."""
+        return bool(self._waiting)
 
     def take(self, rows: list[Row]) -> list[Piece]:
         """Take rows, and return what is to be written at once."""
@@ -100,18 +114,27 @@ class Intake:
         """Yield batches as pieces: one for the table, one for its history."""
         if not batches:
             return
-        yield self.piece([batch.rows for batch in batches], history=False)
+        yield self.piece([batch.rows for batch in batches])
         history = [batch.history for batch in batches if batch.history is not None]
         if history:
             yield self.piece(history, history=True)
 
-    def piece(self, tables: Sequence[pa.Table], *, history: bool) -> Piece:
-        """Return tables as one piece."""
+    def piece(self, tables: Sequence[pa.Table], *, history: bool = False, replaces: bool = False) -> Piece:
+        """Return tables as one piece, and count it as handed over."""
         table = pa.concat_tables(tables, promote_options="default")
+        self._count(table, self._table.history if history else self._table.name)
         undeclared = self._changes.undeclared(table.column_names)
         # dlt adds the load's id to Arrow tables only where a setting says so.
         load_ids = pa.array([self._load_id] * table.num_rows, pa.string())
-        return Piece(table.append_column("_dlt_load_id", load_ids), history, undeclared)
+        return Piece(table.append_column("_dlt_load_id", load_ids), history, undeclared, replaces)
+
+    def _count(self, rows: pa.Table, name: str) -> None:
+        handed = self.handed.setdefault(name, Handed())
+        handed.add(rows, self._table.key)
+        if name == self._table.name:
+            for row_hash in self._changes.replaced:
+                handed.take_back(row_hash)
+            self._changes.replaced.clear()
 
     def _hand_out(self) -> Iterator[Piece]:
         batches, self._batches = self._batches, []
@@ -130,6 +153,7 @@ class Intake:
             self._sight.note(part.workspaces)
             self.newest = max(filter(None, (self.newest, self._newest_of(part.rows))), default=None)
             batch = self._changes.take(part)
+            self._waiting += [rows[start + index] for index in self._changes.waiting]
             self._changes.known.see(part.ids)
             if batch is not None:
                 self.size += batch.rows.nbytes

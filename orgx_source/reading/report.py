@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from orgx_source.api.limits import RateBudget, Spending
-from orgx_source.api.listing import ListingReport
+from orgx_source.api.listing import ListingReport, Verdict, worse
 from orgx_source.errors import worst_exit_code
 from orgx_source.tables import SYNC_LOG_COLUMNS, TABLES
 from orgx_source.version import __version__
@@ -43,6 +43,7 @@ class TableReport:
         closed_routes: Routes that refused, with their status.
         whole: Whether every row was read, not only what changed.
         resumed: Whether it went on where an earlier run had stopped.
+        best_verdict: What the verdict can be at best, whatever the read says.
     """
 
     route: str | None = None
@@ -53,7 +54,7 @@ class TableReport:
     rows_deleted: int = 0
     rows_in_warehouse: int | None = None
     total_reported: int | None = None
-    verdict: str | None = None
+    verdict: Verdict | None = None
     reasons: list[str] = field(default_factory=list)
     error: str | None = None
     exit_code: int = 0
@@ -73,6 +74,22 @@ class TableReport:
     total_highest: int | None = None
     cursor_before: str | None = None
     cursor_after: str | None = None
+    best_verdict: Verdict = "certified"
+
+    def mended(self, what: str) -> None:
+        """Note something that was wrong in the warehouse and is no longer: the table is *repaired* at best."""
+        self._lower_to("repaired", what)
+
+    def doubt(self, why: str) -> None:
+        """Note that the warehouse is not what the read should have made of it: the table is *uncertified*."""
+        self._lower_to("uncertified", why)
+        self.exit_code = self.exit_code or 4
+
+    def _lower_to(self, verdict: Verdict, reason: str) -> None:
+        self.reasons.append(reason)
+        self.best_verdict = worse(self.best_verdict, verdict)
+        if self.verdict is not None:
+            self.verdict = worse(self.verdict, verdict)
 
     def note_spending(self, spending: Spending) -> None:
         """Take over what the table's requests cost."""
@@ -103,7 +120,7 @@ class TableReport:
             total: What OrgX counts.
             whole: Whether every row was read.
         """
-        self.verdict, self.whole, self.total_reported = listing.verdict, whole, total
+        self.verdict, self.whole, self.total_reported = worse(listing.verdict, self.best_verdict), whole, total
         self.rows_without_id = listing.rows_without_id
         self.reasons += [reason for reason in listing.reasons if reason not in self.reasons]
         if self.rows_out_of_sight:
@@ -161,6 +178,8 @@ class RunReport:
         """Return what ``run --json`` prints."""
         document = asdict(self)
         del document["reached"], document["has_tables"]
+        for table in document["tables"].values():
+            del table["best_verdict"]
         return {
             **document,
             "started_at": self.started_at.isoformat(),

@@ -24,6 +24,7 @@ from orgx_source.reading.intake import Intake, Piece
 from orgx_source.reading.session import ReadSession
 from orgx_source.reading.table_state import Origin, Resume, TableState
 from orgx_source.rows.column_types import ColumnTypes
+from orgx_source.rows.handed import Handed
 from orgx_source.tables import Table
 from orgx_source.times import never_before
 from orgx_source.warehouse.dataset import Warehouse
@@ -117,6 +118,11 @@ class TableReader:
         return self._begin(route)
 
     @property
+    def handed(self) -> dict[str, Handed]:
+        """Return what the load was handed in this stretch, by the name of the table in the warehouse."""
+        return self._intake.handed
+
+    @property
     def living(self) -> int:
         """Return how many rows the warehouse holds, as far as is known, that are not marked as deleted."""
         return self._changes.known.count_living()
@@ -129,6 +135,7 @@ class TableReader:
         self._report.cursor_before = _iso(self._state.cursor)
         for table in self._changes.missing_history():  # guard: history-of-a-lost-load
             yield self._intake.piece([table], history=True)
+        yield from self._single_copies()
         name, routes = self._table.name, self._config.routes
         try:
             yield from read_first_open(name, routes, self._read_route, self._report.closed_routes)
@@ -137,13 +144,30 @@ class TableReader:
             self._report.route = None
             raise
 
+    def _single_copies(self) -> Iterator[Piece]:
+        """Yield one copy of each row that stands twice, to take the place of all its copies."""
+        for table in self._changes.single_copies():  # guard: rows-that-stand-twice
+            yield self._intake.piece([table], replaces=True)
+        if doubled := len(self._changes.known.doubled):
+            self._report.mended(f"{doubled} rows stood in the table more than once; the newest copy of each is kept")
+
+    def _single_versions(self) -> Iterator[Piece]:
+        """Yield one copy of each version that stands twice in the history."""
+        doubled = 0
+        for table in self._warehouse.doubled_versions(self._table, self._types):  # guard: versions-that-stand-twice
+            doubled += table.num_rows
+            yield self._intake.piece([table], history=True, replaces=True)
+        if doubled:
+            self._report.mended(f"{doubled} versions stood in the history more than once; one copy of each is kept")
+
     def _prepare(self) -> None:
         own = str(self._session.workspace()["id"])
         self._own_workspace = own
         self._workspace_id = self._config.workspace_id or own
         self._started = never_before(self._session.clock(), self._state.read_at)
         self._started_at_orgx = self._session.orgx_time()
-        self._changes = Changes(self._table, self._warehouse, self._types, self._session.clock)
+        self._can_wait = self._session.stretch is not None
+        self._changes = Changes(self._table, self._warehouse, self._types, self._session.clock, once=self._can_wait)
         sight = self._session.sight(own)
         self._intake = Intake(self._table, self._changes, sight, self._config.workspace_id)
         self._deletions = Deletions(self._table, self._warehouse, self._changes, sight, own)
@@ -154,6 +178,8 @@ class TableReader:
         self._resumed = self._resume_point(route)
         whole_at, doubtful = self._started, None
         watermark = None if self._resumed else self._begin(route).watermark
+        if watermark is None or self._changes.were_in_doubt:
+            yield from self._single_versions()
         if self._resumed is not None:
             resumed, whole_at = self._resumed, self._resumed.began_at
             reader = self._open(route)
@@ -189,8 +215,16 @@ class TableReader:
             yield from self._mark_deleted(reader)
             self._settle(reader.route, cursor=resumed.started, whole_at=resumed.began_at)
 
-    def _mark_deleted(self, reader: RouteReader) -> Iterator[Piece]:
-        for batch in self._deletions.marked(reader, self._state, self._report, self._started, self._resumed):
+    def _mark_deleted(self, reader: RouteReader) -> Iterator[Step]:
+        gone = self._deletions.gone(reader, self._state, self._report, self._resumed)
+        if any(map(self._changes.known.is_given, gone)):
+            # What this very load brings is not in the warehouse yet, where a deletion finds its values.
+            if self._can_wait:
+                yield from self._next_stretch(reader, None)
+            else:
+                gone = self._deletions.without_given(gone, reader)
+        for batch in self._changes.delete(gone, self._started, self._state.read_at):
+            self._report.rows_deleted += batch.rows.num_rows
             yield from self._intake.pieces([batch])
 
     # -- one pass ------------------------------------------------------------------------------------------------
@@ -207,9 +241,7 @@ class TableReader:
                 self._session.note_progress(self._table.name, self._spending.requests, self._intake.rows_met)
                 if self._session.stretch_is_over(self._pages - self._pages_before, self._intake.size):
                     yield from self._intake.flush()
-                    self._remember_position(reader, watermark)
-                    yield STRETCH_END
-                    self._intake.begin(self._load_id)
+                    yield from self._next_stretch(reader, watermark)
         except OrgxError:
             # What came before the failure is true and is kept; the cursor stays where it was.
             yield from self._intake.flush()
@@ -217,7 +249,15 @@ class TableReader:
             self._remember_position(reader, watermark)
             raise
         yield from self._intake.flush()
+        while self._intake.has_waiting:
+            yield from self._next_stretch(reader, watermark)
+            yield from self._intake.flush()
         self._note(reader, before)
+
+    def _next_stretch(self, reader: RouteReader, watermark: datetime | None) -> Iterator[StretchEnd]:
+        self._remember_position(reader, watermark)
+        yield STRETCH_END
+        self._intake.begin(self._load_id)
 
     def _note(self, reader: RouteReader, pages_before: int) -> None:
         self._pages = pages_before + reader.report.pages

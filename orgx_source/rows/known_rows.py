@@ -15,7 +15,8 @@ from orgx_source.rows.row_ids import RowIds
 # Hashes are 64 bits in hexadecimal; anything else is no hash of ours, and equals none.
 _HASH = re.compile(r"[0-9a-f]{16}")
 _NO_HASH = "0" * 16
-_DELETED, _HASHED, _SEEN = 1, 2, 4
+_DELETED, _HASHED, _SEEN, _GIVEN = 1, 2, 4, 8
+_NOT_SEEN, _NOT_GIVEN = (bytes(flags & ~bit for flags in range(256)) for bit in (_SEEN, _GIVEN))
 
 
 class KnownRow(NamedTuple):
@@ -39,10 +40,12 @@ class KnownRows:
 
     Attributes:
         seen: How many of the rows a read has met since `forget_seen`.
+        doubled: Ids that the warehouse holds more than once.
     """
 
     def __init__(self, rows: Iterable[tuple[str, KnownRow]] = ()) -> None:
         self.seen = 0
+        self.doubled: list[str] = []
         self._ids = RowIds()
         self._hashes = array("Q")
         self._flags = bytearray()
@@ -71,6 +74,19 @@ class KnownRows:
     def __setitem__(self, row_id: str, row: KnownRow) -> None:
         self.add([row_id], [row.row_hash], [row.workspace], [row.deleted])
 
+    def give(self, row_id: str, row: KnownRow) -> None:
+        """Set a row that the load brings which is being made."""
+        self.add([row_id], [row.row_hash], [row.workspace], [row.deleted], given=True)
+
+    def is_given(self, row_id: str) -> bool:
+        """Return whether the load that is being made brings the row."""
+        place = self._ids.place(row_id)
+        return place is not None and bool(self._flags[place] & _GIVEN)
+
+    def forget_given(self) -> None:
+        """Begin a new load."""
+        self._flags = self._flags.translate(_NOT_GIVEN)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._ids)
 
@@ -86,6 +102,8 @@ class KnownRows:
         hashes: Sequence[str],
         workspaces: Sequence[str | None],
         deleted: Sequence[bool] | None = None,
+        *,
+        given: bool = False,
     ) -> None:
         """Add rows; one that is known, or comes twice, is as it came last.
 
@@ -94,10 +112,13 @@ class KnownRows:
             hashes: Per row.
             workspaces: Per row.
             deleted: Per row; none is when not given.
+            given: Whether the load that is being made brings them.
         """
         known = len(self._flags)
         self._ids.add(ids)
         numbers, flags = _numbers_of(hashes)
+        if given:
+            flags = bytearray(flag | _GIVEN for flag in flags)
         if deleted is not None:
             flags = bytearray(map(or_, flags, deleted))
         names = map(self._number, workspaces)
@@ -148,7 +169,7 @@ class KnownRows:
     def forget_seen(self) -> None:
         """Begin a new read."""
         if self.seen:
-            self._flags = bytearray(flags & ~_SEEN for flags in self._flags)
+            self._flags = self._flags.translate(_NOT_SEEN)
             self.seen = 0
 
     def holds_none_of(self, ids: Iterable[str]) -> bool:

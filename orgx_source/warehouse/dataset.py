@@ -6,7 +6,7 @@ does not count. What differs between databases is the dialect's business, the ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from orgx_source.errors import ConfigError, DestinationError, OrgxError
 from orgx_source.explain import describe_trouble, explain, first_words, foreseen, root_cause
 from orgx_source.rows.column_types import ColumnTypes
+from orgx_source.rows.handed import HEX_DIGITS
 from orgx_source.rows.known_rows import KnownRow, KnownRows
 from orgx_source.rows.shape import ARROW_TYPES, canonical_json
 from orgx_source.tables import SYNC_LOG, ColumnType, Table
@@ -31,6 +32,17 @@ IDS_AT_ONCE = 500
 ROWS_AT_ONCE = 10_000
 
 T = TypeVar("T")
+
+
+class _Names(dict[str, str]):
+    """Names in a query: ``{alias}`` is one of the tables, any other ``{name}`` a column."""
+
+    def __init__(self, client: Any, **tables: str) -> None:
+        super().__init__({alias: client.make_qualified_table_name(name) for alias, name in tables.items()})
+        self._client = client
+
+    def __missing__(self, column: str) -> str:
+        return str(self._client.escape_column_name(column))
 
 
 class _UndoError(Exception):
@@ -149,9 +161,14 @@ class Warehouse:
 
         def add(rows: Sequence[tuple[Any, ...]]) -> None:
             ids, hashes, deleted, workspaces = zip(*rows, strict=True)
+            fetched[0] += len(ids)
             known.add(ids, [text or "" for text in hashes], workspaces, [time is not None for time in deleted])
 
+        fetched = [0]
         self._ask(self._fetch, f"select {columns} from {{table}}", (), {"table": table.name}, add)
+        if fetched[0] > len(known):
+            sql = f"select {{{table.key}}} from {{table}} group by {{{table.key}}} having count(*) > 1"
+            known.doubled = [row[0] for row in self._select(sql, table=table.name)]
         return known
 
     def versions_in_doubt(self, table: Table) -> dict[str, KnownRow] | None:
@@ -215,6 +232,56 @@ class Warehouse:
         rows = self._select("select max({load_id}) from {table} where {status} = 0", table="_dlt_loads")
         return str(rows[0][0] or "") if rows else ""
 
+    def arrived(self, name: str, key: Sequence[str], load_id: str) -> tuple[int, int, int | None]:
+        """Return what stands in a table under a load's id: rows, different keys, and their checksum.
+
+        Args:
+            name: Name of the table in the warehouse.
+            key: Names of the columns that no two rows share.
+            load_id: The load.
+
+        Returns:
+            The checksum is that of `Handed`; None where the database cannot tell it.
+        """
+        has_hash = "_row_hash" in (self.columns(name) or ())
+        digits = f"substr({'{_row_hash}' if has_hash else f'md5({{{key[0]}}})'}, 1, {HEX_DIGITS})"
+        number = self._ask(self._hex_number, digits)
+        checksum = f"cast(coalesce(sum({number}), 0) as varchar)" if number else "null"
+        keys = ", ".join(f"{{{column}}}" for column in key)
+        mine = "from {table} where {_dlt_load_id} = %s"
+        sql = f"select count(*), (select count(*) from (select distinct {keys} {mine}) k), {checksum} {mine}"
+        rows = self._select(sql, load_id, load_id, table=name)
+        if not rows:
+            return 0, 0, 0
+        count, distinct, total = rows[0]
+        return int(count), int(distinct), None if total is None else int(total)
+
+    def _hex_number(self, digits: str) -> str | None:
+        with self._client() as client:
+            return dialect_of(client).hex_number(digits)
+
+    def doubled_versions(self, table: Table, types: ColumnTypes) -> Iterator[pa.Table]:
+        """Yield one row for each version that stands more than once in a table's history."""
+        if not table.keeps_history or not self.can_be_asked:
+            return
+        key = f"{{{table.key}}}, {{valid_from}}"
+        sql = f"select {key} from {{history}} group by {key} having count(*) > 1"
+        doubled = {(row[0], _utc(row[1])) for row in self._select(sql, history=table.history)}
+        kinds: dict[str, ColumnType] = {**types, "valid_from": "timestamp"}
+        for rows in self._fetch_in_chunks(table.history, table.key, {row_id for row_id, _ in doubled}, kinds):
+            versions = zip(*(rows.column(name).to_pylist() for name in (table.key, "valid_from")), strict=True)
+            found = {version: place for place, version in enumerate(versions) if version in doubled}
+            yield rows.take(pa.array(found.values(), pa.int64()))
+
+    def delete_load(self, name: str, load_id: str) -> None:
+        """Delete what a load wrote into a table.
+
+        Raises:
+            DestinationError: The destination cannot be reached.
+        """
+        sql = "delete from {table} where {_dlt_load_id} = %s"
+        self._ask(self._execute, name, sql, [load_id])
+
     def revoke_loads(self, load_ids: Sequence[str]) -> None:
         """Note that loads do not count, though dlt has completed them: no cursor is believed that came with them.
 
@@ -222,12 +289,12 @@ class Warehouse:
             DestinationError: The destination cannot be reached.
         """
         marks = ", ".join(["%s"] * len(load_ids))
-        self._ask(self._execute, f"update {{table}} set {{status}} = 1 where {{load_id}} in ({marks})", load_ids)
+        sql = f"update {{table}} set {{status}} = 1 where {{load_id}} in ({marks})"
+        self._ask(self._execute, "_dlt_loads", sql, load_ids)
 
-    def _execute(self, sql: str, values: Sequence[Any]) -> None:
+    def _execute(self, name: str, sql: str, values: Sequence[Any]) -> None:
         with self._client() as client:
-            names = {name: client.escape_column_name(name) for name in ("status", "load_id")}
-            client.execute_sql(sql.format(table=client.make_qualified_table_name("_dlt_loads"), **names), *values)
+            client.execute_sql(sql.format_map(_Names(client, table=name)), *values)
 
     def count_living(self, table: Table) -> int | None:
         """Return how many rows of a table OrgX still lists; None where the destination cannot be asked."""
@@ -341,15 +408,20 @@ class Warehouse:
             ids: Keys of the rows.
             types: The types of its columns.
         """
+        yield from self._fetch_in_chunks(table.name, table.key, ids, types)
+
+    def _fetch_in_chunks(
+        self, name: str, key: str, ids: Iterable[str], types: Mapping[str, ColumnType]
+    ) -> Iterator[pa.Table]:
         remaining = iter(ids)
         while chunk := list(islice(remaining, IDS_AT_ONCE)):
-            names, rows = self._ask(self._fetch_chunk, table, chunk)
+            names, rows = self._ask(self._fetch_chunk, name, key, chunk)
             columns = zip(names, zip(*rows, strict=True), strict=True) if rows else ()
             yield pa.table({name: _stored(types[name], values) for name, values in columns if name in types})
 
-    def _fetch_chunk(self, table: Table, ids: list[str]) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def _fetch_chunk(self, name: str, key: str, ids: list[str]) -> tuple[list[str], list[tuple[Any, ...]]]:
         with self._client() as client:
-            name, key = client.make_qualified_table_name(table.name), client.escape_column_name(table.key)
+            name, key = client.make_qualified_table_name(name), client.escape_column_name(key)
             marks = ", ".join(["%s"] * len(ids))
             with client.execute_query(f"select * from {name} where {key} in ({marks})", *ids) as cursor:
                 return [column[0] for column in cursor.description], list(cursor.fetchall())
@@ -365,14 +437,9 @@ class Warehouse:
     def _fetch(
         self, sql: str, values: tuple[Any, ...], tables: dict[str, str], take: Callable[[list[tuple[Any, ...]]], None]
     ) -> None:
-        class Names(dict[str, str]):
-            def __missing__(self, column: str) -> str:
-                return str(client.escape_column_name(column))
-
         with self._client() as client:
-            names = Names({alias: client.make_qualified_table_name(name) for alias, name in tables.items()})
             try:
-                with client.execute_query(sql.format_map(names), *values) as cursor:
+                with client.execute_query(sql.format_map(_Names(client, **tables)), *values) as cursor:
                     while rows := cursor.fetchmany(ROWS_AT_ONCE):
                         take(rows)
             except DestinationUndefinedEntity:

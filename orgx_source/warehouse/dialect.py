@@ -95,6 +95,14 @@ class Dialect:
         """Return a name so that it means exactly itself."""
         return str(self._capabilities.escape_identifier(name))
 
+    def hex_number(self, digits: str) -> str | None:
+        """Return what reads an expression of 15 hexadecimal digits as a number; None where nobody knows how.
+
+        Args:
+            digits: The expression.
+        """
+        return None
+
     @staticmethod
     def literal(text: str) -> str:
         """Return a text as SQL."""
@@ -206,6 +214,10 @@ class Postgres(_AsWritten):
     has_comments = True
     isolation = "repeatable read, read only"
 
+    def hex_number(self, digits: str) -> str:
+        """Return what reads 15 hexadecimal digits as a number."""
+        return f"cast(cast('x' || {digits} as bit(60)) as bigint)"
+
     def sql_type(self, column_type: ColumnType) -> str:
         """Return what a type is called in SQL."""
         return "jsonb" if column_type == "json" else super().sql_type(column_type)
@@ -229,6 +241,10 @@ class DuckDB(_AsWritten):
 
     name = "duckdb"
     has_comments = True
+
+    def hex_number(self, digits: str) -> str:
+        """Return what reads 15 hexadecimal digits as a number."""
+        return f"cast('0x' || {digits} as bigint)"
 
     def arrow_type(self, reported: str, precision: int | None, scale: int | None) -> tuple[pa.DataType, str | None]:
         """Return the type in a file, and the one to cast to first."""

@@ -54,6 +54,9 @@ class MemoryWarehouse:
             known[row_id] = KnownRow(row.get("_row_hash") or "", row.get("deleted_at") is not None, workspace)
         return known
 
+    def doubled_versions(self, table: Table, types: ColumnTypes) -> Iterator[pa.Table]:
+        return iter(())
+
     def versions_in_doubt(self, table: Table) -> dict[str, KnownRow] | None:
         return self.in_doubt
 

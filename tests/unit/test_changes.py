@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
+
 from orgx_source.reading.changes import Batch, Changes, as_history, empty_rows
 from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.rows.known_rows import KnownRow
@@ -155,3 +157,45 @@ def test_no_rows_have_the_shape_of_their_table() -> None:
     assert names[-5:] == ["last_changed_at", "deleted_at", "last_seen_at", "_row_hash", "_dlt_load_id"]
     assert empty_rows(TABLES["activity"]).column_names[-2:] == ["last_changed_at", "_dlt_load_id"]
     assert "valid_from" in as_history(empty_rows(TASKS)).column_names
+
+
+def test_of_a_row_that_the_load_brings_already_a_newer_version_waits() -> None:
+    changes = Changes(TASKS, fill({"id": "a", "title": "x"}), ColumnTypes(TASKS), lambda: NOW, once=True)
+    assert ids(take(changes, {"id": "a", "title": "y"}, {"id": "b"})) == ["a", "b"]
+    assert take(changes, {"id": "b"}, {"id": "a", "title": "z"}) is None
+    assert changes.waiting == [1]
+    changes.known.forget_given()
+    assert ids(take(changes, {"id": "a", "title": "z"})) == ["a"]
+    assert changes.waiting == []
+
+
+def test_in_a_load_that_cannot_be_divided_the_newer_version_replaces_the_older() -> None:
+    changes = open_changes(MemoryWarehouse())
+    first = take(changes, {"id": "a", "title": "x"})
+    assert first is not None
+    assert ids(take(changes, {"id": "a", "title": "y"})) == ["a"]
+    assert changes.replaced == first.rows.column("_row_hash").to_pylist()
+
+
+def test_a_deletion_that_a_lost_load_wrote_into_the_history_is_not_written_there_again() -> None:
+    warehouse = fill({"id": "a"}, {"id": "b"})
+    row_hash = warehouse.rows["a"]["_row_hash"]
+    warehouse.in_doubt = {"a": KnownRow(row_hash, deleted=True), "b": KnownRow(row_hash)}
+    (batch,) = open_changes(warehouse).delete(["a", "b"], NOW, None)
+    assert ids(batch) == ["a", "b"]
+    assert batch.history is not None
+    assert batch.history.column("id").to_pylist() == ["b"]
+
+
+def test_of_copies_of_one_row_the_newest_is_kept() -> None:
+    warehouse = fill({"id": "a", "title": "old"})
+    changes = open_changes(warehouse)
+    changes.known.doubled = ["a"]
+    newer = {**warehouse.rows["a"], "title": "new", "_row_hash": "f" * 16, "last_changed_at": NOW + timedelta(days=1)}
+    older = warehouse.rows["a"]
+    names = list(older)
+    copies = pa.table({name: [newer[name], older[name]] for name in names})
+    warehouse.fetch_rows = lambda table, ids, types: iter([copies])  # type: ignore[method-assign]
+    (kept,) = changes.single_copies()
+    assert kept.column("title").to_pylist() == ["new"]
+    assert (changes.known["a"].row_hash, changes.known.is_given("a")) == ("f" * 16, True)

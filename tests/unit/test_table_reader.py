@@ -300,3 +300,44 @@ def _route() -> Any:
     from orgx_source.api.routes import ROUTES
 
     return ROUTES["tasks"][0]
+
+
+@pytest.mark.parametrize("stretch", [Stretch(), None], ids=["in-stretches", "in-one-load"])
+def test_a_row_that_came_and_went_during_one_run_is_not_left_behind(stretch: Stretch | None) -> None:
+    there = Organisation(250)
+    there.run(stretch)
+    there.rows.pop(7)
+    there.rows.append({**there.row(999), "updated_at": there.now.isoformat()})
+
+    def fail(name: str, query: Any) -> None:
+        if query.order is Order.CREATED:
+            there.rows[:] = [row for row in there.rows if row["id"] != "00999"]
+
+    there.transport.fail = fail
+    report = there.run(stretch)
+    if stretch is None:
+        # Its values are not in the warehouse yet, from where a deletion takes them.
+        assert (report.verdict, there.living() - {row["id"] for row in there.rows}) == ("uncertified", {"00999"})
+        assert there.run(stretch).rows_deleted == 1
+    assert there.living() == {row["id"] for row in there.rows}
+    assert [row["id"] for row in there.warehouse.history if row.get("deleted_at")] == ["00007", "00999"]
+
+
+def test_a_load_brings_each_row_once_and_a_newer_version_comes_with_the_next() -> None:
+    there = Organisation(250)
+    there.run(Stretch())
+    there.edit(3, title="first")
+
+    def fail(name: str, query: Any) -> None:
+        if query.order is Order.CREATED and (query.offset or 0) > 0:
+            there.edit(3, title="second")
+
+    there.transport.fail = fail
+    there.rows.pop(200)
+    there.run(Stretch())
+    there.transport.fail = lambda name, query: None
+    there.run(Stretch())
+    versions = [(row["title"], row["_dlt_load_id"]) for row in there.warehouse.history if row["id"] == "00003"]
+    assert [title for title, _ in versions] == ["a task", "first", "second"]
+    assert len({load_id for _, load_id in versions}) == 3
+    assert there.warehouse.rows["00003"]["title"] == "second"

@@ -1,0 +1,157 @@
+"""What a load was handed stands in the warehouse afterwards; or it is mended, or the run says so and nothing counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import pytest
+from dlt.destinations.exceptions import DatabaseUndefinedRelation
+from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from orgx_source.reading.report import RunReport
+from orgx_source.reading.session import Stretch
+from orgx_source.sandbox import Sandbox, World
+from orgx_source.sync import run_sync
+from tests.running import differences, execute, fast_client, pipeline, query, sync
+
+HARM = {
+    "lost": "delete from {table} where id in "
+    "(select id from {table} where _dlt_load_id = '{load}' order by id limit 3)",
+    "doubled": "insert into {table} select * from {table} where _dlt_load_id = '{load}' order by id limit 3",
+    "changed": "update {table} set _row_hash = '0000000000000000' where id in "
+    "(select id from {table} where _dlt_load_id = '{load}' order by id limit 3)",
+}
+
+
+@pytest.fixture
+def box() -> Iterator[Sandbox]:
+    with Sandbox(World("small")) as box:
+        yield box
+
+
+@contextmanager
+def harmed(statement: str, *, times: int = 1, after: int = 0) -> Iterator[list[str]]:
+    """Harm what a load has written, before dlt notes that it is complete; yield the loads that were harmed."""
+    complete: Callable[..., None] = SqlJobClientBase.complete_load
+    seen: list[str] = []
+    loads: list[str] = []
+
+    def complete_load(client: Any, load_id: str) -> None:
+        name = client.sql_client.make_qualified_table_name
+        table = name(statement.partition(":")[0])
+        written = query_count(client, table, load_id)
+        if written:
+            seen.append(load_id)
+            if after < len(seen) <= after + times:
+                client.sql_client.execute_sql(statement.partition(":")[2].format(table=table, load=load_id))
+                loads.append(load_id)
+        complete(client, load_id)
+
+    with mock.patch.object(SqlJobClientBase, "complete_load", complete_load):
+        yield loads
+
+
+def query_count(client: Any, table: str, load_id: str) -> int:
+    try:
+        found = client.sql_client.execute_sql(f"select count(*) from {table} where _dlt_load_id = %s", load_id)
+    except DatabaseUndefinedRelation:
+        return 0
+    return int(found[0][0])
+
+
+def run(box: Sandbox, pages: int | None = None) -> RunReport:
+    client = fast_client(box, page_size=20)
+    stretch = Stretch(pages=pages) if pages else Stretch()
+    return run_sync(client.config, pipeline(), tables=["tasks"], client=client, stretch=stretch)
+
+
+def no_row_twice() -> None:
+    assert query("select id from orgx.tasks group by id having count(*) > 1") == []
+    assert query("select id from orgx.tasks_history group by id, valid_from having count(*) > 1") == []
+    assert query("select count(*) from orgx.tasks_history") == query("select count(*) from orgx.tasks")
+
+
+@pytest.mark.parametrize(
+    ("harm", "name", "stretch"),
+    [
+        ("lost", "tasks", 0), ("doubled", "tasks", 1), ("changed", "tasks", 2),
+        ("lost", "tasks_history", 2), ("doubled", "tasks_history", 0), ("changed", "tasks_history", 1),
+    ],
+)  # fmt: skip
+def test_rows_that_a_load_lost_doubled_or_changed_are_mended_in_the_same_run(
+    box: Sandbox, each_warehouse: str, harm: str, name: str, stretch: int
+) -> None:
+    with harmed(f"{name}:{HARM[harm]}", after=stretch) as harmed_loads:
+        report = run(box, pages=9)
+    assert len(harmed_loads) == 1
+    assert report.exit_code == 0, report.to_json()
+    assert report.tables["tasks"].verdict == "repaired"
+    assert [reason for reason in report.tables["tasks"].reasons if reason.startswith(f"{name}: ")]
+    no_row_twice()
+    assert differences(box.world, tables=["tasks"]) == []
+    again = run(box)
+    assert (again.tables["tasks"].rows_changed, again.tables["tasks"].verdict) == (0, "certified")
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_what_cannot_be_mended_is_said_and_does_not_count(box: Sandbox, each_warehouse: str, harm: str) -> None:
+    with harmed(f"tasks:{HARM[harm]}", times=9):
+        report = run(box)
+    table = report.tables["tasks"]
+    assert (report.exit_code, table.verdict) == (4, "uncertified"), report.to_json()
+    assert any("the load does not count" in reason for reason in table.reasons)
+    mended = run(box)
+    assert mended.tables["tasks"].whole
+    assert differences(box.world, tables=["tasks"]) == []
+    assert query("select id from orgx.tasks group by id having count(*) > 1") == []
+    assert mended.exit_code == 0, mended.to_json()
+
+
+def test_the_log_arrives_whole_too(box: Sandbox, each_warehouse: str) -> None:
+    with harmed("sync_log:delete from {table}"):
+        report = run(box)
+    assert query("select table_name, count(*) from orgx.sync_log group by 1") == [("tasks", 1)]
+    assert [message for message in report.messages if message.startswith("sync_log: ")]
+    assert report.exit_code == 0
+
+
+def test_a_load_of_an_earlier_run_is_looked_at_as_well(box: Sandbox, each_warehouse: str) -> None:
+    with mock.patch.object(SqlJobClientBase, "complete_load", side_effect=ConnectionError("the network is gone")):
+        assert run(box).exit_code != 0
+    with harmed(f"tasks:{HARM['lost']}"):
+        report = run(box)
+    assert [message for message in report.messages if "tasks: " in message], report.messages
+    assert differences(box.world, tables=["tasks"]) == []
+
+
+def test_rows_that_stand_twice_are_mended_whoever_doubled_them(box: Sandbox, each_warehouse: str) -> None:
+    sync(box, ["tasks", "activity", "agents"])
+    for name in ("tasks", "tasks_history", "activity", "agents"):
+        execute(f"insert into orgx.{name} select * from orgx.{name} limit 50")
+    report = sync(box, ["tasks", "activity", "agents"], full=True)
+    assert report.exit_code == 0, report.to_json()
+    assert {name: table.verdict for name, table in report.tables.items()} == {
+        "tasks": "repaired", "activity": "repaired", "agents": "repaired",
+    }  # fmt: skip
+    no_row_twice()
+    assert query("select id from orgx.activity group by id having count(*) > 1") == []
+    assert differences(box.world, tables=["tasks", "activity", "agents"]) == []
+    assert {table.verdict for table in sync(box, ["tasks", "activity", "agents"]).tables.values()} == {"certified"}
+
+
+def test_of_copies_that_differ_the_newest_stays(box: Sandbox, each_warehouse: str) -> None:
+    sync(box, ["tasks"])
+    execute(
+        "create table orgx.copies as select * from orgx.tasks limit 5",
+        "update orgx.copies set title = 'an older copy', _row_hash = '0123456789abcdef', "
+        "last_changed_at = last_changed_at - interval '1 day'",
+        "insert into orgx.tasks select * from orgx.copies",
+    )
+    report = sync(box, ["tasks"])
+    assert report.tables["tasks"].verdict == "repaired", report.to_json()
+    assert report.tables["tasks"].rows_changed == 0
+    no_row_twice()
+    assert differences(box.world, tables=["tasks"]) == []
