@@ -47,9 +47,10 @@ class ListingReport:
     """What was seen while a listing was read.
 
     Attributes:
-        verdict: ``certified`` (all evidence present), ``repaired`` (the list moved, every gap was closed),
-            ``uncertified`` (evidence is missing, see ``reasons``).
+        finished: Whether the read came to its end.
+        moved: Whether anything hinted that the list changed while it was read.
         reasons: Sentences, each a piece of evidence that is missing.
+        gap: Whether rows that existed throughout the read may be missing.
         pages: Requests that brought a page of this listing.
         received: Rows in those pages, repeats included.
         repeats: Rows that came again beyond the overlap that was asked for.
@@ -64,8 +65,10 @@ class ListingReport:
         page_size: Rows a full page really held.
     """
 
-    verdict: Verdict = "uncertified"
+    finished: bool = False
+    moved: bool = False
     reasons: list[str] = field(default_factory=list)
+    gap: bool = False
     pages: int = 0
     received: int = 0
     repeats: int = 0
@@ -79,13 +82,30 @@ class ListingReport:
     short_by: int = 0
     page_size: int = 0
 
+    @property
+    def verdict(self) -> Verdict:
+        """How sure the read is.
+
+        ``certified``: all evidence is present. ``repaired``: likewise, though the list moved. ``uncertified``: evidence
+        is missing, see ``reasons``, or the read did not come to its end.
+        """
+        if self.reasons or not self.finished:
+            return "uncertified"
+        return "repaired" if self.moved else "certified"
+
     def note_total(self, total: int) -> None:
         """Note what OrgX counts."""
         low, high, _ = self.totals or (total,) * 3
         self.totals = (min(low, total), max(high, total), total)
 
-    def miss(self, reason: str) -> None:
-        """Note a piece of evidence that is missing."""
+    def miss(self, reason: str, *, gap: bool = False) -> None:
+        """Note a piece of evidence that is missing, also after the end.
+
+        Args:
+            reason: A sentence.
+            gap: Whether rows may be missing, rather than only a second source that would confirm them.
+        """
+        self.gap = self.gap or gap
         if reason not in self.reasons:
             self.reasons.append(reason)
 

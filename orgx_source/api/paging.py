@@ -553,14 +553,11 @@ class Listing:
             agree = previous is not None and previous.ids == state.ids and not moved
             if not agree:
                 doubt = "was read in more than one run" if self._resume is not None else "moved while it was read"
-                report.miss(f"{self._why_unproven()}, and the list {doubt}")
+                report.miss(f"{self._why_unproven()}, and the list {doubt}", gap=moved)
         if report.rows_without_id:
             count, first = report.rows_without_id, min(state.without_id)
             report.miss(f"rows without an id: {count}, the first at offset {first}; they were kept out")
-        if report.reasons:
-            report.verdict = "uncertified"
-        else:
-            report.verdict = "repaired" if moved else "certified"
+        report.moved, report.finished = moved, True
 
     def _why_unproven(self) -> str:
         if self._order is Order.UNKNOWN:
@@ -577,7 +574,7 @@ class Listing:
         _, high, last = report.totals
         report.short_by = self._missing(state)
         if report.short_by:
-            report.miss(f"OrgX counts {last} rows, {len(state.ids)} came")
+            report.miss(f"OrgX counts {last} rows, {len(state.ids)} came", gap=True)
         elif self._total_doubtful or (not state.moved and len(state.ids) > high):
             report.total_doubtful = True
             report.miss(f"OrgX counts {high} rows, but {len(state.ids)} came: its total cannot be relied on")

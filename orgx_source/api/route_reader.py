@@ -130,8 +130,8 @@ class RouteReader(ABC):
             OrgxError: From the client, or a list that cannot be read to its end.
         """
         yield from self._read(watermark, resume)
+        self.report.finished = True
         if self.route.caveat:
-            self.report.verdict = "uncertified"
             self.report.miss(self.route.caveat)
 
     @abstractmethod
@@ -298,7 +298,6 @@ class BootstrapReader(RouteReader):
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
         self.report.pages = 1
-        self.report.verdict = "certified"
         self.report.note_total(1)
         yield [dict(self._access.workspace)]
 
@@ -331,7 +330,6 @@ class _PlainReader(RouteReader):
         report = self.report
         if report.rows_without_id:
             report.miss(f"rows without an id: {report.rows_without_id}; they were kept out")
-        report.verdict = "uncertified" if report.reasons else "certified"
 
 
 class CursorReader(_PlainReader):
@@ -379,7 +377,7 @@ class LimitReader(_PlainReader):
             if len(page.rows) >= ROWS_ASKED:
                 full.append(f"{name}={value}")
         if full:
-            self.report.miss(f"answers were full, older rows may be missing ({', '.join(full)})")
+            self.report.miss(f"answers were full, older rows may be missing ({', '.join(full)})", gap=True)
 
 
 class FeedReader(_PlainReader):
@@ -402,7 +400,8 @@ class FeedReader(_PlainReader):
             self.report.miss("OrgX gave no total to check against")
         elif total > len(self._seen):
             self.report.miss(
-                f"OrgX gives the newest {len(self._seen)} of {total} events; the feed cannot be asked for older ones"
+                f"OrgX gives the newest {len(self._seen)} of {total} events; the feed cannot be asked for older ones",
+                gap=True,
             )
         self._judge()
 
@@ -429,7 +428,7 @@ class EntityReader(_PlainReader):
                 yield self._unseen(page)
                 full += len(page.rows) >= ROWS_ASKED
         if full:
-            self.report.miss(f"{full} entities have more artifacts than one answer holds")
+            self.report.miss(f"{full} entities have more artifacts than one answer holds", gap=True)
 
     def _of_entity(self, parent: Parent) -> Page | None:
         try:
@@ -456,7 +455,7 @@ class SnapshotReader(_PlainReader):
             self.report.miss("OrgX gave no total to check against")
         elif page.total != came:
             self.report.short_by = max(0, page.total - came)
-            self.report.miss(f"OrgX counts {page.total} rows, {len(self._seen)} came")
+            self.report.miss(f"OrgX counts {page.total} rows, {len(self._seen)} came", gap=page.total > came)
         self._judge()
         yield rows
 

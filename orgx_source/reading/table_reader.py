@@ -328,8 +328,7 @@ class TableReader:
 def _add_doubts(report: ListingReport, earlier: ListingReport) -> None:
     """Add the reasons of a read that went on to those of the one after it: its doubts are the table's."""
     for reason in earlier.reasons:
-        report.miss(reason)
-    report.verdict = "uncertified"
+        report.miss(reason, gap=earlier.gap)
     report.rows_without_id = earlier.rows_without_id
 
 

@@ -70,7 +70,7 @@ def test_a_table_to_which_rows_are_only_added_is_read_whole_once() -> None:
 def test_the_cursor_is_the_latest_change_but_never_after_the_start(
     cursor: datetime | None, newest: datetime | None, expected: datetime | None
 ) -> None:
-    listing = ListingReport(verdict="certified")
+    listing = ListingReport(finished=True)
     assert end(listing, Past(cursor), newest, whole_at=None, bound=NOW).cursor == expected
 
 
@@ -85,9 +85,9 @@ def test_the_cursor_is_the_latest_change_but_never_after_the_start(
     ],
 )
 def test_a_whole_read_counts_when_it_is_proven_or_the_first_one(
-    verdict: Any, before: datetime | None, whole_at: datetime | None, expected: datetime | None
+    verdict: str, before: datetime | None, whole_at: datetime | None, expected: datetime | None
 ) -> None:
-    listing = ListingReport(verdict=verdict)
+    listing = ListingReport(finished=verdict != "uncertified", moved=verdict == "repaired")
     assert end(listing, Past(None, before), None, whole_at=whole_at, bound=NOW).whole_at == expected
 
 
@@ -104,5 +104,5 @@ def test_a_whole_read_counts_when_it_is_proven_or_the_first_one(
 def test_what_was_counted_is_reported_and_what_is_missing_makes_the_run_incomplete(
     seen: dict[str, Any], total: int | None, exit_code: int
 ) -> None:
-    ending = end(ListingReport(verdict="certified", **seen), Past(), None, whole_at=None, bound=NOW)
+    ending = end(ListingReport(finished=True, **seen), Past(), None, whole_at=None, bound=NOW)
     assert (ending.total, ending.exit_code) == (total, exit_code)

@@ -24,12 +24,12 @@ def test_passes_are_added_up_and_totals_span_all_of_them() -> None:
 
 def test_the_end_tells_how_sure_the_last_pass_is_and_each_reason_once() -> None:
     report = TableReport(reasons=["known"], rows_out_of_sight=3)
-    listing = ListingReport(verdict="uncertified", reasons=["known", "new"], rows_without_id=2)
+    listing = ListingReport(finished=True, reasons=["known", "new"], rows_without_id=2)
     report.note_ending(listing, total=9, whole=True)
     assert (report.verdict, report.whole, report.total_reported, report.rows_without_id) == ("uncertified", True, 9, 2)
     assert report.reasons == [
         "known", "new", "3 rows of workspaces that this run does not see were left as they are",
     ]  # fmt: skip
     unseen = TableReport()
-    unseen.note_ending(ListingReport(verdict="certified"), total=None, whole=False)
+    unseen.note_ending(ListingReport(finished=True), total=None, whole=False)
     assert unseen.reasons == []
