@@ -63,6 +63,7 @@ class Table:
         created: Column that says when a row was made, declared or not.
         updated: Column that says when it last changed, declared or not.
         workspace: Columns that name its workspace, in order of preference, declared or not.
+        local_ids: Whether OrgX's ids are unique within one workspace only.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Table:
     created: str = "created_at"
     updated: str = "updated_at"
     workspace: tuple[str, ...] = ("workspace_id", "command_center_id")
+    local_ids: bool = False
 
     @property
     def key(self) -> str:
@@ -178,7 +180,7 @@ SYNC_LOG_COLUMNS = (
     Column("rows_changed", "bigint", "Rows of which a new version was written."),
     Column("rows_deleted", "bigint", "Rows that were marked as deleted."),
     Column("rows_in_warehouse", "bigint", "Living rows after the load."),
-    Column("rows_out_of_sight", "bigint", "Of these, rows of workspaces that this run could not see."),
+    Column("rows_out_of_sight", "bigint", "Of these, rows that this run could not see."),
     Column("rows_without_id", "bigint", "Rows that were kept out."),
     Column("total_reported", "bigint", "What OrgX counted last."),
     Column("total_lowest", "bigint", "The smallest count while it was read."),
@@ -286,7 +288,13 @@ TABLES: dict[str, Table] = {
             "agents",
             "One row per agent: what it is doing now, a snapshot at the time of the run.",
             (
-                Column("id", "text", "Agent id, a slug such as engineering-agent.", ("agent_id",)),
+                Column(
+                    "id",
+                    "text",
+                    "Agent id, a slug such as engineering-agent; with its workspace and a slash in front of it in any "
+                    "workspace but the first that was read.",
+                    ("agent_id",),
+                ),
                 Column("name", "text", "Display name; two records can share one.", ("agent_name",)),
                 Column("domain", "text", "Domain.", ("role",)),
                 Column("status", "text", "running, queued, blocked or idle."),
@@ -299,6 +307,7 @@ TABLES: dict[str, Table] = {
                 Column("instance_count", "bigint", "Parallel instances; changes with every read.", volatile=True),
             ),
             parent="workspaces",
+            local_ids=True,
         ),
         Table(
             "artifacts",

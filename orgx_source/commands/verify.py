@@ -18,6 +18,7 @@ from orgx_source.explain import explain
 from orgx_source.reading.changes import Changes, Shaped
 from orgx_source.reading.scope import rows_in_workspace
 from orgx_source.reading.session import ReadSession
+from orgx_source.reading.table_state import TableState
 from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
 from orgx_source.times import parse_timestamp
@@ -115,7 +116,7 @@ def run_verify(
     report = VerifyReport()
     session = ReadSession(config, client or OrgxClient(config))
     try:
-        session.workspace()
+        session.check_workspace()
         warehouse = session.warehouse(pipeline)
         warehouse.require_sql("there is nothing to compare")
         states, columns = warehouse.remembered()
@@ -154,7 +155,9 @@ class _Comparison:
         self._cursor = parse_timestamp(state.get("cursor"))
         self._keys = row_keys(table)
         self._seen: set[str] = set()
-        self._sight = session.sight(str(session.workspace()["id"]))
+        own = str(session.workspace()["id"])
+        home = TableState(state, "", warehouse.has_load).ids_home(session.config.workspace_id or own)
+        self._view = session.view(table, home, self._changes.known)
         self._ignored = {c.name for c in table.columns if c.volatile} | {c.name for c in TRACKING_COLUMNS}
 
     def run(self) -> None:
@@ -162,8 +165,8 @@ class _Comparison:
         ask_first_open(self._table.name, self._session.config.routes, self._read, [])
         living = {row_id: known for row_id, known in self._changes.known.items() if not known.deleted}
         if not self._table.append_only:
-            unmet = ((row_id, known.workspace) for row_id, known in living.items() if row_id not in self._seen)
-            extra = [row_id for row_id, workspace in unmet if self._sight.sees(workspace)]
+            unmet = ((row_id, known) for row_id, known in living.items() if row_id not in self._seen)
+            extra = [row_id for row_id, known in unmet if self._view.sight.sees(self._view.workspace_of(known))]
             found.extra = len(extra)
             found.examples += [Difference(row_id, "extra") for row_id in extra[:EXAMPLES]]
         found.rows_at_orgx, found.rows_in_warehouse = len(self._seen), len(living)
@@ -177,15 +180,19 @@ class _Comparison:
         try:
             for batch in reader.rows():
                 rows = rows_in_workspace(self._table, batch, self._session.config.workspace_id)
+                if self._view.local is not None:
+                    rows = self._view.local.stored(rows)
                 if rows:
                     self._compare(rows, self._changes.shape(rows, partial=partial))
         finally:
             self._found.requests += spending.requests
+        if not self._seen and (doubt := self._session.workspace_doubt()):
+            reader.report.miss(doubt)
         self._found.verdict, self._found.reasons = reader.report.verdict, list(reader.report.reasons)
 
     def _compare(self, rows: list[Row], shaped: Shaped) -> None:
         found = self._found
-        self._sight.note(shaped.workspaces)
+        self._view.sight.note(shaped.workspaces)
         moments = {self._keys.id(row): self._keys.updated(row) or self._keys.created(row) for row in rows}
         for index, (row_id, row_hash) in enumerate(zip(shaped.ids, shaped.hashes, strict=True)):
             if row_id in self._seen:

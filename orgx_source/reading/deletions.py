@@ -9,7 +9,7 @@ from orgx_source.api.listing import Position, Verdict
 from orgx_source.api.route_reader import RouteReader
 from orgx_source.reading.changes import Changes
 from orgx_source.reading.report import TableReport
-from orgx_source.reading.scope import Sight
+from orgx_source.reading.scope import View, may_be_deleted, remembered
 from orgx_source.reading.table_state import Resume, TableState
 from orgx_source.tables import Table
 from orgx_source.warehouse.dataset import Warehouse
@@ -57,33 +57,40 @@ def doubted(gone: Sequence[str], living: int, before: frozenset[str], *, nothing
 class Deletions:
     """Finds the rows of one table that OrgX no longer lists, and marks them."""
 
-    def __init__(self, table: Table, warehouse: Warehouse, changes: Changes, sight: Sight, own_workspace: str) -> None:
+    def __init__(self, table: Table, warehouse: Warehouse, changes: Changes, view: View, own_workspace: str) -> None:
         """Prepare; nothing is asked.
 
         Args:
             table: The table.
             warehouse: Where it is kept.
             changes: What is known of its rows.
-            sight: Which workspaces the run can see.
+            view: What the run sees of it.
             own_workspace: The workspace that the key resolves to.
         """
         self._table = table
         self._warehouse = warehouse
         self._changes = changes
-        self._sight = sight
+        self._view = view
         self._own_workspace = own_workspace
 
-    def adds_up(self, reader: RouteReader, report: TableReport) -> bool:
-        """Return whether OrgX's count equals what the warehouse will hold after a read of changes."""
+    def adds_up(self, reader: RouteReader, state: TableState, report: TableReport, *, obeyed: bool) -> bool:
+        """Return whether OrgX's count equals what the warehouse will hold after a read of changes.
+
+        Args:
+            reader: Has read the changes.
+            state: Remembers which rows only an earlier look saw.
+            report: Gets the numbers.
+            obeyed: Whether OrgX counts what was asked for.
+        """
         totals, known = reader.report.totals, self._changes.known
 
         def count_out_of_sight() -> int:
-            report.rows_out_of_sight = sum(
-                not row.deleted and not self._sight.sees(row.workspace) for row in known.values()
-            )
+            hidden = sum(not row.deleted and not self._view.sees(row) for row in known.values())
+            report.rows_set_aside = self._view.count_set_aside(known, state.looks)
+            report.rows_out_of_sight = hidden + report.rows_set_aside
             return report.rows_out_of_sight
 
-        total = None if totals is None or self._table.append_only else totals[2]
+        total = totals[2] if totals and obeyed and not self._table.append_only else None
         return adds_up(total, reader.report.verdict, known.count_living(), count_out_of_sight)
 
     def candidates(self, position: Position | None, resumed: Resume | None) -> list[str]:
@@ -121,8 +128,9 @@ class Deletions:
         if self._table.append_only or reader.report.verdict == "uncertified":
             return []
         candidates = self.candidates(None, resumed)
-        gone = [row_id for row_id in candidates if self._may_go(row_id, state)]
-        report.rows_out_of_sight = len(candidates) - len(gone)
+        in_sight = [row_id for row_id in candidates if self._may_go(row_id, state)]
+        gone = self._seen_before(in_sight, state)
+        report.rows_out_of_sight, report.rows_set_aside = len(candidates) - len(gone), len(in_sight) - len(gone)
         return self._confirmed(gone, reader, state, nothing_came=not self._changes.known.seen and resumed is None)
 
     def without_given(self, gone: list[str], reader: RouteReader) -> list[str]:
@@ -134,11 +142,22 @@ class Deletions:
         return kept
 
     def _may_go(self, row_id: str, state: TableState) -> bool:
-        if not self._sight.sees(self._changes.known[row_id].workspace):  # guard: rows-out-of-sight
+        if not self._view.sees(self._changes.known[row_id]):  # guard: rows-out-of-sight
             return False
         # Workspaces themselves go only under the key that brought them: another one may see others.
         own = self._own_workspace
         return self._table.name != "workspaces" or state.first_workspace(own) == own
+
+    def _seen_before(self, ids: Sequence[str], state: TableState) -> list[str]:
+        """Return those of the rows in sight that a read like this one saw before, and remember this one."""
+        known, view, before = self._changes.known, self._view, state.looks
+        workspaces = {row_id: view.workspace_of(known[row_id]) for row_id in ids}
+        gone, aside = may_be_deleted(workspaces.items(), view.look, before, full=view.full)  # guard: rows-set-aside
+        # Out of sight by now, or before the place where a read went on: nothing was learnt of these.
+        unjudged = (row_id for row_id in before.aside if row_id not in workspaces and known.is_unseen(row_id))
+        aside |= {row_id: before.aside[row_id] for row_id in unjudged}
+        state.looks = remembered(before, view.look, {None, *view.sight.workspaces, *workspaces.values()}, aside)
+        return gone
 
     def _confirmed(self, gone: list[str], reader: RouteReader, state: TableState, *, nothing_came: bool) -> list[str]:
         """Return those of the rows that are gone indeed, and note why others are not believed to be."""
@@ -153,7 +172,7 @@ class Deletions:
                 "If the next run sees the same, it will believe it"
             )
             return []
-        still_there = reader.find_ids(gone)  # guard: vanished-rows-are-asked-for
+        still_there = self._view.find(gone, reader.find_ids)  # guard: vanished-rows-are-asked-for
         if still_there is None:
             reader.report.miss(f"{len(gone)} rows vanished, but OrgX cannot be asked for them; none was marked")
             return []

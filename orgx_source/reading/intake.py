@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orgx_source.api.envelope import Row
+from orgx_source.api.route_reader import row_keys
 from orgx_source.reading.changes import Batch, Changes
-from orgx_source.reading.scope import Sight, rows_in_workspace
+from orgx_source.reading.scope import LocalIds, Sight, rows_in_workspace
 from orgx_source.rows.handed import Handed
+from orgx_source.rows.row_ids import RowIds
 from orgx_source.tables import ColumnType, Table
 
 # Arrow's cost per array is the same for one row and for a thousand: pages are shaped many at a time.
@@ -49,9 +51,17 @@ class Intake:
         newest: The latest change among all rows taken.
         partial: Whether rows tell only a part of what OrgX knows; the rest stays as it is stored.
         handed: What the load was handed since the stretch began, by the name of the table in the warehouse.
+        foreign: Ids of rows of other workspaces that came though one was asked for, since the read began.
     """
 
-    def __init__(self, table: Table, changes: Changes, sight: Sight, workspace_id: str | None = None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        changes: Changes,
+        sight: Sight,
+        workspace_id: str | None = None,
+        local: LocalIds | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
@@ -59,15 +69,19 @@ class Intake:
             changes: Compares rows with what the warehouse holds.
             sight: Learns the workspaces of the rows.
             workspace_id: Take rows of this workspace only.
+            local: How ids are made unique; None where OrgX's are.
         """
         self.size = 0
         self.newest: datetime | None = None
         self.partial = False
         self.handed: dict[str, Handed] = {}
+        self.foreign = RowIds()
         self._table = table
         self._changes = changes
         self._sight = sight
         self._workspace_id = workspace_id
+        self._local = local
+        self._id_of = row_keys(table).id
         self._load_id = ""
         self._rows: list[Row] = []
         self._waiting: list[Row] = []
@@ -143,8 +157,14 @@ class Intake:
     def _compare(self) -> None:
         came, self._rows = self._rows, []
         rows = rows_in_workspace(self._table, came, self._workspace_id)
+        if len(rows) < len(came):
+            kept = set(map(id, rows))
+            self.foreign.add(filter(None, (self._id_of(row) for row in came if id(row) not in kept)))
         if not rows:
             return
+        sent = rows
+        if self._local is not None:
+            rows = self._local.stored(rows)
         shaped = self._changes.shape(rows, partial=self.partial)
         runs = runs_without_repeats(shaped.ids)
         for start, stop in runs:
@@ -153,7 +173,7 @@ class Intake:
             self._sight.note(part.workspaces)
             self.newest = max(filter(None, (self.newest, self._newest_of(part.rows))), default=None)
             batch = self._changes.take(part)
-            self._waiting += [rows[start + index] for index in self._changes.waiting]
+            self._waiting += [sent[start + index] for index in self._changes.waiting]
             self._changes.known.see(part.ids)
             if batch is not None:
                 self.size += batch.rows.nbytes

@@ -30,7 +30,8 @@ class TableReport:
         rows_read: Different rows that came.
         rows_new, rows_changed, rows_deleted: What was written.
         rows_in_warehouse: Rows there after the load that OrgX still lists; None when it was not counted.
-        rows_out_of_sight: Of these, rows of workspaces that this run could not see.
+        rows_out_of_sight: Of these, rows that this run could not see.
+        rows_set_aside: Of these, rows that only an earlier key, or a run without the workspace filter, saw.
         total_reported: What OrgX last counted; None when it did not.
         total_lowest, total_highest: What it counted while the table was read.
         cursor_before, cursor_after: Up to where changes are known, by OrgX's clock.
@@ -70,6 +71,7 @@ class TableReport:
     seams_repaired: int = 0
     duplicates: int = 0
     rows_out_of_sight: int = 0
+    rows_set_aside: int = 0
     total_lowest: int | None = None
     total_highest: int | None = None
     cursor_before: str | None = None
@@ -123,9 +125,12 @@ class TableReport:
         self.verdict, self.whole, self.total_reported = worse(listing.verdict, self.best_verdict), whole, total
         self.rows_without_id = listing.rows_without_id
         self.reasons += [reason for reason in listing.reasons if reason not in self.reasons]
-        if self.rows_out_of_sight:
+        if foreign := self.rows_out_of_sight - self.rows_set_aside:
+            self.reasons.append(f"{foreign} rows of workspaces that this run does not see were left as they are")
+        if self.rows_set_aside:
             self.reasons.append(
-                f"{self.rows_out_of_sight} rows of workspaces that this run does not see were left as they are"
+                f"{self.rows_set_aside} rows that only an earlier key, or a run without this workspace filter, saw "
+                "were left as they are; a run with --full and without --workspace settles whether OrgX still lists them"
             )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,13 +20,17 @@ from orgx_source.api.route_choice import read_first_open
 from orgx_source.api.route_reader import Access, RouteReader, open_route, row_keys
 from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import OrgxError, RouteClosedError
+from orgx_source.errors import ConfigError, OrgxError, RouteClosedError
 from orgx_source.reading.report import TableReport
-from orgx_source.reading.scope import Sight
+from orgx_source.reading.scope import LocalIds, Look, Sight, View, is_same_workspace, key_digest
+from orgx_source.rows.known_rows import KnownRows
 from orgx_source.tables import TABLES, Table
 from orgx_source.times import utc_now
 from orgx_source.warehouse.dataset import Warehouse
 from orgx_source.warehouse.duckdb_file import LockPatience
+
+# So many workspaces are named to whoever asked for one that the key does not see.
+SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,25 @@ class Stretch:
     def is_over(self, pages: int, size: int, seconds: float) -> bool:
         """Return whether a table that has read so much in this stretch should be loaded now."""
         return pages >= self.pages or size >= self.size or seconds >= self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class SeenWorkspaces:
+    """The workspaces that a key sees.
+
+    Attributes:
+        names: Id to name; to None where it has none.
+        all: Whether OrgX listed them; else there may be more.
+    """
+
+    names: dict[str, str | None]
+    all: bool
+
+    def describe(self) -> str:
+        """Return their names and ids for a sentence."""
+        shown = [f"{name} ({row_id})" if name else row_id for row_id, name in list(self.names.items())[:SHOWN]]
+        more = len(self.names) - len(shown)
+        return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 @dataclass
@@ -77,7 +101,8 @@ class ReadSession:
         self._lock = threading.Lock()
         self._workspace: Row | None = None
         self._workspace_error: OrgxError | None = None
-        self._listed: set[str] | None = None
+        self._seen_workspaces: SeenWorkspaces | None = None
+        self.key = key_digest(self.config.api_key)
         self._warehouse: Warehouse | None = None
         self._began = time.monotonic()
         self.patience = LockPatience(self.config.lock_timeout)
@@ -127,16 +152,69 @@ class ReadSession:
         Raises:
             OrgxError: From the client.
         """
+        return set(self._list_workspaces().names)
+
+    def check_workspace(self) -> Row:
+        """Return the workspace that the key resolves to, unless another one was asked for that the key does not see.
+
+        OrgX is asked for the workspaces of the key only where it resolves to another one than was asked for.
+
+        Raises:
+            ConfigError: OrgX lists the workspaces that the key sees, and that one is not among them.
+            OrgxError: From the client.
+        """
+        own, wanted = self.workspace(), self.config.workspace_id
+        if wanted is None or self._lists(wanted) or not self._list_workspaces().all:
+            return own
+        raise ConfigError(
+            f"{wanted} (--workspace, or SOURCES__ORGX__WORKSPACE_ID) is not one of them: this key sees workspaces "
+            f"{self._list_workspaces().describe()}"
+        )
+
+    def workspace_doubt(self) -> str | None:
+        """Return why a table without a row may not be empty: nothing tells whether the key sees that workspace."""
+        wanted = self.config.workspace_id
+        if wanted is None or self._lists(wanted):
+            return None
+        return f"no row came, and OrgX does not list the workspaces of this key: {wanted} may be none of them"
+
+    def _lists(self, wanted: str) -> bool:
         own = str(self.workspace()["id"])
+        return is_same_workspace(wanted, own) or any(
+            is_same_workspace(wanted, row_id) for row_id in self._list_workspaces().names
+        )
+
+    def _list_workspaces(self) -> SeenWorkspaces:
+        own = self.workspace()
         with self._lock:
-            if self._listed is None:
-                self._listed = {own}
+            if self._seen_workspaces is None:
+                names, complete = {str(own["id"]): own.get("name")}, False
                 try:
-                    self._listed |= set(self._ids_of(TABLES["workspaces"], self._access()))
+                    complete = self._ask_for_workspaces(names)
                 except OrgxError as error:
                     if error.exit_code != 1:
                         raise
-            return self._listed
+                self._seen_workspaces = SeenWorkspaces(names, complete)
+            return self._seen_workspaces
+
+    def _ask_for_workspaces(self, names: dict[str, Any]) -> bool:
+        """Add the workspaces that OrgX lists for this key, and return whether these are all."""
+        # Without the filter: the question is what lies beyond it.
+        client = copy.copy(self.client)
+        client.config = replace(client.config, workspace_id=None)
+        table, readers = TABLES["workspaces"], list[RouteReader]()
+
+        def read(route: Route) -> Iterator[list[Row]]:
+            readers.append(open_route(replace(self._access(), client=client), table, route))
+            yield from readers[-1].rows()
+
+        keys = row_keys(table)
+        for rows in read_first_open(table.name, self.config.routes, read, []):
+            names.update({row_id: row.get("name") for row in rows if (row_id := keys.id(row)) is not None})
+        report = readers[-1].report
+        # The reader adds the key's own workspace where OrgX does not list it: then it lists less than the key sees.
+        lists_own = report.received >= len(names)
+        return lists_own and readers[-1].route.caveat is None and not (report.short_by or report.total_doubtful)
 
     def sight(self, own: str) -> Sight:
         """Return which workspaces this run can see.
@@ -145,6 +223,22 @@ class ReadSession:
             own: The workspace that the key resolves to.
         """
         return Sight(self.config.workspace_id, own, self.listed_workspaces)
+
+    def view(self, table: Table, ids_home: str, known: KnownRows) -> View:
+        """Return what this run sees of a table.
+
+        Args:
+            table: The table.
+            ids_home: The workspace whose ids the table keeps as OrgX sends them, where they are unique within one only.
+            known: The rows of the warehouse.
+        """
+        own, look = str(self.workspace()["id"]), Look(self.key, self.config.workspace_id)
+        if not table.local_ids:
+            return View(self.sight(own), look, self.config.full)
+        workspace = self.config.workspace_id or own
+        # Its rows seldom name a workspace, and nobody says of which ones OrgX lists them: that of the run is certain.
+        sight = Sight(None, workspace, set)
+        return View(sight, look, self.config.full, LocalIds(table, ids_home, workspace, known))
 
     def open_route(self, table: Table, route: Route, spending: Spending | None = None) -> RouteReader:
         """Return a reader of one table from one route; no request is made for it but the one for the workspace."""

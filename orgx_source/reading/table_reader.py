@@ -21,10 +21,12 @@ from orgx_source.reading.changes import Changes
 from orgx_source.reading.cursor import Beginning, Past, Wishes, begin, end
 from orgx_source.reading.deletions import Deletions
 from orgx_source.reading.intake import Intake, Piece
+from orgx_source.reading.scope import comparable_total
 from orgx_source.reading.session import ReadSession
 from orgx_source.reading.table_state import Origin, Resume, TableState
 from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.rows.handed import Handed
+from orgx_source.rows.row_ids import RowIds
 from orgx_source.tables import Table
 from orgx_source.times import never_before
 from orgx_source.warehouse.dataset import Warehouse
@@ -161,16 +163,18 @@ class TableReader:
             self._report.mended(f"{doubled} versions stood in the history more than once; one copy of each is kept")
 
     def _prepare(self) -> None:
-        own = str(self._session.workspace()["id"])
+        own = str(self._session.check_workspace()["id"])
         self._own_workspace = own
         self._workspace_id = self._config.workspace_id or own
         self._started = never_before(self._session.clock(), self._state.read_at)
         self._started_at_orgx = self._session.orgx_time()
         self._can_wait = self._session.stretch is not None
         self._changes = Changes(self._table, self._warehouse, self._types, self._session.clock, once=self._can_wait)
-        sight = self._session.sight(own)
-        self._intake = Intake(self._table, self._changes, sight, self._config.workspace_id)
-        self._deletions = Deletions(self._table, self._warehouse, self._changes, sight, own)
+        known = self._changes.known
+        self._ids_home = self._state.ids_home(self._workspace_id) if known else self._workspace_id
+        view = self._session.view(self._table, self._ids_home, known)
+        self._intake = Intake(self._table, self._changes, view.sight, self._config.workspace_id, view.local)
+        self._deletions = Deletions(self._table, self._warehouse, self._changes, view, own)
 
     def _read_route(self, route: Route) -> Iterator[Step]:
         self._report.route = route.name
@@ -192,7 +196,7 @@ class TableReader:
         reader = self._open(route)
         yield from self._pass(reader, watermark)
         whole = watermark is None or not reader.report.stopped_early
-        if not whole and not self._deletions.adds_up(reader, self._report):  # guard: counts-that-differ
+        if not whole and not self._adds_up(reader):  # guard: counts-that-differ
             # The counts differ: something was deleted, or slipped behind the cursor. Read everything.
             logger.info("%s: OrgX counts otherwise than the warehouse, reading the whole table", self._table.name)
             reader, whole_at, whole = self._open(route), self._started, True
@@ -202,6 +206,10 @@ class TableReader:
         elif doubtful is not None:
             _add_doubts(reader.report, doubtful)
         self._finish(reader, whole_at=whole_at if whole else None)
+
+    def _adds_up(self, reader: RouteReader) -> bool:
+        obeyed = self._filter_is_obeyed(reader.route)
+        return self._deletions.adds_up(reader, self._state, self._report, obeyed=obeyed)
 
     def _open(self, route: Route) -> RouteReader:
         return self._session.open_route(self._table, route, self._spending)
@@ -233,6 +241,7 @@ class TableReader:
         """Read once; yield what is new or changed, in tables of some thousand rows."""
         if watermark is None and resume is None:
             self._changes.known.forget_seen()
+            self._intake.foreign = RowIds()
         before = self._pages
         try:
             for rows in reader.rows(watermark, resume):
@@ -307,18 +316,46 @@ class TableReader:
         self._state.keep_place(place, self._origin(reader.route), full=self._config.full)
 
     def _origin(self, route: Route) -> Origin:
-        return Origin(route.name, self._workspace_id)
+        filtered = self._config.workspace_id is not None
+        return Origin(route.name, self._workspace_id, filtered, self._session.key)
 
     def _settle(self, route: Route, *, cursor: datetime | None, whole_at: datetime | None) -> None:
         own = self._own_workspace
+        if self._table.local_ids:
+            self._state.keep_ids_home(self._ids_home)
         self._state.settle(self._origin(route), cursor=cursor, whole_at=whole_at, first_workspace=own)
+
+    def _filter_is_obeyed(self, route: Route) -> bool:
+        """Return whether OrgX keeps to the workspace that was asked for, as far as this read and the last one tell."""
+        known = self._state.obeys_filter or not self._state.is_of(self._origin(route))
+        return known and not self._intake.foreign
+
+    def _note_scope(self, reader: RouteReader, *, whole: bool) -> bool:
+        """Note whether OrgX keeps to the workspace that was asked for, and return it."""
+        foreign = len(self._intake.foreign)
+        obeyed = not foreign if whole else self._filter_is_obeyed(reader.route)
+        self._state.obeys_filter = obeyed
+        if not obeyed and whole:
+            self._report.reasons.append(
+                f"OrgX sent {foreign} rows of other workspaces than the one asked for; they were left out"
+            )
+        elif not obeyed:
+            reader.report.miss(
+                "OrgX counts rows of other workspaces than the one asked for: only a whole read compares"
+            )
+        if whole and not self._changes.known.seen and (doubt := self._session.workspace_doubt()):
+            reader.report.miss(doubt)
+        return obeyed
 
     def _finish(self, reader: RouteReader, *, whole_at: datetime | None) -> None:
         # Never past the start of the read, by whichever clock is behind: what changes meanwhile comes next time.
         bound = min(self._started_at_orgx, self._started)
         past = Past(self._state.cursor, self._state.whole_read_at)
+        whole = whole_at is not None
+        obeyed = self._note_scope(reader, whole=whole)
         ending = end(reader.report, past, self._intake.newest, whole_at=whole_at, bound=bound)
-        self._report.note_ending(reader.report, total=ending.total, whole=whole_at is not None)
+        total = comparable_total(ending.total, len(self._intake.foreign), whole=whole, obeyed=obeyed)
+        self._report.note_ending(reader.report, total=total, whole=whole)
         self._report.exit_code = ending.exit_code or self._report.exit_code
         self._settle(reader.route, cursor=ending.cursor, whole_at=ending.whole_at)
         self._state.finish(self._started)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from orgx_source.api.listing import Position
+from orgx_source.reading.scope import Look, Looks
 from orgx_source.times import parse_timestamp
 
 STATE_VERSION = 2
@@ -15,10 +16,19 @@ STATE_VERSION = 2
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where rows were read; what is remembered of one origin says nothing about another."""
+    """Where rows were read; what is remembered of one origin says nothing about another.
+
+    Attributes:
+        route: Name of the route.
+        workspace_id: The workspace asked for, else the one that the key resolves to.
+        filtered: Whether it was asked for.
+        key: Digest of the key; only a read that was cut short needs the same one to go on.
+    """
 
     route: str
     workspace_id: str
+    filtered: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,8 @@ class TableState:
         started, began_at = parse_timestamp(saved.get("started")), parse_timestamp(saved.get("began_at"))
         if started is None or began_at is None or not self._is_of(saved, origin) or (full and not saved.get("full")):
             return None
+        if saved.get("key", origin.key) != origin.key:
+            return None
         position = Position(int(saved["offset"]), float(saved["covered_to"]), bool(saved.get("tied")))
         return Resume(position, started, began_at, frozenset(saved.get("candidates") or ()))
 
@@ -106,6 +118,7 @@ class TableState:
             "started": place.started.isoformat(),
             "began_at": place.began_at.isoformat(),
             "full": full,
+            "key": origin.key,
             **self._provenance(origin),
         }
 
@@ -142,11 +155,52 @@ class TableState:
         else:
             self._stored.pop("vanished", None)
 
+    @property
+    def looks(self) -> Looks:
+        """Return which keys and filters saw the rows last."""
+        last = {name: Look.parse(text) for name, text in (self._stored.get("seen_by") or {}).items()}
+        aside = self._stored.get("set_aside") or {}
+        if isinstance(aside, int):
+            return Looks(last, more=aside)
+        return Looks(last, {row_id: Look.parse(text) for text, ids in aside.items() for row_id in ids})
+
+    @looks.setter
+    def looks(self, looks: Looks) -> None:
+        self._stored["seen_by"] = {name: str(look) for name, look in sorted(looks.last.items())}
+        aside: dict[str, list[str]] = {}
+        for row_id, look in sorted(looks.aside.items()):
+            aside.setdefault(str(look), []).append(row_id)
+        self._keep("set_aside", looks.more or aside)
+
+    @property
+    def obeys_filter(self) -> bool:
+        """Return whether OrgX kept to the workspace that was asked for, in the last read of this origin."""
+        return not self._stored.get("filter_ignored")
+
+    @obeys_filter.setter
+    def obeys_filter(self, obeyed: bool) -> None:
+        self._keep("filter_ignored", not obeyed)
+
+    def ids_home(self, otherwise: str) -> str:
+        """Return the workspace whose ids are kept as OrgX sends them, where ids are unique within one only."""
+        return str(self._stored.get("ids_home") or self._stored.get("workspace_id") or otherwise)
+
+    def keep_ids_home(self, workspace: str) -> None:
+        """Note the workspace whose ids are kept as OrgX sends them."""
+        self._stored["ids_home"] = workspace
+
+    def _keep(self, name: str, value: Any) -> None:
+        if value:
+            self._stored[name] = value
+        else:
+            self._stored.pop(name, None)
+
     def _provenance(self, origin: Origin) -> dict[str, Any]:
         return {
             "version": STATE_VERSION,
             "route": origin.route,
             "workspace_id": origin.workspace_id,
+            "filtered": origin.filtered,
             "load_id": self._load_id,
         }
 
@@ -155,5 +209,7 @@ class TableState:
             saved.get("version") == STATE_VERSION
             and saved.get("route") == origin.route
             and saved.get("workspace_id") == origin.workspace_id
+            # Not told by earlier versions.
+            and saved.get("filtered", origin.filtered) == origin.filtered
             and self._has_load(str(saved.get("load_id")))  # guard: cursor-of-a-load-that-arrived
         )
