@@ -64,6 +64,9 @@ GUARDS: dict[str, Sequence[Removal]] = {
     "cursor-of-a-load-that-arrived": (Removal("", "tests/unit/test_table_state.py"),),
     "counts-that-differ": (Removal("if False:", "tests/unit/test_table_reader.py"),),
     "changes-behind-a-resumed-read": (Removal("watermark = self._started", "tests/unit/test_table_reader.py"),),
+    "rows-set-aside": (
+        Removal("gone, aside = list(workspaces), dict[str, Look]()", "tests/unit/test_keys_and_workspaces.py"),
+    ),
     "arrival": (Removal("if False:", "tests/e2e/test_arrival.py"),),
     "rows-that-stand-twice": (Removal("for table in ():", "tests/e2e/test_arrival.py"),),
     "versions-that-stand-twice": (Removal("for table in ():", "tests/e2e/test_arrival.py"),),

@@ -31,6 +31,7 @@ ALLOWED = {
     "httpx": {"api/http.py"},
     "orjson": {"api/envelope.py", "rows/shape.py", "sandbox/answers.py"},
     "pyarrow": {
+        "rows/handed.py",
         "rows/shape.py",
         "reading/changes.py",
         "reading/intake.py",
@@ -39,7 +40,7 @@ ALLOWED = {
         "commands/export.py",
     },
     "dlt": {"config.py", "source.py", "sync.py"}
-    | {f"warehouse/{room}.py" for room in ("dataset", "duckdb_file", "pipeline")},
+    | {f"warehouse/{room}.py" for room in ("arrival", "dataset", "duckdb_file", "pipeline")},
     "duckdb": {
         "cli/demo.py",
         "warehouse/duckdb_file.py",
