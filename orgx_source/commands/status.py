@@ -161,7 +161,7 @@ def summarise(stored: StoredFile | Warehouse, states: dict[str, Any], max_age: t
 def _read_table(stored: StoredFile | Warehouse, table: Table, state: dict[str, Any]) -> TableStatus:
     rows, deleted, last_change = stored.describe(table)
     # What was read counts only where it arrived.
-    arrived = stored.has_load(str(state.get("load_id")))
+    arrived = stored.has_loads([*(state.get("builds_on") or ()), str(state.get("load_id"))])
     return TableStatus(
         rows,
         deleted,

@@ -156,7 +156,7 @@ class _Comparison:
         self._keys = row_keys(table)
         self._seen: set[str] = set()
         own = str(session.workspace()["id"])
-        home = TableState(state, "", warehouse.has_load).ids_home(session.config.workspace_id or own)
+        home = TableState(state, "", warehouse.has_loads).ids_home(session.config.workspace_id or own)
         self._view = session.view(table, home, self._changes.known)
         self._ignored = {c.name for c in table.columns if c.volatile} | {c.name for c in TRACKING_COLUMNS}
 

@@ -20,6 +20,8 @@ from orgx_source.times import never_before
 from orgx_source.warehouse.dataset import Warehouse
 
 TIME = pa.timestamp("us", "UTC")
+# Seconds: what a time loses on its way through databases and floating point.
+SAME_TIME = 1e-5
 BEGINNING_OF_TIME = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -30,12 +32,14 @@ class Shaped:
     Attributes:
         rows: The values, one row each.
         ids, hashes, workspaces: Per row; a workspace is None where the row names none.
+        updated: Per row when it last changed, in Unix seconds; None where the row does not say.
     """
 
     rows: pa.Table
     ids: list[str]
     hashes: list[str]
     workspaces: list[str | None]
+    updated: list[float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,9 @@ class Changes:
         waiting: Places of rows in the last page taken that must wait for the next load: this one brings an earlier
             version of them.
         replaced: Hashes of the versions that newer ones replace in the same load.
+        older: Rows that came in a version older than the one that is stored: id to the hash of what came.
+        believed: Such versions that are written nevertheless, because they came in an earlier run too.
+        confirming: Whether the rows that are taken now were asked for one by one.
     """
 
     def __init__(
@@ -89,6 +96,9 @@ class Changes:
         self.changed = 0
         self.waiting: list[int] = []
         self.replaced: list[str] = []
+        self.older: dict[str, str] = {}
+        self.believed: dict[str, str] = {}
+        self.confirming = False
         self._once = once
         self._table = table
         self._warehouse = warehouse
@@ -119,7 +129,13 @@ class Changes:
             if name in table.column_names and self.types[name] == "text":
                 values = table.column(name).to_pylist()
                 workspaces = [first or second for first, second in zip(workspaces, values, strict=True)]
-        return Shaped(table, ids, row_hashes(table, self._volatile), workspaces)
+        return Shaped(table, ids, row_hashes(table, self._volatile), workspaces, self._updated(table))
+
+    def _updated(self, table: pa.Table) -> list[float | None]:
+        name = self._table.updated
+        if name not in table.column_names or self.types[name] != "timestamp":
+            return [None] * table.num_rows
+        return [None if value is None else value / 1e6 for value in table.column(name).cast(pa.int64()).to_pylist()]
 
     def take(self, shaped: Shaped) -> Batch | None:
         """Return the rows that are new or differ from what is known; None when none does."""
@@ -138,6 +154,9 @@ class Changes:
                 unwritten = latest is None or latest.deleted or latest.row_hash != row_hash
             if not (differs or unwritten):
                 continue
+            if known is not None and self._goes_back(known, shaped, index):  # guard: nothing-goes-back
+                self.older[row_id] = row_hash
+                continue
             if self.known.is_given(row_id):
                 if self._once:
                     self.waiting.append(index)
@@ -145,7 +164,8 @@ class Changes:
                 self.replaced.append(known.row_hash if known else "")
             self.new += known is None
             self.changed += known is not None
-            self.known.give(row_id, KnownRow(row_hash, workspace=shaped.workspaces[index]))
+            row = KnownRow(row_hash, workspace=shaped.workspaces[index], updated=shaped.updated[index])
+            self.known.give(row_id, row)
             if unwritten:
                 to_history.append(len(changed))
                 if self._latest is not None:
@@ -155,10 +175,22 @@ class Changes:
             return None
         return self._stamped(shaped, changed, to_history)
 
+    def _goes_back(self, known: KnownRow, shaped: Shaped, index: int) -> bool:
+        """Return whether a row is older than what is stored, or as old as a deleted one: a replica behind, or a cache.
+
+        A deleted row that comes again unchanged may live again; OrgX is asked for it alone before that is believed.
+        """
+        stamp, row_hash = shaped.updated[index], shaped.hashes[index]
+        if stamp is None or known.updated is None or self.believed.get(shaped.ids[index]) == row_hash:
+            return False
+        if known.deleted and not self.confirming:
+            return stamp <= known.updated + SAME_TIME
+        return known.row_hash != row_hash and stamp < known.updated - SAME_TIME
+
     def _take_all(self, shaped: Shaped) -> Batch:
         """Return the rows where none is known: most of a first read."""
         self.new += len(shaped.ids)
-        self.known.add(shaped.ids, shaped.hashes, shaped.workspaces, given=True)
+        self.known.add(shaped.ids, shaped.hashes, shaped.workspaces, updated=shaped.updated, given=True)
         every = range(len(shaped.ids))
         return self._stamped(shaped, every, every)
 

@@ -69,7 +69,7 @@ class TableReader:
         self._warehouse = warehouse
         self._types = types
         self._report = session.report(table.name)
-        self._state = TableState({}, "", warehouse.has_load)
+        self._state = TableState({}, "", warehouse.has_loads)
         self._load_id = ""
         self._pages_before = 0
         self._pages = 0
@@ -87,7 +87,7 @@ class TableReader:
         Raises:
             OrgxError: No route could serve the table, or the read failed on the way.
         """
-        self._state, self._load_id = TableState(state, load_id, self._warehouse.has_load), load_id
+        self._state, self._load_id = TableState(state, load_id, self._warehouse.has_loads), load_id
         self._pages_before = self._pages
         try:
             for step in self._steps:
@@ -112,7 +112,7 @@ class TableReader:
             state: What the table remembers from run to run.
             route: The route that is open.
         """
-        self._state = TableState(state, "", self._warehouse.has_load)
+        self._state = TableState(state, "", self._warehouse.has_loads)
         self._prepare()
         resumed = self._resume_point(route)
         if resumed is not None:

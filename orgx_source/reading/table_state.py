@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from orgx_source.api.listing import Position
+from orgx_source.reading.doubts import Doubt
 from orgx_source.reading.scope import Look, Looks
 from orgx_source.times import parse_timestamp
 
 STATE_VERSION = 2
+# How far a clock may be ahead before what it noted is not believed.
+MAX_AHEAD = timedelta(days=1)
+MAX_ANCESTRY = 20
+MAX_OLDER = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +56,51 @@ class Resume:
 class TableState:
     """A view of the dictionary that dlt keeps for one resource; it is changed in place."""
 
-    def __init__(self, stored: dict[str, Any], load_id: str, has_load: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        stored: dict[str, Any],
+        load_id: str,
+        has_loads: Callable[[Sequence[str]], bool],
+        now: datetime | None = None,
+    ) -> None:
         """Look at what is stored.
 
         Args:
             stored: dlt's dictionary.
             load_id: The load that brings what is noted now.
-            has_load: Whether the load of an id arrived: it may have failed, or the warehouse may be another one, or
-                an older copy.
+            has_loads: Whether all loads of some ids arrived: one may have failed, or the warehouse may be another one,
+                or an older copy.
+            now: The time; nothing that is noted for later than a day after it is believed. None believes everything.
         """
         self._stored = stored
         self._load_id = load_id
-        self._has_load = has_load
+        self._has_loads = has_loads
+        self._latest = None if now is None else now + MAX_AHEAD
 
     @property
     def cursor(self) -> datetime | None:
         """Return until when every change is known."""
-        return parse_timestamp(self._stored.get("cursor"))
+        return self._time("cursor")
 
     @property
     def read_at(self) -> datetime | None:
         """Return when the last read that came to its end began, by this machine's clock."""
-        return parse_timestamp(self._stored.get("read_at"))
+        return self._time("read_at")
 
     @property
     def whole_read_at(self) -> datetime | None:
         """Return when the last whole read began."""
-        return parse_timestamp(self._stored.get("whole_read_at"))
+        return self._time("whole_read_at")
+
+    @property
+    def looked_back_at(self) -> datetime | None:
+        """Return when a feed was last read far back."""
+        return self._time("looked_back_at")
+
+    def _time(self, name: str) -> datetime | None:
+        """Return a time that was noted; None where a clock was wrong when it was."""
+        moment = parse_timestamp(self._stored.get(name))
+        return None if moment is None or (self._latest is not None and moment > self._latest) else moment  # guard: clock
 
     @property
     def was_cut_short(self) -> bool:
@@ -119,12 +142,31 @@ class TableState:
             "began_at": place.began_at.isoformat(),
             "full": full,
             "key": origin.key,
-            **self._provenance(origin),
+            **self._provenance(origin, whole=True),
         }
 
-    def cut_short(self) -> None:
-        """Note that a long read of changes did not come to its end."""
-        self._stored["cut_short"] = True
+    def cut_short(self, *, long: bool) -> None:
+        """Note that a read of changes did not come to its end.
+
+        Args:
+            long: Whether it was a long one; a short one counts when it happens twice.
+        """
+        if long or self._stored.get("cut_once"):
+            self._stored["cut_short"] = True
+        self._stored["cut_once"] = True
+
+    def begin_anew(self) -> None:
+        """Note that a whole read begins at the beginning: it builds on none that was cut short."""
+        self._stored.pop("resume", None)
+
+    def orders(self, route: str) -> bool:
+        """Return whether a route kept the order that it was asked for, the last time that it showed."""
+        return self._stored.get("disordered") != route
+
+    def note_order(self, route: str, obeyed: bool | None) -> None:
+        """Note whether a route kept the order that it was asked for; None when that did not show."""
+        if obeyed is not None and (not obeyed or not self.orders(route)):
+            self._keep("disordered", None if obeyed else route)
 
     def settle(
         self, origin: Origin, *, cursor: datetime | None, whole_at: datetime | None, first_workspace: str
@@ -134,26 +176,39 @@ class TableState:
             self._stored["cursor"] = cursor.isoformat()
         if whole_at is not None:
             self._stored["whole_read_at"] = whole_at.isoformat()
-        self._stored.pop("resume", None)
-        self._stored.pop("cut_short", None)
+        self._stored.update(self._provenance(origin, whole=whole_at is not None))
+        for name in ("resume", "cut_short", "cut_once"):
+            self._stored.pop(name, None)
         self._stored.setdefault("home", first_workspace)
-        self._stored.update(self._provenance(origin))
 
     def finish(self, read_at: datetime) -> None:
         """Note when a read that came to its end began."""
         self._stored["read_at"] = read_at.isoformat()
 
-    @property
-    def vanished(self) -> frozenset[str]:
-        """Return ids, a sample, that were missing at the last read, which was not believed."""
-        return frozenset(self._stored.get("vanished") or ())
+    def note_look_back(self, moment: datetime) -> None:
+        """Note that a feed was read far back."""
+        self._stored["looked_back_at"] = moment.isoformat()
 
-    @vanished.setter
-    def vanished(self, ids: list[str]) -> None:
-        if ids:
-            self._stored["vanished"] = ids
-        else:
-            self._stored.pop("vanished", None)
+    @property
+    def doubt(self) -> Doubt | None:
+        """Return the rows that were missing at the last whole read, which was not believed."""
+        stored = self._stored.get("doubt")
+        return Doubt.from_json(stored) if stored else None
+
+    @doubt.setter
+    def doubt(self, doubt: Doubt | None) -> None:
+        self._keep("doubt", doubt.to_json() if doubt else None)
+        # What earlier versions kept.
+        self._stored.pop("vanished", None)
+
+    @property
+    def older(self) -> dict[str, str]:
+        """Return the rows that came in a version older than the stored one, id to its hash, and were not believed."""
+        return dict(self._stored.get("older") or {})
+
+    @older.setter
+    def older(self, rows: Mapping[str, str]) -> None:
+        self._keep("older", dict(sorted(rows.items())[:MAX_OLDER]))
 
     @property
     def looks(self) -> Looks:
@@ -195,14 +250,24 @@ class TableState:
         else:
             self._stored.pop(name, None)
 
-    def _provenance(self, origin: Origin) -> dict[str, Any]:
+    def _provenance(self, origin: Origin, *, whole: bool) -> dict[str, Any]:
         return {
             "version": STATE_VERSION,
             "route": origin.route,
             "workspace_id": origin.workspace_id,
             "filtered": origin.filtered,
             "load_id": self._load_id,
+            "builds_on": self._ancestry(whole=whole),
         }
+
+    def _ancestry(self, *, whole: bool) -> list[str]:
+        """Return the loads that what is noted now builds on.
+
+        Loads come one after the other, so an older copy of a warehouse lacks the latest of them: these are enough.
+        """
+        kept = () if whole else self._stored.get("builds_on") or ()
+        of_this_read = (self._stored.get("resume") or {}).get("builds_on") or ()
+        return list(dict.fromkeys([*kept, *of_this_read, self._load_id]))[-MAX_ANCESTRY:]
 
     def _is_of(self, saved: dict[str, Any], origin: Origin) -> bool:
         return (
@@ -211,5 +276,5 @@ class TableState:
             and saved.get("workspace_id") == origin.workspace_id
             # Not told by earlier versions.
             and saved.get("filtered", origin.filtered) == origin.filtered
-            and self._has_load(str(saved.get("load_id")))  # guard: cursor-of-a-load-that-arrived
+            and self._has_loads([*(saved.get("builds_on") or ()), str(saved.get("load_id"))])  # guard: ancestry
         )

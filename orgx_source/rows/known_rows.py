@@ -7,6 +7,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from math import isnan, nan
 from operator import or_
 from typing import NamedTuple
 
@@ -27,16 +28,18 @@ class KnownRow(NamedTuple):
         deleted: Whether it is marked as deleted.
         workspace: The workspace it names; None where it names none.
         since: From when on the version held; None for rows of the table itself.
+        updated: When OrgX says that it last changed, in Unix seconds; None where it does not say.
     """
 
     row_hash: str
     deleted: bool = False
     workspace: str | None = None
     since: datetime | None = None
+    updated: float | None = None
 
 
 class KnownRows:
-    """Id to row, without ``since``: in columns of 13 bytes a row, where the row itself with its texts has 230.
+    """Id to row, without ``since``: in columns of 21 bytes a row, where the row itself with its texts has 230.
 
     Attributes:
         seen: How many of the rows a read has met since `forget_seen`.
@@ -50,6 +53,7 @@ class KnownRows:
         self._hashes = array("Q")
         self._flags = bytearray()
         self._workspaces = array("I")
+        self._stamps = array("d")
         self._numbers: dict[str | None, int] = {None: 0}
         self._names: list[str | None] = [None]
         for row_id, row in rows:
@@ -72,11 +76,11 @@ class KnownRows:
         return None if place is None else self._row(place)
 
     def __setitem__(self, row_id: str, row: KnownRow) -> None:
-        self.add([row_id], [row.row_hash], [row.workspace], [row.deleted])
+        self.add([row_id], [row.row_hash], [row.workspace], [row.deleted], [row.updated])
 
     def give(self, row_id: str, row: KnownRow) -> None:
         """Set a row that the load brings which is being made."""
-        self.add([row_id], [row.row_hash], [row.workspace], [row.deleted], given=True)
+        self.add([row_id], [row.row_hash], [row.workspace], [row.deleted], [row.updated], given=True)
 
     def is_given(self, row_id: str) -> bool:
         """Return whether the load that is being made brings the row."""
@@ -102,6 +106,7 @@ class KnownRows:
         hashes: Sequence[str],
         workspaces: Sequence[str | None],
         deleted: Sequence[bool] | None = None,
+        updated: Sequence[float | None] | None = None,
         *,
         given: bool = False,
     ) -> None:
@@ -112,6 +117,7 @@ class KnownRows:
             hashes: Per row.
             workspaces: Per row.
             deleted: Per row; none is when not given.
+            updated: Per row; not known when not given.
             given: Whether the load that is being made brings them.
         """
         known = len(self._flags)
@@ -122,20 +128,24 @@ class KnownRows:
         if deleted is not None:
             flags = bytearray(map(or_, flags, deleted))
         names = map(self._number, workspaces)
+        stamps = [nan if stamp is None else stamp for stamp in updated] if updated is not None else [nan] * len(ids)
         if len(self._ids) == known + len(ids):
             self._hashes.extend(numbers)
             self._flags += flags
             self._workspaces.extend(names)
+            self._stamps.extend(stamps)
             return
-        for place, number, flag, name in zip(self._ids.places(ids), numbers, flags, names, strict=True):
+        for place, number, flag, name, stamp in zip(self._ids.places(ids), numbers, flags, names, stamps, strict=True):
             if place == len(self._flags):
                 self._hashes.append(number)
                 self._flags.append(flag)
                 self._workspaces.append(name)
+                self._stamps.append(stamp)
             elif place is not None:
                 self._hashes[place] = number
                 self._flags[place] = self._flags[place] & _SEEN | flag
                 self._workspaces[place] = name
+                self._stamps[place] = stamp
 
     def see(self, ids: Iterable[str]) -> None:
         """Note that a read has met these rows.
@@ -156,6 +166,15 @@ class KnownRows:
         if self.seen == len(self._flags):
             return []
         return [row_id for row_id, flags in zip(self._ids, self._flags, strict=True) if not flags & (_SEEN | _DELETED)]
+
+    def unseen_since(self, moment: float) -> list[str]:
+        """Return the living rows that no read has met, of those that changed after a time.
+
+        Args:
+            moment: Unix seconds.
+        """
+        found = zip(self._ids, self._flags, self._stamps, strict=True)
+        return [row_id for row_id, flags, stamp in found if stamp > moment and not flags & (_SEEN | _DELETED)]
 
     def is_unseen(self, row_id: str) -> bool:
         """Return whether this is a living row that no read has met."""
@@ -187,7 +206,9 @@ class KnownRows:
     def _row(self, place: int) -> KnownRow:
         flags = self._flags[place]
         row_hash = f"{self._hashes[place]:016x}" if flags & _HASHED else ""
-        return KnownRow(row_hash, bool(flags & _DELETED), self._names[self._workspaces[place]])
+        stamp = self._stamps[place]
+        workspace = self._names[self._workspaces[place]]
+        return KnownRow(row_hash, bool(flags & _DELETED), workspace, updated=None if isnan(stamp) else stamp)
 
     def _number(self, workspace: str | None) -> int:
         number = self._numbers.get(workspace)

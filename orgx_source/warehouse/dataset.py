@@ -151,18 +151,21 @@ class Warehouse:
         if not self.can_be_asked:
             return known
         if table.append_only:
-            columns = f"{{{table.key}}}, '', null, null"
+            columns = f"{{{table.key}}}, '', null, null, null"
         else:
             present = self.columns(table.name) or []
             texts = {name for name in present if types.get(name) == "text"}
             scope = [f"{{{name}}}" for name in table.workspace if name in texts]
             workspace = f"coalesce({', '.join(scope)}, null)" if scope else "null"
-            columns = f"{{{table.key}}}, {{_row_hash}}, {{deleted_at}}, {workspace}"
+            told = table.updated in present and types.get(table.updated) == "timestamp"
+            updated = self._ask(self._epoch, table.updated) if told else "null"
+            columns = f"{{{table.key}}}, {{_row_hash}}, {{deleted_at}}, {workspace}, {updated}"
 
         def add(rows: Sequence[tuple[Any, ...]]) -> None:
-            ids, hashes, deleted, workspaces = zip(*rows, strict=True)
+            ids, hashes, deleted, workspaces, updated = zip(*rows, strict=True)
             fetched[0] += len(ids)
-            known.add(ids, [text or "" for text in hashes], workspaces, [time is not None for time in deleted])
+            gone = [time is not None for time in deleted]
+            known.add(ids, [text or "" for text in hashes], workspaces, gone, list(map(_seconds, updated)))
 
         fetched = [0]
         self._ask(self._fetch, f"select {columns} from {{table}}", (), {"table": table.name}, add)
@@ -220,12 +223,12 @@ class Warehouse:
         )
         return [row[0] for row in self._select(sql, moment, until, table=table.name)]
 
-    def has_load(self, load_id: str) -> bool:
-        """Return whether a load was completed here; where the destination cannot be asked, every one was."""
+    def has_loads(self, load_ids: Sequence[str]) -> bool:
+        """Return whether all these loads were completed here; where the destination cannot be asked, they were."""
         if not self.can_be_asked:
             return True
         rows = self._select("select {load_id} from {table} where {status} = 0", table="_dlt_loads")
-        return any(row[0] == load_id for row in rows)
+        return set(load_ids) <= {row[0] for row in rows}
 
     def newest_load(self) -> str:
         """Return the id of the newest load that was completed here; ids are times, and empty means none."""
@@ -255,6 +258,10 @@ class Warehouse:
             return 0, 0, 0
         count, distinct, total = rows[0]
         return int(count), int(distinct), None if total is None else int(total)
+
+    def _epoch(self, column: str) -> str:
+        with self._client() as client:
+            return dialect_of(client).epoch(f"{{{column}}}")
 
     def _hex_number(self, digits: str) -> str | None:
         with self._client() as client:
@@ -543,6 +550,13 @@ class Warehouse:
                 if not self._patience.wait(error):
                     # Whatever stands in the way of a connection, it is none of ours.
                     raise foreseen(error) or DestinationError(describe_trouble(error)) from None
+
+
+def _seconds(moment: Any) -> float | None:
+    """Return a time as Unix seconds, whether the database told it as a number or as a time."""
+    if moment is None or isinstance(moment, float):
+        return moment
+    return _utc(moment).timestamp() if isinstance(moment, datetime) else float(moment)
 
 
 def _utc(moment: datetime) -> datetime:

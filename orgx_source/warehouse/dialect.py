@@ -95,6 +95,14 @@ class Dialect:
         """Return a name so that it means exactly itself."""
         return str(self._capabilities.escape_identifier(name))
 
+    def epoch(self, column: str) -> str:
+        """Return what reads a time as seconds since 1970; here the time itself, and the caller converts it.
+
+        Args:
+            column: Its name, quoted.
+        """
+        return column
+
     def hex_number(self, digits: str) -> str | None:
         """Return what reads an expression of 15 hexadecimal digits as a number; None where nobody knows how.
 
@@ -214,6 +222,10 @@ class Postgres(_AsWritten):
     has_comments = True
     isolation = "repeatable read, read only"
 
+    def epoch(self, column: str) -> str:
+        """Return what reads a time as seconds since 1970."""
+        return f"extract(epoch from {column})"
+
     def hex_number(self, digits: str) -> str:
         """Return what reads 15 hexadecimal digits as a number."""
         return f"cast(cast('x' || {digits} as bit(60)) as bigint)"
@@ -241,6 +253,10 @@ class DuckDB(_AsWritten):
 
     name = "duckdb"
     has_comments = True
+
+    def epoch(self, column: str) -> str:
+        """Return what reads a time as seconds since 1970."""
+        return f"epoch({column})"
 
     def hex_number(self, digits: str) -> str:
         """Return what reads 15 hexadecimal digits as a number."""

@@ -78,9 +78,9 @@ class StoredFile:
             raise UnknownFormError(str(error)) from None
         return states
 
-    def has_load(self, load_id: str) -> bool:
-        """Return whether a load was completed here."""
-        return load_id in self._loads
+    def has_loads(self, load_ids: Sequence[str]) -> bool:
+        """Return whether all these loads were completed here."""
+        return set(load_ids) <= set(self._loads)
 
     def describe(self, table: Table) -> tuple[int | None, int | None, datetime | None]:
         """Return how many rows OrgX still lists, how many it does no more, and when the newest version came."""

@@ -51,7 +51,13 @@ class MemoryWarehouse:
         known = KnownRows()
         for row_id, row in self.rows.items():
             workspace = next((row[name] for name in table.workspace if row.get(name)), None)
-            known[row_id] = KnownRow(row.get("_row_hash") or "", row.get("deleted_at") is not None, workspace)
+            updated = row.get(table.updated)
+            known[row_id] = KnownRow(
+                row.get("_row_hash") or "",
+                row.get("deleted_at") is not None,
+                workspace,
+                updated=None if updated is None else updated.timestamp(),
+            )
         return known
 
     def doubled_versions(self, table: Table, types: ColumnTypes) -> Iterator[pa.Table]:
@@ -67,8 +73,8 @@ class MemoryWarehouse:
         made = {row_id: row.get(table.created) for row_id, row in self.rows.items() if row.get("deleted_at") is None}
         return [row_id for row_id, at in made.items() if at is not None and moment < at.astimezone(UTC) < until]
 
-    def has_load(self, load_id: str) -> bool:
-        return load_id in self.loads
+    def has_loads(self, load_ids: Sequence[str]) -> bool:
+        return set(load_ids) <= set(self.loads)
 
     def fetch_rows(self, table: Table, ids: Iterable[str], types: ColumnTypes) -> Iterator[pa.Table]:
         found = [self.rows[row_id] for row_id in ids if row_id in self.rows]

@@ -33,8 +33,8 @@ class Stored:
     def describe(self, table: Table) -> tuple[int, int, datetime]:
         return 10, 2, NOW
 
-    def has_load(self, load_id: str) -> bool:
-        return load_id in self.loads
+    def has_loads(self, load_ids: Sequence[str]) -> bool:
+        return set(load_ids) <= set(self.loads)
 
 
 @pytest.fixture(autouse=True)

@@ -127,10 +127,10 @@ def test_a_table_without_its_history_lacks_every_version(warehouse: Warehouse, f
 
 
 def test_loads_count_when_they_were_completed_and_until_they_are_revoked(warehouse: Warehouse) -> None:
-    assert [warehouse.has_load(name) for name in ("1", "3", "9")] == [True, False, False]
+    assert [warehouse.has_loads([name]) for name in ("1", "3", "9")] == [True, False, False]
     assert warehouse.newest_load() == "2"
     warehouse.revoke_loads(["2", "9"])
-    assert not warehouse.has_load("2")
+    assert not warehouse.has_loads(["1", "2"])
     assert warehouse.newest_load() == "1"
 
 
