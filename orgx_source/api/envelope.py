@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
@@ -38,8 +39,10 @@ class Page:
         total: Matching rows, when OrgX says so.
         offset: Offset that OrgX echoes, when it does.
         limit: Page size that OrgX echoes; it may be smaller than the one asked for.
-        has_more: Whether another page is likely, when OrgX says so.
-        next_cursor: Opaque cursor of the next page, when there is one.
+        has_more: Whether another page is likely, when OrgX says so. True as well where it says that it cut the answer,
+            or names a next page in a way that cannot be sent back.
+        next_cursor: Opaque cursor of the next page as text, when there is one.
+        names_no_cursor: Whether the place of the cursor is there and empty: the answer says that this is the end.
     """
 
     rows: Sequence[Row]
@@ -48,6 +51,24 @@ class Page:
     limit: int | None = None
     has_more: bool | None = None
     next_cursor: str | None = None
+    names_no_cursor: bool = False
+
+    def is_all(self, asked: int | None) -> bool | None:
+        """Return whether an answer from the beginning of a list is the whole of it; None when it does not say.
+
+        A short answer says nothing: a server may give fewer rows than were asked for without a word.
+
+        Args:
+            asked: Rows that were asked for at most; None when that was left to OrgX.
+        """
+        came = len(self.rows)
+        if self.has_more or self.next_cursor is not None or (self.total is not None and self.total > came):
+            return False
+        if self.has_more is False or (self.limit is not None and came < self.limit):
+            return True
+        # A total equal to a full answer may count that answer only.
+        full = self.limit if self.limit is not None else asked
+        return True if self.total == came and (full is None or came < full) else None
 
 
 def parse_json(body: bytes) -> Any:
@@ -109,17 +130,27 @@ def parse_page(body: bytes, *, keys: Sequence[str], path: str, content_type: str
         raise envelope_error("the list holds something other than objects", body, path, content_type, status)
     pagination = _mapping(document, "pagination") or _mapping(scope, "pagination")
     meta = _mapping(document, "meta") or _mapping(scope, "meta")
+    places = (pagination, meta, document, scope)
+    cursors = _values(places, "next_cursor", "nextCursor")
+    links = [link for place in places for name in ("links", "_links") if (link := _next_link(place.get(name)))]
+    next_cursor = _first_scalar(*cursors, *map(_cursor_of_link, links))
+    # Something that is given and cannot be sent back still says that more follows.
+    promised = True in _values(places, "truncated") or (next_cursor is None and any([*cursors, *links]))
+    stated = _first_bool(*_values(places, "has_more", "hasMore"))
     return Page(
         rows=rows,
         total=_first_int(
-            pagination.get("total"), document.get("total"), scope.get("total"), _mapping(scope, "summary").get("total")
+            pagination.get("total"),
+            document.get("total"),
+            scope.get("total"),
+            _mapping(scope, "summary").get("total"),
+            meta.get("total"),
         ),
         offset=_first_int(pagination.get("offset")),
         limit=_first_int(pagination.get("limit"), meta.get("limit")),
-        has_more=_first_bool(pagination.get("has_more"), pagination.get("hasMore"), meta.get("hasMore")),
-        next_cursor=_first_text(
-            pagination.get("next_cursor"), pagination.get("nextCursor"), meta.get("nextCursor"), meta.get("next_cursor")
-        ),
+        has_more=True if promised else stated,
+        next_cursor=next_cursor,
+        names_no_cursor=bool(cursors) and next_cursor is None and not promised,
     )
 
 
@@ -255,6 +286,31 @@ def _find_rows(document: Mapping[str, Any], keys: Sequence[str]) -> tuple[Mappin
 def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = document.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def _values(places: Sequence[Mapping[str, Any]], *names: str) -> list[Any]:
+    return [place[name] for place in places for name in names if name in place]
+
+
+def _next_link(links: Any) -> str:
+    """Return the address of the next page, plain or as ``href`` of an object; empty where there is none."""
+    found = links.get("next") if isinstance(links, dict) else None
+    found = found.get("href") if isinstance(found, dict) else found
+    return found if isinstance(found, str) else ""
+
+
+def _cursor_of_link(link: str) -> str | None:
+    """Return the cursor in an address; what looks like no address is a cursor itself."""
+    if "/" not in link and "?" not in link:
+        return link
+    return next(iter(parse_qs(urlsplit(link).query).get("cursor", [])), None)
+
+
+def _first_scalar(*values: Any) -> str | None:
+    """Return the first text or number as text; an empty text is none, 0 is one."""
+    return next(
+        (str(v) for v in values if isinstance(v, str | int | float) and not isinstance(v, bool) and v != ""), None
+    )
 
 
 def _first_int(*values: Any) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orgx_source.api.envelope import parse_error, parse_json, parse_page, parse_workspace
+from orgx_source.api.envelope import Page, parse_error, parse_json, parse_page, parse_workspace
 from orgx_source.errors import ApiError, AuthError, EnvelopeError, RateLimitError, RouteClosedError, ServerError
 
 ROWS = [{"id": "a"}, {"id": "b"}]
@@ -43,6 +43,67 @@ def test_what_an_envelope_says_of_the_list_is_read_wherever_it_stands() -> None:
 def test_what_is_missing_is_none_and_a_truth_value_is_no_number() -> None:
     found = page({"data": ROWS, "pagination": {"total": True, "limit": "20", "has_more": 1}})
     assert (found.total, found.limit, found.offset, found.has_more, found.next_cursor) == (None,) * 5
+
+
+@pytest.mark.parametrize(
+    ("told", "cursor", "has_more"),
+    [
+        ({"meta": {"nextCursor": 5, "hasMore": True}}, "5", True),
+        ({"meta": {"next_cursor": 0}}, "0", None),
+        ({"meta": {"nextCursor": 2.5}}, "2.5", None),
+        ({"meta": {"nextCursor": 2**70}}, str(2**70), None),
+        ({"pagination": {"nextCursor": "c"}}, "c", None),
+        ({"nextCursor": "c", "hasMore": True}, "c", True),
+        ({"next_cursor": "c", "has_more": False}, "c", False),
+        ({"links": {"next": "/api/v1/work?cursor=c%3D&limit=5"}}, "c=", None),
+        ({"meta": {"_links": {"next": {"href": "https://x/y?cursor=7"}}}}, "7", None),
+        ({"links": {"next": "c"}}, "c", None),
+        # A next page that is named, but not by a cursor that can be sent back.
+        ({"links": {"next": "/api/v1/work?page=2"}}, None, True),
+        ({"meta": {"nextCursor": True}}, None, True),
+        ({"meta": {"nextCursor": {"id": 5}}}, None, True),
+        ({"meta": {"truncated": True, "hasMore": False}}, None, True),
+        # The end.
+        ({"meta": {"nextCursor": "", "hasMore": True}}, None, True),
+        ({"meta": {"nextCursor": "", "next_cursor": None}}, None, None),
+        ({"meta": {"nextCursor": False}}, None, None),
+        ({"meta": {"sourceCursor": "s", "truncated": False}}, None, None),
+        ({"links": {"next": None, "self": "/x"}, "_links": []}, None, None),
+    ],
+)
+def test_any_scalar_is_a_cursor_wherever_it_stands(told: Any, cursor: str | None, has_more: bool | None) -> None:
+    found = page({"data": ROWS, **told})
+    assert (found.next_cursor, found.has_more) == (cursor, has_more)
+
+
+def test_an_empty_place_of_the_cursor_is_told_from_none() -> None:
+    assert page({"data": ROWS, "meta": {"nextCursor": None}}).names_no_cursor
+    assert not page({"data": ROWS, "meta": {"nextCursor": "c"}}).names_no_cursor
+    assert not page({"data": ROWS, "meta": {}}).names_no_cursor
+
+
+@pytest.mark.parametrize(
+    ("told", "asked", "is_all"),
+    [
+        ({}, 100, None),
+        ({}, 2, None),
+        ({"has_more": False}, 2, True),
+        ({"has_more": False, "total": 3}, 2, False),
+        ({"has_more": True, "total": 2}, 100, False),
+        ({"next_cursor": "c"}, 100, False),
+        ({"total": 3}, 100, False),
+        ({"total": 2}, 100, True),
+        ({"total": 2}, None, True),
+        ({"total": 1}, 100, None),
+        # A total of a full answer may count that answer.
+        ({"total": 2}, 2, None),
+        ({"total": 2, "limit": 2}, 100, None),
+        ({"limit": 3}, 3, True),
+        ({"limit": 2}, 100, None),
+    ],
+)
+def test_only_what_an_answer_says_makes_it_the_whole_list(told: Any, asked: int | None, is_all: bool | None) -> None:
+    assert Page(ROWS, **told).is_all(asked) is is_all
 
 
 @pytest.mark.parametrize(
