@@ -59,9 +59,23 @@ class RedirectError(OrgxError):
 
 
 class BudgetError(OrgxError):
-    """The requests or the waiting time granted to this run are used up."""
+    """The requests or the waiting time granted to this run are used up.
+
+    Attributes:
+        can_go_on: Whether the next run goes on where the read of this table ended; None where no read was ended.
+        needs: Requests that one read of the list takes at least, when it has to come from one run; None when unknown.
+    """
 
     exit_code = 4
+    can_go_on: bool | None = None
+    needs: int | None = None
+    _what: str | None = None
+
+    def add(self, prospect: str) -> BudgetError:
+        """Return this error with what it means for the next run added to its sentence; said again, the last counts."""
+        self._what = self._what or str(self)
+        self.args = (f"{self._what}; {prospect}",)
+        return self
 
 
 class ApiError(OrgxError):

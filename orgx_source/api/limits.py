@@ -126,8 +126,7 @@ class RateBudget:
                     raise BudgetError("the run was interrupted")
                 if self.max_requests is not None and self.spent >= self.max_requests:
                     raise BudgetError(
-                        f"this run's {self.max_requests} requests are used up (--max-requests); "
-                        "what was read is kept and the next run goes on from there"
+                        f"this run's {self.max_requests} requests are used up (--max-requests); what was read is kept"
                     )
                 now = self.clock()
                 wait = max(self._hold_until, self._exhausted_until(now)) - now
@@ -209,7 +208,7 @@ class RateBudget:
             if self.waited + seconds > self.max_wait:
                 raise BudgetError(
                     f"{why}: waiting {seconds:.0f} s more would pass --max-wait ({self.max_wait:.0f} s, "
-                    f"{self.waited:.0f} s waited so far); what was read is kept and the next run goes on from there"
+                    f"{self.waited:.0f} s waited so far); what was read is kept"
                 )
             overlap = max(0.0, min(until, self._counted_until) - start)
             self.waited += seconds - overlap

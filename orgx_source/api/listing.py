@@ -51,6 +51,7 @@ class ListingReport:
         moved: Whether anything hinted that the list changed while it was read.
         reasons: Sentences, each a piece of evidence that is missing.
         gap: Whether rows that existed throughout the read may be missing.
+        may_be_mended: Whether a later read may bring what this one misses.
         pages: Requests that brought a page of this listing.
         received: Rows in those pages, repeats included.
         repeats: Rows that came again beyond the overlap that was asked for.
@@ -69,6 +70,7 @@ class ListingReport:
     moved: bool = False
     reasons: list[str] = field(default_factory=list)
     gap: bool = False
+    may_be_mended: bool = False
     pages: int = 0
     received: int = 0
     repeats: int = 0
@@ -106,8 +108,15 @@ class ListingReport:
             gap: Whether rows may be missing, rather than only a second source that would confirm them.
         """
         self.gap = self.gap or gap
+        self.may_be_mended = self.may_be_mended or gap
         if reason not in self.reasons:
             self.reasons.append(reason)
+
+    def note_limit(self, reason: str) -> None:
+        """Note that rows may be missing because the route cannot be asked for more: no later read does better."""
+        mended = self.may_be_mended
+        self.miss(reason, gap=True)
+        self.may_be_mended = mended
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,14 @@ Chooses no route and keeps no state. What a read asks first is one method, which
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Page, Row
@@ -18,16 +20,32 @@ from orgx_source.api.limits import Spending
 from orgx_source.api.listing import ListingReport, Order, Position, RowKeys
 from orgx_source.api.paging import Listing
 from orgx_source.api.query import PageQuery, Parent
+from orgx_source.api.route_choice import CLOSED_STATUSES
 from orgx_source.api.routes import Paging, Route
-from orgx_source.errors import DriftError, RouteClosedError
+from orgx_source.api.slices import Slices
+from orgx_source.errors import ApiError, AuthError, BudgetError, DriftError, RateLimitError, ServerError
 from orgx_source.tables import Table, is_id, spellings
-from orgx_source.times import parse_timestamp
+from orgx_source.times import parse_timestamp, utc_now
+
+logger = logging.getLogger(__name__)
 
 # No maximum is published; 100 is the largest that OrgX's own schema names.
 ROWS_ASKED = 100
 EVENTS_ASKED = 1000
 IDS_AT_ONCE = 100
 MAX_CURSOR_PAGES = 100_000
+# Pages in a row that bring no new row, with a new cursor each.
+MAX_IDLE_PAGES = 100
+# Events to ask for at most in one answer.
+MAX_EVENTS = 100_000
+# The smallest largest page that a server may have: below it, answers of one length are chance.
+SMALLEST_PAGE = 10
+# After so many entities that were refused, and none that was answered, the route counts as closed.
+REFUSED_ENTITIES = 10
+# What a list can be asked without, and what is asked instead: all of its rows, in OrgX's own order and page size.
+OPTIONS: dict[str, Any] = {"order": Order.UNKNOWN, "since": None, "limit": None}
+# 401, 403, 404 and 410 speak of the path; these may speak of the question.
+QUESTION_STATUSES = frozenset({400, 422})
 
 
 def row_keys(table: Table) -> RowKeys:
@@ -96,6 +114,7 @@ class RouteReader(ABC):
         route: The route.
         report: What was seen, and the verdict.
         spending: What it cost.
+        refused: What OrgX refused to be asked on this route, although the list itself is open.
     """
 
     def __init__(self, access: Access, table: Table, route: Route, spending: Spending | None = None) -> None:
@@ -110,6 +129,9 @@ class RouteReader(ABC):
         self.route = route
         self.report = ListingReport()
         self.spending = spending or Spending()
+        self.refused: list[str] = []
+        self._left_out: frozenset[str] = frozenset()
+        self._living: str | None = None
         self._access = access
         self._table = table
         self._keys = row_keys(table)
@@ -129,10 +151,27 @@ class RouteReader(ABC):
         Raises:
             OrgxError: From the client, or a list that cannot be read to its end.
         """
-        yield from self._read(watermark, resume)
-        self.report.finished = True
+        try:
+            yield from self._read_with_what_is_accepted(watermark, resume)
+        except BudgetError as error:
+            raise self._told(error, watermark, resumed=resume is not None) from None
         if self.route.caveat:
             self.report.miss(self.route.caveat)
+
+    def _read_with_what_is_accepted(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
+        try:
+            yield from self._watched(self._read(watermark, resume))
+        except ApiError as refusal:
+            if self.report.pages or not self._leave_out(refusal, watermark):
+                raise
+            yield from self._watched(self._read(watermark, resume))
+        self.report.finished = True
+
+    def _watched(self, batches: Iterable[list[Row]]) -> Iterator[list[Row]]:
+        """Remember the id of one row that is there."""
+        for rows in batches:
+            self._living = next((row_id for row in rows if (row_id := self._keys.id(row)) is not None), self._living)
+            yield rows
 
     @abstractmethod
     def first(self, watermark: datetime | None) -> PageQuery | None:
@@ -149,7 +188,14 @@ class RouteReader(ABC):
             OrgxError: From the client.
         """
         query = self.first(watermark)
-        return None if query is None else self._fetch(query)
+        if query is None:
+            return None
+        try:
+            return self._fetch(query)
+        except ApiError as refusal:
+            if not self._leave_out(refusal, watermark):
+                raise
+            return self._fetch(query)
 
     def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
         """Return what a read will bring and cost.
@@ -160,36 +206,122 @@ class RouteReader(ABC):
             offset: Rows that an earlier read, which was cut short, has read already.
             known: Rows that the warehouse holds and does not call deleted.
         """
-        more = page.next_cursor is not None or (page.total is not None and page.total > len(page.rows))
-        return Estimate(len(page.rows), 1, at_least=more)
+        return Estimate(len(page.rows), 1, at_least=page.is_all(None) is False)
 
     def find_ids(self, ids: Sequence[str]) -> set[str] | None:
-        """Ask OrgX for exactly these ids; return those it still has, None when it cannot be asked.
+        """Ask OrgX for exactly these ids; return those it still has, None when that cannot be told.
 
-        Where the route takes no ids, it is read a second time.
+        Where the route takes no ids, refuses to be asked for them or answers with others, it is read a second time.
 
         Raises:
             OrgxError: From the client.
         """
         if self.route.takes_ids:
-            return self._ask_for_ids(ids)
+            try:
+                found = self._ask_for_ids(ids)
+            except ApiError as refusal:  # guard: refused-ids-close-no-route
+                if not _is_refusal(refusal):
+                    raise
+                self._note_refusal("ids", refusal)
+                found = None
+            if found is not None:
+                return found
+        if self.route.caveat:
+            return None
         again = type(self)(self._access, self._table, self.route, self.spending)
-        found = {row_id for rows in again.rows() for row in rows if (row_id := self._keys.id(row)) is not None}
-        return None if again.report.verdict == "uncertified" else found & set(ids)
+        again._left_out = self._left_out
+        batches = again._read_with_what_is_accepted(None, None)
+        found = {row_id for rows in batches for row in rows if (row_id := self._keys.id(row)) is not None}
+        return None if again.report.gap else found & set(ids)
 
     def _ask_for_ids(self, ids: Sequence[str]) -> set[str] | None:
+        """Return those of the ids that are there; None where the answers are no answers to the question."""
         # A page that was cut short would make rows look as if they were gone: never ask for more than a page holds.
         size = min(IDS_AT_ONCE, self.report.page_size or IDS_AT_ONCE)
+        # A row that was read a moment ago is asked for as well: an answer without it proves nothing of the others.
+        witness = {self._living} if self._living is not None and size > 1 else set()
         found: set[str] = set()
-        for start in range(0, len(ids), size):
-            chunk = set(ids[start : start + size])
-            page = self._fetch(PageQuery(ids=tuple(sorted(chunk)), fields=("id",), limit=len(chunk)))
-            answered = {row_id for row in page.rows if (row_id := self._keys.id(row)) is not None}
-            if answered - chunk:  # guard: filter-that-is-not-honoured
-                # Other rows than those asked for: the filter is not honoured here.
-                return None
-            found |= answered
+        step = size - len(witness)
+        for start in range(0, len(ids), step):
+            due = set(ids[start : start + step])
+            while due:
+                answered = self._answered(due | witness)
+                if answered - due - witness or not answered >= witness:  # guard: filter-that-is-not-honoured
+                    return None
+                found |= answered & due
+                if not answered & due:
+                    break
+                # The answer may have been cut: those that did not come are asked for again, until none of them comes.
+                due -= answered
         return found
+
+    def _answered(self, ids: set[str]) -> set[str]:
+        query = PageQuery(ids=tuple(sorted(ids)), limit=len(ids))
+        try:
+            page = self._fetch(query if "fields" in self._left_out else replace(query, fields=("id",)))
+        except ApiError as refusal:
+            if "fields" in self._left_out or refusal.status not in QUESTION_STATUSES:
+                raise
+            # Perhaps only the wish for few keys is refused.
+            page = self._fetch(query)
+            self._left_out |= {"fields"}
+            self._note_refusal("fields", refusal)
+        return {row_id for row in page.rows if (row_id := self._keys.id(row)) is not None}
+
+    # -- what is refused ---------------------------------------------------------------------------------------------
+
+    def _leave_out(self, refusal: ApiError, watermark: datetime | None) -> bool:
+        """Find out what of the first question is refused, and leave it out from now on.
+
+        Returns whether the list can be read without it.
+        """
+        query = self.first(watermark)
+        if query is None or self._left_out or refusal.status not in QUESTION_STATUSES:
+            return False
+        options = [name for name, plain in OPTIONS.items() if getattr(query, name) != plain]
+        if not options or not self._is_answered(query, options):
+            return False
+        names = next(([name] for name in options if options[1:] and self._is_answered(query, [name])), options)
+        self._left_out = frozenset(names)
+        for name in names:
+            self._note_refusal(name, refusal)
+        return True
+
+    def _is_answered(self, query: PageQuery, without: Iterable[str]) -> bool:
+        try:
+            self._fetch(replace(query, **{name: OPTIONS[name] for name in without}))
+        except ApiError as error:
+            if error.status not in CLOSED_STATUSES:
+                raise
+            return False
+        return True
+
+    def _note_refusal(self, name: str, refusal: ApiError) -> None:
+        logger.warning("%s: %s is refused on %s: %s", self._table.name, name, self.route.name, refusal)
+        self.refused.append(f"{name} ({refusal.status})")
+
+    def _told(self, error: BudgetError, watermark: datetime | None, *, resumed: bool) -> BudgetError:
+        """Return the error of a read that a bound has ended, with what that means for the next run."""
+        error.can_go_on = self.position is not None or (resumed and not self.report.pages)
+        if error.can_go_on:
+            prospect = "the next run goes on from there"
+        elif not self.report.pages:
+            prospect = f"nothing of {self._table.name} was read"
+        else:
+            error.needs = self._least_requests(watermark)
+            what = "the list" if watermark is None else "a list of changes"
+            prospect = (
+                f"the next run begins again: {what} cannot be read in parts on this route, "
+                f"and one read takes at least {error.needs} requests"
+            )
+        return error.add(prospect)
+
+    def _least_requests(self, watermark: datetime | None) -> int:
+        """Return how many requests one read takes at least, as far as is known when it was ended."""
+        report = self.report
+        size = report.received // report.pages if report.pages else 0
+        total = report.totals[2] if report.totals and watermark is None else 0
+        return max(report.pages + 1, math.ceil(total / size) if size else 0)
 
     @property
     def _workspace_id(self) -> str | None:
@@ -198,9 +330,20 @@ class RouteReader(ABC):
 
     def _fetch(self, query: PageQuery) -> Page:
         client = self._access.client
+        query = self._accepted(query)
         if self.route.needs_workspace or client.config.workspace_id:
             query = replace(query, workspace_id=self._workspace_id)
         return client.fetch_page(self.route, query, self.spending)
+
+    def _accepted(self, query: PageQuery) -> PageQuery:
+        """Return a query without what was refused."""
+        left_out = {name: plain for name, plain in OPTIONS.items() if name in self._left_out}
+        return replace(query, **left_out) if left_out else query
+
+
+def _is_refusal(error: ApiError) -> bool:
+    """Whether OrgX refused a question, or answered it in no known shape; not the key, the rate or a failure."""
+    return not isinstance(error, AuthError | RateLimitError | ServerError)
 
 
 class OffsetReader(RouteReader):
@@ -240,9 +383,16 @@ class OffsetReader(RouteReader):
         return self._access.client.config.page_size
 
     def _order(self, watermark: datetime | None) -> Order:
-        if not self.route.sorts:
+        if not self.route.sorts or "order" in self._left_out:
             return Order.UNKNOWN
         return Order.CREATED if watermark is None else Order.UPDATED
+
+    def _least_requests(self, watermark: datetime | None) -> int:
+        report = self.report
+        if watermark is not None or report.totals is None:
+            return report.pages + 1
+        passes = 1 if report.order_obeyed else 2
+        return max(report.pages + 1, passes * _count_pages(report.totals[2], report.page_size or self._page_size))
 
     def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
         """Return what a read will bring and cost: all pages, or those with changes."""
@@ -308,14 +458,13 @@ class _PlainReader(RouteReader):
     def __init__(self, access: Access, table: Table, route: Route, spending: Spending | None = None) -> None:
         super().__init__(access, table, route, spending)
         self._seen: set[str] = set()
+        self._last = Page([])
 
     def _unseen(self, page: Page) -> list[Row]:
         """Count a page, and return its rows that did not come before; of two copies the last."""
         report = self.report
         report.pages += 1
         report.received += len(page.rows)
-        if page.total is not None:
-            report.note_total(page.total)
         fresh: dict[str, Row] = {}
         for row in page.rows:
             row_id = self._keys.id(row)
@@ -325,6 +474,57 @@ class _PlainReader(RouteReader):
                 fresh[row_id] = row
         self._seen.update(fresh)
         return list(fresh.values())
+
+    def _follow(self, query: PageQuery, page: Page) -> Iterator[list[Row]]:
+        """Yield the rows of an answer, and of those that its cursors lead to; ``_last`` is the last of them.
+
+        Raises:
+            DriftError: The cursors lead to no end.
+        """
+        asked: set[str] = set()
+        idle = 0
+        while True:
+            fresh = self._unseen(page)
+            yield fresh
+            self._last, idle, cursor = page, 0 if fresh else idle + 1, page.next_cursor
+            if cursor is None or (asked and not fresh and self._is_at_rest(page, query)):
+                return
+            if cursor in asked or len(asked) >= MAX_CURSOR_PAGES:
+                raise DriftError(f"{self.route.path} gave the same cursor twice; its list does not end")
+            if idle > MAX_IDLE_PAGES:
+                raise DriftError(f"{self.route.path} gave {idle} pages in a row without a new row, and more cursors")
+            asked.add(cursor)
+            query = replace(query, cursor=cursor)
+            page = self._fetch(query)
+
+    @staticmethod
+    def _is_at_rest(page: Page, query: PageQuery) -> bool:
+        """Whether a page without new rows is the end, although it names a cursor: that of the end itself."""
+        return page.has_more is False or not (page.has_more or page.rows or page.next_cursor != query.cursor)
+
+    @property
+    def _came(self) -> int:
+        return len(self._seen) + self.report.rows_without_id
+
+    def _compare_with_total(self, total: int | None) -> None:
+        """Hold what came against what OrgX counts."""
+        report = self.report
+        if total is None:
+            report.miss("the route gives no total to check against")
+            return
+        report.note_total(total)
+        if total > self._came:
+            report.short_by = total - self._came
+            report.miss(f"OrgX counts {total} rows, {len(self._seen)} came", gap=True)
+        elif total < self._came:
+            report.total_doubtful = True
+            report.miss(f"OrgX counts {total} rows, but {len(self._seen)} came: its total cannot be relied on")
+
+    def _miss_promised(self) -> None:
+        """Note that OrgX says that more rows follow, and gives no way to ask for them."""
+        self.report.short_by = max(1, self.report.short_by)
+        promise = "OrgX says that more rows follow, but not how to ask for them"
+        self.report.miss(promise, gap=True)  # guard: promised-rows
 
     def _judge(self) -> None:
         report = self.report
@@ -340,70 +540,224 @@ class CursorReader(_PlainReader):
         return PageQuery(limit=ROWS_ASKED, since=watermark)
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
-        query = self.first(watermark)
-        self.report.stopped_early = watermark is not None
-        cursors: set[str] = set()
-        while True:
-            page = self._fetch(query)
-            yield self._unseen(page)
-            if page.next_cursor is None:
-                break
-            if page.next_cursor in cursors or len(cursors) > MAX_CURSOR_PAGES:
-                raise DriftError(f"{self.route.path} gave the same cursor twice; its list does not end")
-            cursors.add(page.next_cursor)
-            query = replace(query, cursor=page.next_cursor)
-        self.report.miss("the route gives no total to check against")
+        query = self._accepted(self.first(watermark))
+        self.report.stopped_early = query.since is not None
+        page = self._fetch(query)
+        yield from self._follow(query, page)
+        self._judge_end(query, first=page)
+        self._judge()
+
+    def _judge_end(self, query: PageQuery, first: Page) -> None:
+        """Judge whether the last page was the end, and hold what came against the total."""
+        last, total = self._last, self._last.total
+        full = len(last.rows) >= (last.limit or query.limit or ROWS_ASKED)
+        if query.since is None:
+            self._compare_with_total(total)
+        elif total is None or total <= self._came:
+            # What a total counts here is not known: the whole list, or what changed.
+            self.report.miss("the route gives no total to check against")
+        else:
+            self.report.note_total(total)
+        if last.next_cursor is not None:
+            return
+        if last.has_more or (full and total is not None and total > self._came):
+            self._miss_promised()
+        elif full and last is first and total is None and last.has_more is None and not last.names_no_cursor:
+            self.report.note_limit("the answer was full and does not say whether more rows follow; rows may be missing")
 
 
 class LimitReader(_PlainReader):
-    """One answer of at most so many rows; where it is full, one more for each value of a filter."""
+    """One answer of at most so many rows; where it may not be the whole, one more for each value of a filter."""
 
     def first(self, watermark: datetime | None) -> PageQuery:
         """Return what `rows` asks first."""
         return PageQuery(limit=ROWS_ASKED)
 
+    def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
+        """Return what a read will bring and cost: one answer, and those for the values of a filter."""
+        if not page.rows or page.is_all(ROWS_ASKED):
+            return Estimate(len(page.rows), 1)
+        return Estimate(len(page.rows), 1 + len(self.route.slices[1] if self.route.slices else ()), at_least=True)
+
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
-        query = self.first(watermark)
+        query = self._accepted(self.first(watermark))
         page = self._fetch(query)
-        yield self._unseen(page)
-        self.report.miss("the route gives no total to check against")
-        if len(page.rows) < (page.limit or ROWS_ASKED) and len(page.rows) % 50:
-            return
-        name, values = self.route.slices or ("", ())
-        full = [name] if not values else []
-        for value in values:
-            page = self._fetch(replace(query, equals=(name, value)))
+        yield from self._follow(query, page)
+        followed = page.next_cursor is not None and self._last.has_more is not True
+        # Nothing in an answer without rows could have been cut.
+        if page.rows and not followed and page.is_all(query.limit) is not True:  # guard: short-answer-is-no-end
+            name, values = self.route.slices or ("", ())
+            slices = Slices(name, page, query.limit, self._keys.id)
+            yield from self._ask_for_slices(query, slices, values)
+            if page.total is None or not len(page.rows) < page.total <= self._came:
+                self._judge_slices(slices)
+        self._compare_with_total(page.total)
+        self._judge()
+
+    def _ask_for_slices(self, query: PageQuery, slices: Slices, values: Sequence[str]) -> Iterator[list[Row]]:
+        for value in slices.values(values) if slices.name else ():
+            try:
+                page = self._fetch(replace(query, equals=(slices.name, value)))
+            except ApiError as refusal:
+                if not _is_refusal(refusal):
+                    raise
+                slices.refused.append(value)
+                self._note_refusal(f"{slices.name}={value}", refusal)
+                continue
+            slices.add(value, page)
             yield self._unseen(page)
-            if len(page.rows) >= ROWS_ASKED:
-                full.append(f"{name}={value}")
-        if full:
-            self.report.miss(f"answers were full, older rows may be missing ({', '.join(full)})", gap=True)
+
+    def _judge_slices(self, slices: Slices) -> None:
+        report, name = self.report, slices.name
+        if slices.whole.has_more and not slices.brought_more:
+            self._miss_promised()
+        if slices.ignored:
+            values = ", ".join(slices.ignored)
+            report.note_limit(
+                f"rows that may be missing cannot be asked for: {name} is not honoured as a filter ({values})"
+            )
+        if slices.refused:
+            report.note_limit(
+                f"rows that may be missing cannot be asked for: {name}={', '.join(slices.refused)} was refused"
+            )
+        if slices.full:
+            report.note_limit(f"answers were full, older rows may be missing ({', '.join(slices.full)})")
+        elif slices.suspected:
+            report.note_limit(f"answers may be cut, older rows may be missing ({', '.join(slices.suspected)})")
+        if slices.unnamed is not None:
+            report.note_limit(f"rows whose {name} was not asked for may be missing; {slices.unnamed} such rows came")
 
 
 class FeedReader(_PlainReader):
-    """The newest events, and where they are more than one answer holds, a larger answer."""
+    """The newest events, and where they may be more than one answer holds, a larger answer.
+
+    Attributes:
+        reached: Time of the oldest event in an answer that may have been cut: events before it, or at the same time,
+            may be missing. None when everything that was asked for came.
+    """
+
+    def __init__(self, access: Access, table: Table, route: Route, spending: Spending | None = None) -> None:
+        super().__init__(access, table, route, spending)
+        self.reached: datetime | None = None
+        self._longest = 0
+        self._compared: set[int] = set()
 
     def first(self, watermark: datetime | None) -> PageQuery:
         """Return what `rows` asks first."""
         return PageQuery(limit=EVENTS_ASKED, since=watermark)
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
-        query = self.first(watermark)
-        self.report.stopped_early = watermark is not None
+        query = self._accepted(self.first(watermark))
+        self.report.stopped_early = query.since is not None
         page = self._fetch(query)
-        if page.total is not None and page.total > len(page.rows) > 0:
-            # One larger answer is the only way to the older events: the feed knows no offset.
-            yield self._unseen(self._fetch(replace(query, limit=page.total + IDS_AT_ONCE)))
-        yield self._unseen(page)
-        total = self.report.totals[2] if self.report.totals else None
-        if total is None:
-            self.report.miss("OrgX gave no total to check against")
-        elif total > len(self._seen):
-            self.report.miss(
-                f"OrgX gives the newest {len(self._seen)} of {total} events; the feed cannot be asked for older ones",
-                gap=True,
-            )
+        yield from self._follow(query, page)
+        if page.next_cursor is not None and len(self._seen) > len(page.rows) and self._last.has_more is not True:
+            # Cursors have led on to the oldest event.
+            complete = True
+        else:
+            # One that led to nothing is the place of events to come.
+            page = replace(page, next_cursor=None)
+            query, page, complete = yield from self._widen(query, page)
+        if not complete:
+            complete = yield from self._step_forward(query, page)
+        self.reached = None if complete else self._oldest(page)
+        self._judge_feed(page, complete=complete)
         self._judge()
+
+    def _widen(self, query: PageQuery, page: Page) -> Generator[list[Row], None, tuple[PageQuery, Page, bool]]:
+        """Ask for larger answers until one is all there is, or the server gives no larger one."""
+        self._longest = max(self._longest, len(page.rows))
+        grew = True
+        while not (complete := (yield from self._is_complete(query, page))) and grew:
+            limit = self._larger_limit(query, page)
+            wider = None if limit is None else self._fetch_if_granted(replace(query, limit=limit))
+            if wider is None:
+                break
+            grew = len(wider.rows) > len(page.rows)
+            query, page = replace(query, limit=limit), wider
+            self._longest = max(self._longest, len(page.rows))
+            yield self._unseen(page)
+        return query, page, complete
+
+    def _is_complete(self, query: PageQuery, page: Page) -> Generator[list[Row], None, bool]:
+        """Return whether an answer holds everything since the time that was asked for.
+
+        Where its total counts otherwise, or none is given, older events are asked for: an answer that is longer shows
+        that this one was not cut.
+        """
+        came = len(page.rows)
+        if page.is_all(query.limit) or (not came and page.total is None and not page.has_more):
+            return True
+        if page.has_more:
+            return False
+        full = query.limit is None or came >= query.limit
+        if not full and query.since is not None and came not in self._compared and came >= self._longest:
+            self._compared.add(came)
+            longer = self._fetch_if_granted(replace(query, since=None, limit=came + 1))
+            if longer is not None:
+                self._longest = max(self._longest, len(longer.rows))
+                yield self._unseen(longer)
+        return not full and came < self._longest  # guard: window-that-was-not-cut
+
+    @staticmethod
+    def _larger_limit(query: PageQuery, page: Page) -> int | None:
+        """Return how many events to ask for next; None where asking for more is of no use."""
+        if query.limit is None:
+            return None
+        if page.total is not None and page.total > len(page.rows):
+            wanted = page.total + IDS_AT_ONCE
+        elif len(page.rows) >= query.limit or page.has_more:
+            wanted = query.limit * 10
+        else:
+            return None
+        wanted = min(wanted, MAX_EVENTS)
+        return wanted if wanted > query.limit else None
+
+    def _fetch_if_granted(self, query: PageQuery) -> Page | None:
+        """Fetch an answer that the server may refuse to give, or may not manage to."""
+        try:
+            return self._fetch(query)
+        except ApiError as failure:
+            if isinstance(failure, AuthError | RateLimitError):
+                raise
+            self._note_refusal(f"limit={query.limit}", failure)
+            return None
+
+    def _step_forward(self, query: PageQuery, page: Page) -> Generator[list[Row], None, bool]:
+        """Read on from the newest event, where a server gives the oldest first; return whether all came."""
+        stamps = self._stamps(page)
+        while len(stamps) > 1 and stamps[0] < stamps[-1] and stamps == sorted(stamps):
+            page = self._fetch(replace(query, since=stamps[-1]))
+            fresh = self._unseen(page)
+            yield fresh
+            if not fresh:
+                return len(page.rows) < self._longest
+            stamps = self._stamps(page)
+        return False
+
+    def _stamps(self, page: Page) -> list[datetime]:
+        return [moment for row in page.rows if (moment := self._keys.created(row)) is not None]
+
+    def _oldest(self, page: Page) -> datetime:
+        # Events that name no time reach back to nowhere.
+        return min(self._stamps(page), default=self._access.client.server_time or utc_now())
+
+    def _judge_feed(self, page: Page, *, complete: bool) -> None:
+        report, total = self.report, page.total
+        since = "" if self.reached is None else f" (back to {self.reached:%Y-%m-%d %H:%M:%S} UTC)"
+        if total is not None:
+            report.note_total(total)
+        if complete:
+            # A total that is larger counts other events than those that were asked for.
+            if total is None:
+                report.miss("OrgX gave no total to check against")
+        elif total is not None and total > len(page.rows):
+            report.note_limit(
+                f"OrgX gives the newest {len(page.rows)} of {total} events{since}; "
+                "the feed cannot be asked for older ones"
+            )
+        else:
+            report.note_limit(f"OrgX gave no total to check against, and {len(page.rows)} events may not be all{since}")
 
 
 class EntityReader(_PlainReader):
@@ -422,22 +776,47 @@ class EntityReader(_PlainReader):
         return Estimate(None, None)
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
-        full = 0
+        sizes: list[int] = []
+        cut = answered = 0
+        refusals: list[ApiError] = []
         for page in self._access.executor.map(self._of_entity, self._access.parents()):
-            if page is not None:
+            if isinstance(page, ApiError):
+                refusals.append(page)
+            elif page is not None:
+                answered += 1
                 yield self._unseen(page)
-                full += len(page.rows) >= ROWS_ASKED
-        if full:
-            self.report.miss(f"{full} entities have more artifacts than one answer holds", gap=True)
+                said = page.is_all(ROWS_ASKED)
+                cut += said is False or (said is None and len(page.rows) >= ROWS_ASKED)
+                sizes += [len(page.rows)] if said is None and len(page.rows) < ROWS_ASKED else []
+            if len(refusals) >= REFUSED_ENTITIES and not answered:
+                break
+        if refusals and not answered:
+            raise refusals[0]
+        self._judge_entities(sizes, cut, refusals)
+        self._judge()
 
-    def _of_entity(self, parent: Parent) -> Page | None:
+    def _judge_entities(self, sizes: Sequence[int], cut: int, refusals: Sequence[ApiError]) -> None:
+        if cut:
+            self.report.note_limit(f"{cut} entities have more artifacts than one answer holds")
+        longest = max(sizes, default=0)
+        if longest >= SMALLEST_PAGE and sizes.count(longest) > 1:
+            self.report.note_limit(f"answers for {sizes.count(longest)} entities hold {longest} rows and may be cut")
+        if refusals:
+            self.report.note_limit(
+                f"OrgX refused to tell the artifacts of {len(refusals)} entities ({refusals[0].status})"
+            )
+            self._note_refusal(f"artifacts of {len(refusals)} entities", refusals[0])
+
+    def _of_entity(self, parent: Parent) -> Page | ApiError | None:
+        """Return the answer for an entity, a refusal of it, or None for one that vanished meanwhile."""
         try:
             return self._fetch(self._query(parent))
-        except RouteClosedError as error:
-            # An entity that vanished meanwhile answers 404; any other refusal closes the route.
-            if error.status != 404:
+        except ApiError as error:
+            if error.status in (404, 410):
+                return None
+            if error.status not in CLOSED_STATUSES:
                 raise
-            return None
+            return error
 
 
 class SnapshotReader(_PlainReader):
@@ -450,12 +829,15 @@ class SnapshotReader(_PlainReader):
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
         page = self._fetch(self.first(watermark))
         rows = self._unseen(page)
-        came = len(self._seen) + self.report.rows_without_id
         if page.total is None:
             self.report.miss("OrgX gave no total to check against")
-        elif page.total != came:
-            self.report.short_by = max(0, page.total - came)
-            self.report.miss(f"OrgX counts {page.total} rows, {len(self._seen)} came", gap=page.total > came)
+        else:
+            self.report.note_total(page.total)
+        if page.total is not None and page.total != self._came:
+            self.report.short_by = max(0, page.total - self._came)
+            self.report.miss(f"OrgX counts {page.total} rows, {len(self._seen)} came", gap=page.total > self._came)
+        elif page.has_more or page.next_cursor is not None:
+            self._miss_promised()
         self._judge()
         yield rows
 

@@ -100,7 +100,9 @@ class TableState:
     def _time(self, name: str) -> datetime | None:
         """Return a time that was noted; None where a clock was wrong when it was."""
         moment = parse_timestamp(self._stored.get(name))
-        return None if moment is None or (self._latest is not None and moment > self._latest) else moment  # guard: clock
+        return (
+            None if moment is None or (self._latest is not None and moment > self._latest) else moment
+        )  # guard: clock
 
     @property
     def was_cut_short(self) -> bool:

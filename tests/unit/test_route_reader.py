@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,10 +16,18 @@ from orgx_source.api.limits import RetryPolicy
 from orgx_source.api.listing import Order
 from orgx_source.api.query import PageQuery
 from orgx_source.api.route_choice import ask_first_open, read_first_open, tells_all
-from orgx_source.api.route_reader import READERS, Access, Estimate, RouteReader, open_route
+from orgx_source.api.route_reader import READERS, Access, Estimate, FeedReader, RouteReader, open_route
 from orgx_source.api.routes import ROUTES, Route
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import ApiError, ConfigError, DriftError, RouteClosedError, ServerError
+from orgx_source.errors import (
+    ApiError,
+    AuthError,
+    BudgetError,
+    ConfigError,
+    DriftError,
+    RouteClosedError,
+    ServerError,
+)
 from orgx_source.tables import TABLES
 from tests.unit.list_transport import HOME, ListTransport
 
@@ -151,44 +160,271 @@ def test_a_cursor_that_comes_again_ends_the_read_with_an_error(executor: Any) ->
         read(open_reader(transport, WORK, executor))
 
 
+@pytest.mark.parametrize(
+    ("pages", "count", "short_by", "says"),
+    [
+        # More is promised, without a cursor.
+        ([Page(rows(5), has_more=True)], 5, 1, "says that more rows follow"),
+        ([Page(rows(5), next_cursor="5"), Page(rows(5, 5), has_more=True)], 10, 1, "says that more rows follow"),
+        ([Page(rows(100), total=250)], 100, 150, "OrgX counts 250 rows, 100 came"),
+        ([Page(rows(5), total=6, has_more=False)], 5, 1, "OrgX counts 6 rows, 5 came"),
+        ([Page(rows(5), total=4)], 5, 0, "cannot be relied on"),
+        ([Page(rows(100))], 100, 0, "full and does not say whether more rows follow"),
+        ([Page(rows(20), limit=20)], 20, 0, "full and does not say whether more rows follow"),
+        ([Page([*rows(1), {"name": "no id"}], has_more=False)], 1, 0, "rows without an id: 1"),
+        # Ends that are none, and ends that are one.
+        ([Page([], next_cursor="0"), Page(rows(5), total=5, has_more=False)], 5, 0, ""),
+        ([Page(rows(5), next_cursor="e", has_more=False), Page(rows(2, 5), total=7)], 7, 0, ""),
+        ([Page(rows(5), next_cursor="e", has_more=False), Page(rows(5), next_cursor="e", has_more=False)], 5, 0, "no"),
+        ([Page(rows(5), next_cursor="e"), Page([], next_cursor="e", total=5)], 5, 0, ""),
+        ([Page(rows(100), names_no_cursor=True)], 100, 0, "no total"),
+        ([Page(rows(100), next_cursor="0"), Page(rows(100, 100))], 200, 0, "no total"),
+    ],
+)  # fmt: skip
+def test_more_that_is_promised_without_a_cursor_is_missing(
+    pages: list[Page], count: int, short_by: int, says: str, executor: Any
+) -> None:
+    transport = ListTransport()
+    transport.fetch_page = lambda route, query: pages.pop(0)
+    reader = open_reader(transport, WORK, executor)
+    assert len(read(reader)) == count
+    assert reader.report.short_by == short_by
+    # What the route lacks by itself is said always.
+    assert says in " ".join(reader.report.reasons)
+    assert not pages
+    assert says or reader.report.reasons == [reader.route.caveat]
+
+
+def test_pages_that_bring_nothing_new_end_with_an_error_however_many_cursors_they_name(executor: Any) -> None:
+    numbers = iter(range(1_000_000))
+    transport = ListTransport()
+    transport.fetch_page = lambda route, query: Page(rows(2), next_cursor=str(next(numbers)))
+    with pytest.raises(DriftError, match="without a new row"):
+        read(open_reader(transport, WORK, executor))
+
+
+def test_a_total_beside_a_cursor_counts_the_whole_list_or_what_changed(executor: Any) -> None:
+    for total, totals in ((5, None), (9, (9, 9, 9))):
+        transport = ListTransport()
+        transport.fetch_page = lambda route, query, total=total: Page(rows(5), total=total)
+        reader = open_reader(transport, WORK, executor)
+        assert len(read(reader, START)) == 5
+        assert (reader.report.totals, reader.report.short_by) == (totals, 0)
+
+
 class Sliced(ListTransport):
-    """Gives the newest so many rows, of all or of those with a status."""
+    """Gives the newest so many rows, of all or of those with a status; says nothing of what it left out.
+
+    Attributes:
+        told: What each answer says besides.
+        obeys: Whether the filter is.
+    """
+
+    told: dict[str, Any] = {}  # noqa: RUF012
+    obeys = True
 
     def fetch_page(self, route: Route, query: PageQuery) -> Page:
         self.asked.append((route.name, query))
+        if failure := self.fail(route.name, query):
+            raise failure
         found = self.rows[route.name]
-        if query.equals:
-            found = [row for row in found if row[query.equals[0]] == query.equals[1]]
-        return Page(found[: query.limit])
+        if query.equals and self.obeys:
+            found = [row for row in found if row.get(query.equals[0]) == query.equals[1]]
+        return Page(found[: min(query.limit or 20, self.limit_most)], **self.told)
 
 
-def test_where_one_answer_is_full_each_status_is_asked_for(executor: Any) -> None:
-    pending = [row | {"status": "pending"} for row in rows(100)]
-    approved = [row | {"status": "approved"} for row in rows(30, 100)]
-    transport = Sliced(**{DECISIONS: pending + approved})
+def decisions(**counts: int) -> list[dict[str, Any]]:
+    """Return so many rows of each status, interleaved."""
+    made = [status for number in range(max(counts.values())) for status, count in counts.items() if number < count]
+    return [row | {"status": status} for row, status in zip(rows(len(made)), made, strict=True)]
+
+
+NO_TOTAL = "the route gives no total to check against"
+FULL, CUT = "answers were full, older rows may be missing", "answers may be cut, older rows may be missing"
+
+
+@pytest.mark.parametrize(
+    ("counts", "most", "came", "reasons"),
+    [
+        # As long as the longest answer: cut perhaps, or surely where another one was.
+        ({"pending": 60}, 20, 20, [f"{CUT} (status=pending)"]),
+        ({"pending": 7}, 20, 7, [f"{CUT} (status=pending)"]),
+        ({"pending": 40, "approved": 15, "declined": 5}, 20, 40, [f"{FULL} (status=pending)", "not asked for"]),
+        ({"pending": 110, "approved": 30}, 100, 130, [f"{FULL} (status=pending)", "not asked for"]),
+        # Nothing was cut, or all that was cut came by the slices.
+        ({"pending": 4, "approved": 3}, 20, 7, []),
+        ({"pending": 15, "approved": 15, "declined": 15, "cancelled": 15}, 20, 60, ["not asked for may be missing; 0"]),
+        # A status that nobody named is asked for where a row has it.
+        ({"pending": 15, "odd": 15}, 20, 30, ["not asked for may be missing; 0"]),
+    ],
+)
+def test_a_short_answer_is_asked_for_in_slices(
+    counts: dict[str, int], most: int, came: int, reasons: list[str], executor: Any
+) -> None:
+    transport = Sliced(**{DECISIONS: decisions(**counts)})
+    transport.limit_most = most
     reader = open_reader(transport, DECISIONS, executor)
-    assert len(read(reader)) == 130
-    assert [query.equals for _, query in transport.asked][:3] == [None, ("status", "pending"), ("status", "approved")]
-    assert "older rows may be missing (status=pending)" in " ".join(reader.report.reasons)
+    assert len(read(reader)) == came
+    found = reader.report.reasons
+    assert len(found) == len(reasons) + 1
+    assert all(any(reason in said for said in found) for reason in [*reasons, NO_TOTAL])
+    assert reader.report.verdict == "uncertified"
 
 
-def test_where_it_is_not_full_nothing_more_is_asked(executor: Any) -> None:
-    transport = Sliced(**{DECISIONS: [row | {"status": "pending"} for row in rows(7)]})
-    assert len(read(open_reader(transport, DECISIONS, executor))) == 7
-    assert len(transport.asked) == 1
+@pytest.mark.parametrize(
+    ("told", "verdict"),
+    [({"total": 7}, "certified"), ({"has_more": False}, "uncertified"), ({"limit": 20}, "uncertified")],
+)
+def test_where_the_end_is_proven_one_request_is_all(told: dict[str, Any], verdict: str, executor: Any) -> None:
+    transport = Sliced(**{DECISIONS: decisions(pending=7)})
+    transport.told = told
+    reader = open_reader(transport, DECISIONS, executor)
+    assert len(read(reader)) == 7
+    assert (len(transport.asked), reader.report.verdict) == (1, verdict)
+    empty = Sliced(**{DECISIONS: []})
+    assert read(open_reader(empty, DECISIONS, executor)) == []
+    assert len(empty.asked) == 1
 
 
-def test_a_feed_that_is_longer_than_one_answer_is_asked_for_a_larger_one(executor: Any) -> None:
-    transport = ListTransport(**{FEED: rows(1200)})
-    transport.limit_most = 5000
+@pytest.mark.parametrize(
+    ("told", "came", "short_by", "says"),
+    [
+        ({"total": 60}, 20, 40, "OrgX counts 60 rows, 20 came"),
+        ({"total": 20, "limit": 20}, 20, 0, CUT),
+        ({"has_more": True}, 20, 1, "says that more rows follow"),
+    ],
+)
+def test_what_one_answer_promises_and_no_slice_brings_is_missing(
+    told: dict[str, Any], came: int, short_by: int, says: str, executor: Any
+) -> None:
+    transport = Sliced(**{DECISIONS: decisions(pending=60)})
+    transport.told, transport.limit_most = told, 20
+    reader = open_reader(transport, DECISIONS, executor)
+    assert (len(read(reader)), reader.report.short_by) == (came, short_by)
+    assert says in " ".join(reader.report.reasons) or FULL in " ".join(reader.report.reasons)
+
+
+def test_a_filter_that_is_not_honoured_is_noticed_and_given_up(executor: Any) -> None:
+    transport = Sliced(**{DECISIONS: decisions(pending=30, approved=30)})
+    transport.limit_most, transport.obeys = 20, False
+    reader = open_reader(transport, DECISIONS, executor)
+    assert len(read(reader)) == 20
+    assert len(transport.asked) == 3
+    assert "status is not honoured as a filter (pending, approved)" in " ".join(reader.report.reasons)
+    assert f"{CUT} (without a filter)" in reader.report.reasons
+
+
+def test_a_filter_that_is_refused_closes_no_route(executor: Any) -> None:
+    transport = Sliced(**{DECISIONS: decisions(pending=15, approved=15)})
+    transport.limit_most = 20
+    transport.fail = lambda name, query: (
+        ApiError("400", status=400, path=name) if query.equals == ("status", "declined") else None
+    )
+    reader = open_reader(transport, DECISIONS, executor)
+    assert len(read(reader)) == 30
+    assert reader.refused == ["status=declined (400)"]
+    assert "status=declined was refused" in " ".join(reader.report.reasons)
+
+
+def test_a_list_of_one_answer_that_names_a_cursor_is_followed(executor: Any) -> None:
+    pages = [Page(rows(5), next_cursor="5"), Page(rows(5, 5), total=10)]
+    transport = ListTransport()
+    transport.fetch_page = lambda route, query: pages.pop(0)
+    assert len(read(open_reader(transport, DECISIONS, executor))) == 10
+
+
+class Feed(ListTransport):
+    """Gives the newest events first.
+
+    Attributes:
+        counts_all: Whether the total counts all events, whatever is asked for.
+        says: Whether an answer says how long it may be and whether more follows.
+        oldest_first: Whether it gives those instead.
+    """
+
+    counts_all = False
+    says = False
+    oldest_first = False
+
+    def fetch_page(self, route: Route, query: PageQuery) -> Page:
+        self.rows[route.name].sort(key=lambda row: row["timestamp"], reverse=not self.oldest_first)
+        page = super().fetch_page(route, query)
+        total = len(self.rows[route.name]) if self.counts_all and self.totals else page.total
+        return (
+            Page(page.rows, total=total) if not self.says else Page(page.rows, total, None, page.limit, page.has_more)
+        )
+
+
+def feed(count: int, most: int = 5000, **traits: Any) -> Feed:
+    transport = Feed(**{FEED: rows(count)})
+    transport.limit_most = most
+    for name, value in traits.items():
+        setattr(transport, name, value)
+    return transport
+
+
+@pytest.mark.parametrize(
+    ("transport", "since", "came", "reached", "limits", "says"),
+    [
+        # One request where the total proves it, a larger answer where it does not hold all.
+        (feed(500), 400, 100, None, [1000], ""),
+        (feed(1200), None, 1200, None, [1000, 1300], ""),
+        (feed(3000), 1000, 2000, None, [1000, 2100], ""),
+        # The server gives no larger one: what is missing lies before this event.
+        (feed(1200, 1000), None, 1000, 200, [1000, 1300], "newest 1000 of 1200 events (back to 2026-11-01 03:20"),
+        (feed(500, 100), 250, 100, 400, [1000, 101], "newest 100 of 250 events"),
+        (feed(500, 100, says=True), 250, 100, 400, [1000], "newest 100 of 250 events"),
+        # The total counts other events than the window: one older event shows that the answer was not cut.
+        (feed(500, counts_all=True), 400, 101, None, [1000, 101], ""),
+        (feed(500, counts_all=True), 600, 1, None, [1000, 1], ""),
+        (feed(500, 100, counts_all=True), 250, 100, 400, [1000, 101], "newest 100 of 500 events"),
+        # No total.
+        (feed(500, totals=False), 400, 101, None, [1000, 101], "no total"),
+        (feed(500, totals=False), 600, 0, None, [1000], "no total"),
+        (feed(1200, 1000, totals=False), None, 1000, 200, [1000, 10_000], "may not be all"),
+        (feed(1200, totals=False), None, 1200, 0, [1000, 10_000], "may not be all"),
+        (feed(1200, totals=False, says=True), None, 1200, None, [1000, 10_000], "no total"),
+        (feed(500, 100, totals=False), 250, 100, 400, [1000, 101], "may not be all"),
+        (feed(0, totals=False), None, 0, None, [1000], "no total"),
+        # The oldest first: read on from the newest event.
+        (feed(500, 100, oldest_first=True), 250, 250, None, [1000, 101, 1000, 1000, 1000], ""),
+    ],
+)
+def test_a_feed_says_how_far_back_it_is_proven(
+    transport: Feed, since: int | None, came: int, reached: int | None, limits: list[int], says: str, executor: Any
+) -> None:
+    transport.asked.clear()
     reader = open_reader(transport, FEED, executor)
-    assert len(read(reader)) == 1200
-    assert [query.limit for _, query in transport.asked] == [1000, 1300]
-    assert reader.report.verdict == "certified"
-    transport.limit_most = 1000
-    cut = open_reader(transport, FEED, executor)
-    assert len(read(cut)) == 1000
-    assert "newest 1000 of 1200" in cut.report.reasons[0]
+    assert isinstance(reader, FeedReader)
+    assert len(set(read(reader, None if since is None else START + timedelta(minutes=since)))) >= came
+    assert reader.reached == (None if reached is None else START + timedelta(minutes=reached))
+    assert [query.limit for _, query in transport.asked] == limits
+    assert says in " ".join(reader.report.reasons)
+    assert (reader.report.verdict == "certified") == (not says)
+
+
+@pytest.mark.parametrize("status", [400, 413, 503])
+def test_a_larger_answer_that_is_refused_costs_nothing_that_came(status: int, executor: Any) -> None:
+    transport = feed(1200)
+    failure = (ServerError if status == 503 else ApiError)("no", status=status, path="/")
+    transport.fail = lambda name, query: failure if query.limit == 1300 else None
+    client = OrgxClient(OrgxConfig(api_key="oxk_12345678"), transport=transport, policy=RetryPolicy(attempts=1))
+    reader = open_route(Access(client, executor, HOME), TABLES["activity"], BY_NAME[FEED][1])
+    assert len(read(reader)) == 1000
+    assert isinstance(reader, FeedReader)
+    assert reader.reached == START + timedelta(minutes=200)
+    assert reader.refused == [f"limit=1300 ({status})"]
+
+
+def test_a_cursor_of_a_feed_leads_to_older_events_or_to_those_to_come(executor: Any) -> None:
+    for second, came in ((Page(rows(5, 5)), 10), (Page([], next_cursor="c"), 5)):
+        pages = [Page(rows(5), next_cursor="c", total=5), second]
+        transport = ListTransport()
+        transport.fetch_page = lambda route, query, pages=pages: pages.pop(0)
+        reader = open_reader(transport, FEED, executor)
+        assert len(read(reader)) == came
+        assert isinstance(reader, FeedReader)
+        assert reader.reached is None
 
 
 def test_a_feed_or_snapshot_without_a_total_says_so(executor: Any) -> None:
@@ -208,6 +444,11 @@ def test_a_snapshot_is_held_against_its_total(executor: Any) -> None:
     assert (reader.report.rows_without_id, reader.report.short_by) == (1, 0)
     assert reader.report.reasons == ["rows without an id: 1; they were kept out"]
     transport.limit_most = 2
+    transport.totals = False
+    promised = open_reader(transport, AGENTS, executor)
+    read(promised)
+    assert promised.report.short_by == 1
+    transport.totals = True
     short = open_reader(transport, AGENTS, executor)
     read(short)
     assert short.report.short_by == 2
@@ -227,14 +468,100 @@ def test_entities_are_asked_one_by_one_and_one_that_is_gone_closes_nothing(execu
         read(open_reader(transport, ARTIFACTS, executor, parents=lambda: [("task", "t")]))
 
 
-def test_ids_are_asked_for_and_an_answer_with_others_is_none(executor: Any) -> None:
+def test_ids_are_asked_for_until_none_of_them_comes(executor: Any) -> None:
     transport = ListTransport(**{TASKS: rows(3)})
     reader = open_reader(transport, TASKS, executor)
     assert reader.find_ids(["0001", "9999"]) == {"0001"}
-    _, query = transport.asked[-1]
-    assert (query.ids, query.fields, query.limit) == (("0001", "9999"), ("id",), 2)
-    transport.fetch_page = lambda route, query: Page(rows(3))
+    assert [(query.ids, query.fields, query.limit) for _, query in transport.asked] == [
+        (("0001", "9999"), ("id",), 2), (("9999",), ("id",), 1),
+    ]  # fmt: skip
+
+
+def test_an_answer_for_ids_that_was_cut_makes_no_row_look_gone(executor: Any) -> None:
+    transport = ListTransport(**{TASKS: rows(50)})
+    transport.limit_most = 20
+    transport.fail = lambda name, query: None
+    reader = open_reader(transport, TASKS, executor)
+    wanted = [row["id"] for row in rows(50)]
+    assert reader.find_ids([*wanted, "9999"]) == set(wanted)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [{"id": "0000"}, {"id": "0002"}],  # The filter is ignored.
+        [{"id": "9999"}],  # Another row than those asked for.
+        [],  # Not even the row that was read a moment ago.
+    ],
+)
+def test_an_answer_that_is_none_to_the_question_leads_to_a_second_read(answer: Any, executor: Any) -> None:
+    transport = ListTransport(**{TASKS: rows(3)})
+    reader = open_reader(transport, TASKS, executor)
+    read(reader)
+    fetch = transport.fetch_page
+    transport.fetch_page = lambda route, query: Page(answer) if query.ids else fetch(route, query)
+    assert reader.find_ids(["0001", "7777"]) == {"0001"}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 414, 422, 501])
+def test_ids_that_are_refused_close_no_route(status: int, executor: Any) -> None:
+    transport = ListTransport(**{TASKS: rows(3)})
+    transport.fail = lambda name, query: ApiError("no", status=status, path=name) if query.ids else None
+    reader = open_reader(transport, TASKS, executor)
+    assert reader.find_ids(["0001", "9999"]) == {"0001"}
+    assert reader.refused == [f"ids ({status})"]
+    transport.totals = False
     assert reader.find_ids(["0001"]) is None
+
+
+def test_a_failure_is_no_refusal_of_ids(executor: Any) -> None:
+    transport = ListTransport(**{TASKS: rows(3)})
+    transport.fail = lambda name, query: AuthError("no", status=401, path=name) if query.ids else None
+    with pytest.raises(AuthError):
+        open_reader(transport, TASKS, executor).find_ids(["0001"])
+
+
+def test_where_only_the_choice_of_keys_is_refused_ids_are_asked_for_without(executor: Any) -> None:
+    transport = ListTransport(**{TASKS: rows(3)})
+    transport.fail = lambda name, query: ApiError("no", status=400, path=name) if query.fields else None
+    reader = open_reader(transport, TASKS, executor)
+    assert reader.find_ids(["0001", "9999"]) == {"0001"}
+    assert reader.refused == ["fields (400)"]
+    assert [query.ids for _, query in transport.asked] == [("0001", "9999"), ("0001", "9999"), ("9999",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "watermark", "refused", "says"),
+    [
+        (TASKS, None, lambda query: query.order is Order.CREATED, ["order (400)"]),
+        (TASKS, START, lambda query: query.order is Order.UPDATED, ["order (400)"]),
+        (TASKS, None, lambda query: query.limit is not None, ["limit (400)"]),
+        (TASKS, None, lambda query: query.limit or query.order is Order.CREATED, ["order (400)", "limit (400)"]),
+        (WORK, START, lambda query: query.since is not None, ["since (400)"]),
+        (FEED, START, lambda query: query.since is not None, ["since (400)"]),
+        (DECISIONS, None, lambda query: query.limit is not None, ["limit (400)"]),
+    ],
+)
+def test_a_list_is_read_without_what_is_refused(
+    name: str, watermark: Any, refused: Any, says: list[str], executor: Any
+) -> None:
+    transport = ListTransport(**{name: rows(50)})
+    transport.limit_most = 20 if name == TASKS else 100
+    transport.fail = lambda path, query: ApiError("no", status=400, path=path) if refused(query) else None
+    reader = open_reader(transport, name, executor)
+    assert len(set(read(reader, watermark))) == 50
+    assert reader.refused == says
+    assert not reader.report.stopped_early
+    assert len(open_reader(transport, name, executor).first_page(watermark).rows) > 1  # type: ignore[union-attr]
+
+
+def test_a_route_that_refuses_the_plain_question_too_is_closed(executor: Any) -> None:
+    transport = ListTransport(**{TASKS: rows(3)})
+    transport.fail = lambda name, query: ApiError("no", status=400, path=name)
+    reader = open_reader(transport, TASKS, executor)
+    with pytest.raises(ApiError):
+        read(reader)
+    assert (len(transport.asked), reader.refused) == (2, [])
 
 
 def test_where_ids_cannot_be_asked_for_the_list_is_read_again(executor: Any) -> None:
@@ -243,6 +570,51 @@ def test_where_ids_cannot_be_asked_for_the_list_is_read_again(executor: Any) -> 
     assert reader.find_ids(["0001", "9999"]) == {"0001"}
     transport.totals = False
     assert reader.find_ids(["0001"]) is None
+
+
+def test_a_list_of_which_some_may_be_missing_is_not_read_again_for_ids(executor: Any) -> None:
+    transport = ListTransport(**{WORK: rows(3)})
+    assert open_reader(transport, WORK, executor).find_ids(["0001"]) is None
+    assert transport.asked == []
+
+
+# -- bounds ----------------------------------------------------------------------------------------------------------
+
+
+class Unsorted(ListTransport):
+    """Ignores the order, as a route does that knows none."""
+
+    def fetch_page(self, route: Route, query: PageQuery) -> Page:
+        return super().fetch_page(route, replace(query, order=Order.UNKNOWN))
+
+
+@pytest.mark.parametrize(
+    ("transport", "name", "watermark", "requests", "can_go_on", "needs", "says"),
+    [
+        (ListTransport, TASKS, None, 3, True, None, "the next run goes on from there"),
+        (ListTransport, TASKS, START, 3, False, 4, "a list of changes cannot be read in parts"),
+        (Unsorted, "/api/client/live/initiatives", None, 3, False, 20, "one read takes at least 20 requests"),
+        (Cursors, WORK, None, 2, False, 3, "one read takes at least 3 requests"),
+        (ListTransport, TASKS, None, 0, False, None, "nothing of tasks was read"),
+    ],
+)
+def test_a_bound_that_ends_a_read_says_what_becomes_of_it(
+    transport: Any, name: str, watermark: Any, requests: int, can_go_on: bool, needs: int | None, says: str
+) -> None:
+    there = transport(**{name: rows(900)})
+    there.after = {}
+    with ThreadPoolExecutor(1) as executor:
+        reader = open_reader(there, name, executor, max_requests=requests)
+        with pytest.raises(BudgetError) as caught:
+            read(reader, watermark)
+    assert (caught.value.can_go_on, caught.value.needs) == (can_go_on, needs)
+    assert says in str(caught.value)
+    assert str(caught.value).startswith(f"this run's {requests} requests are used up (--max-requests); what was read")
+
+
+def test_a_bound_says_its_prospect_once() -> None:
+    error = BudgetError("used up").add("one").add("two")
+    assert str(error) == "used up; two"
 
 
 @pytest.mark.parametrize(
@@ -258,13 +630,41 @@ def test_where_ids_cannot_be_asked_for_the_list_is_read_again(executor: Any) -> 
         (FEED, Page(rows(5), total=5), START, 0, 900, Estimate(5, 1)),
         (FEED, Page(rows(5), total=6), START, 0, 900, Estimate(5, 1, at_least=True)),
         (WORK, Page(rows(5), next_cursor="5"), None, 0, 0, Estimate(5, 1, at_least=True)),
+        (WORK, Page(rows(5), has_more=True), None, 0, 0, Estimate(5, 1, at_least=True)),
         (AGENTS, Page(rows(5)), None, 0, 0, Estimate(5, 1)),
+        (DECISIONS, Page(rows(5)), None, 0, 0, Estimate(5, 6, at_least=True)),
+        (DECISIONS, Page(rows(5), has_more=False), None, 0, 0, Estimate(5, 1)),
     ],
 )
 def test_what_a_read_will_cost_is_told_by_its_first_page(
     name: str, page: Page, watermark: Any, offset: int, known: int, estimate: Estimate, executor: Any
 ) -> None:
     assert open_reader(ListTransport(), name, executor).estimate(page, watermark, offset, known) == estimate
+
+
+@pytest.mark.parametrize(("sizes", "says"), [((20, 20, 3), "2 entities hold 20 rows"), ((20, 3), ""), ((3, 3), "")])
+def test_answers_for_entities_that_are_equally_long_may_be_cut(sizes: Any, says: str, executor: Any) -> None:
+    pages = [Page(rows(size, 100 * number)) for number, size in enumerate(sizes)]
+    transport = ListTransport()
+    transport.fetch_page = lambda route, query: pages[int(query.parent[1])]
+    reader = open_reader(
+        transport, ARTIFACTS, executor, parents=lambda: [("task", str(number)) for number in range(len(sizes))]
+    )
+    read(reader)
+    assert says in " ".join(reader.report.reasons)
+    assert bool(says) == ("may be cut" in " ".join(reader.report.reasons))
+    assert reader.report.totals is None
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_one_entity_that_is_refused_closes_no_route(status: int, executor: Any) -> None:
+    transport = ListTransport(**{ARTIFACTS: rows(2)})
+    transport.fail = lambda name, query: (
+        ApiError("no", status=status, path=name) if query.parent == ("decision", "d") else None
+    )
+    reader = open_reader(transport, ARTIFACTS, executor, parents=lambda: [("decision", "d"), ("task", "t")])
+    assert read(reader) == ["0000", "0001"]
+    assert f"refused to tell the artifacts of 1 entities ({status})" in " ".join(reader.report.reasons)
 
 
 # -- which route -----------------------------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ def test_a_deleted_row_is_found_by_the_count_and_asked_for() -> None:
     report = there.run()
     assert (report.rows_deleted, report.whole, report.verdict) == (1, True, "certified")
     assert gone["id"] not in there.living()
-    assert there.transport.asked[-1][1].ids == (gone["id"],)
+    assert gone["id"] in there.transport.asked[-1][1].ids
     assert there.run().requests == 1
 
 
