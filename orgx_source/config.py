@@ -23,6 +23,7 @@ DEFAULT_BASE_URL = "https://useorgx.com"
 # What dlt does unless the user says otherwise. What was merged is not kept a second time in the staging dataset: half
 # the file, and half the time to close it.
 DLT_SETTINGS = {"RUNTIME__DLTHUB_TELEMETRY": "false", "LOAD__TRUNCATE_STAGING_DATASET": "true"}
+LEAST = {"workers": 1, "page_size": 1, "max_requests": 0, "max_wait": 0, "lock_timeout": 0, "sample": 0}
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _KEY = re.compile(r"oxk_[A-Za-z0-9_\-]{8,}")
@@ -44,6 +45,7 @@ class OrgxConfig:
         full_every: How old the last whole read of a table may become.
         overlap: How far before the cursor an incremental read goes back.
         lock_timeout: Seconds this run may wait for a DuckDB file that another process has open.
+        sample: Requests of a run that look at old rows, to find what changed without a trace; 0 for none.
         routes: Table name to the path of the one route to use for it.
     """
 
@@ -58,6 +60,7 @@ class OrgxConfig:
     full_every: timedelta = timedelta(days=7)
     overlap: timedelta = timedelta(minutes=10)
     lock_timeout: float = 60.0
+    sample: int = 3
     routes: dict[str, str] = field(default_factory=dict)
 
 
@@ -75,7 +78,14 @@ def load_config(**given: Any) -> OrgxConfig:
                 found[name] = value
     found["api_key"] = check_key(found.get("api_key"))
     found["base_url"] = check_base_url(found.get("base_url", DEFAULT_BASE_URL))
-    for name, least in (("workers", 1), ("page_size", 1), ("max_requests", 0), ("max_wait", 0), ("lock_timeout", 0)):
+    for name, least in (
+        ("workers", 1),
+        ("page_size", 1),
+        ("max_requests", 0),
+        ("max_wait", 0),
+        ("lock_timeout", 0),
+        ("sample", 0),
+    ):
         if found.get(name) is not None and found[name] < least:
             raise ConfigError(f"{name} must be at least {least}, not {found[name]}")
     return OrgxConfig(**found)

@@ -164,6 +164,7 @@ SYNC_LOG_COLUMNS = (
     Column("exit_code", "bigint", "What the run left with."),
     Column("verdict", "text", "How sure this table's read is: certified, repaired, uncertified; null when it failed."),
     Column("reasons", "json", "Why it is not certified."),
+    Column("proof", "text", "What the verdict rests on, in words."),
     Column("error", "text", "Why the table, or the whole run, failed; null when it did not."),
     Column("route", "text", "Path that served the table."),
     Column("closed_routes", "json", "Routes that refused, with their status."),

@@ -232,7 +232,40 @@ class RouteReader(ABC):
         again._left_out = self._left_out
         batches = again._read_with_what_is_accepted(None, None)
         found = {row_id for rows in batches for row in rows if (row_id := self._keys.id(row)) is not None}
-        return None if again.report.gap else found & set(ids)
+        return None if again.report.verdict == "uncertified" else found & set(ids)
+
+    def find_rows(self, ids: Sequence[str]) -> list[Row]:
+        """Ask OrgX for the rows with these ids; return those that came, none where it cannot be asked for single rows.
+
+        Raises:
+            OrgxError: From the client.
+        """
+        if not self.route.takes_ids:
+            return []
+        found: list[Row] = []
+        for start in range(0, len(ids), IDS_AT_ONCE):
+            due = tuple(ids[start : start + IDS_AT_ONCE])
+            try:
+                page = self._fetch(PageQuery(ids=due, limit=len(due)))
+            except ApiError as refusal:
+                if not _is_refusal(refusal):
+                    raise
+                self._note_refusal("ids", refusal)
+                return []
+            found += [row for row in page.rows if self._keys.id(row) in due]
+        return found
+
+    def sample(self, total: int, share: float) -> list[Row] | None:
+        """Return one page of rows from somewhere in the list; None where the route has no such place.
+
+        Args:
+            total: How many rows the list has.
+            share: Where the page begins: 0 at the oldest row, 1 at the newest.
+
+        Raises:
+            OrgxError: From the client.
+        """
+        return None
 
     def _ask_for_ids(self, ids: Sequence[str]) -> set[str] | None:
         """Return those of the ids that are there; None where the answers are no answers to the question."""
@@ -393,6 +426,11 @@ class OffsetReader(RouteReader):
             return report.pages + 1
         passes = 1 if report.order_obeyed else 2
         return max(report.pages + 1, passes * _count_pages(report.totals[2], report.page_size or self._page_size))
+
+    def sample(self, total: int, share: float) -> list[Row] | None:
+        """Return one page of rows, by the time when they were made where the route sorts."""
+        offset = int(share * max(0, total - self._page_size))
+        return list(self._fetch(replace(self._accepted(self.first(None)), offset=offset)).rows)
 
     def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
         """Return what a read will bring and cost: all pages, or those with changes."""

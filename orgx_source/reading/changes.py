@@ -67,6 +67,12 @@ class Changes:
         replaced: Hashes of the versions that newer ones replace in the same load.
         older: Rows that came in a version older than the one that is stored: id to the hash of what came.
         believed: Such versions that are written nevertheless, because they came in an earlier run too.
+        met_older: Whether any row came in such a version.
+        newest_met, oldest_met: Latest and earliest time of a change among the rows that came, in Unix seconds; the
+            latter since `begin_pass`.
+        since: Changes before this time are known, in Unix seconds; None where the table is read whole.
+        untraced: How many rows differed although they say that they did not change since.
+        went_back: How many rows were written in an older version, because an earlier run saw that too.
         confirming: Whether the rows that are taken now were asked for one by one.
     """
 
@@ -98,6 +104,12 @@ class Changes:
         self.replaced: list[str] = []
         self.older: dict[str, str] = {}
         self.believed: dict[str, str] = {}
+        self.met_older = False
+        self.since: float | None = None
+        self.untraced = 0
+        self.went_back = 0
+        self.newest_met: float | None = None
+        self.oldest_met: float | None = None
         self.confirming = False
         self._once = once
         self._table = table
@@ -140,6 +152,7 @@ class Changes:
     def take(self, shaped: Shaped) -> Batch | None:
         """Return the rows that are new or differ from what is known; None when none does."""
         self.waiting = []
+        self._note_times(shaped.updated)
         if self._latest is None and self.known.holds_none_of(shaped.ids):
             return self._take_all(shaped)
         changed: list[int] = []
@@ -156,6 +169,7 @@ class Changes:
                 continue
             if known is not None and self._goes_back(known, shaped, index):  # guard: nothing-goes-back
                 self.older[row_id] = row_hash
+                self.met_older = True
                 continue
             if self.known.is_given(row_id):
                 if self._once:
@@ -164,6 +178,7 @@ class Changes:
                 self.replaced.append(known.row_hash if known else "")
             self.new += known is None
             self.changed += known is not None
+            self.untraced += self._is_before(shaped.updated[index])
             row = KnownRow(row_hash, workspace=shaped.workspaces[index], updated=shaped.updated[index])
             self.known.give(row_id, row)
             if unwritten:
@@ -175,17 +190,39 @@ class Changes:
             return None
         return self._stamped(shaped, changed, to_history)
 
+    def begin_pass(self, since: datetime | None = None) -> None:
+        """Begin to read the list once more.
+
+        Args:
+            since: Only what changed since is read; None reads it whole.
+        """
+        self.oldest_met, self.untraced = None, 0
+        self.since = None if since is None else since.timestamp()
+
+    def _is_before(self, stamp: float | None) -> bool:
+        return stamp is not None and self.since is not None and stamp < self.since
+
+    def _note_times(self, updated: Iterable[float | None]) -> None:
+        stamps = [stamp for stamp in updated if stamp is not None]
+        if stamps:
+            self.newest_met = max(stamps) if self.newest_met is None else max(self.newest_met, *stamps)
+            self.oldest_met = min(stamps) if self.oldest_met is None else min(self.oldest_met, *stamps)
+
     def _goes_back(self, known: KnownRow, shaped: Shaped, index: int) -> bool:
         """Return whether a row is older than what is stored, or as old as a deleted one: a replica behind, or a cache.
 
         A deleted row that comes again unchanged may live again; OrgX is asked for it alone before that is believed.
         """
         stamp, row_hash = shaped.updated[index], shaped.hashes[index]
-        if stamp is None or known.updated is None or self.believed.get(shaped.ids[index]) == row_hash:
+        if stamp is None or known.updated is None:
             return False
         if known.deleted and not self.confirming:
-            return stamp <= known.updated + SAME_TIME
-        return known.row_hash != row_hash and stamp < known.updated - SAME_TIME
+            is_older = stamp <= known.updated + SAME_TIME
+        else:
+            is_older = known.row_hash != row_hash and stamp < known.updated - SAME_TIME
+        believed = self.believed.get(shaped.ids[index]) == row_hash
+        self.went_back += is_older and believed
+        return is_older and not believed
 
     def _take_all(self, shaped: Shaped) -> Batch:
         """Return the rows where none is known: most of a first read."""

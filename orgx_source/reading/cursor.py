@@ -7,6 +7,12 @@ from datetime import datetime, timedelta
 
 from orgx_source.api.listing import ListingReport
 
+# An event may be written later than its own time says. Known ones cost nothing, so a feed is read a day back each
+# time, and a month back once a week.
+FEED_OVERLAP = timedelta(days=1)
+LOOK_BACK = timedelta(days=30)
+LOOK_BACK_EVERY = timedelta(days=7)
+
 
 @dataclass(frozen=True, slots=True)
 class Past:
@@ -18,6 +24,8 @@ class Past:
         was_cut_short: Whether a long read of changes did not come to its end.
         is_of_origin: Whether all this speaks of the route and workspace that are read now, and its rows did arrive.
         has_rows: Whether the warehouse holds any row.
+        is_doubted: Whether rows were missing from the last whole read that nobody believed to be gone.
+        looked_back_at: When a feed was last read far back.
     """
 
     cursor: datetime | None = None
@@ -25,6 +33,8 @@ class Past:
     was_cut_short: bool = False
     is_of_origin: bool = False
     has_rows: bool = False
+    is_doubted: bool = False
+    looked_back_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +45,13 @@ class Beginning:
         watermark: Only what changed since is read; None reads the whole table.
         offset: Rows that an earlier read, which was cut short, has read already.
         because: Why.
+        looks_back: Whether it is the far look back that a feed gets now and then.
     """
 
     watermark: datetime | None
     offset: int
     because: str
+    looks_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,8 @@ class Wishes:
     Attributes:
         can_be_asked: Whether the destination tells what it holds.
         tells_changes: Whether the route can be asked for what changed.
+        keeps_order: Whether it sent rows in the order that was asked for, the last time that it showed.
+        is_feed: Whether rows are only added, and are asked for by their time.
         full: Whether everything is to be read again.
         full_every: How old the last whole read may become; None for a table to which rows are only added.
         overlap: How far before the cursor a read goes back.
@@ -59,6 +73,8 @@ class Wishes:
     full: bool
     full_every: timedelta | None
     overlap: timedelta
+    keeps_order: bool = True
+    is_feed: bool = False
 
 
 def begin(past: Past, wishes: Wishes, now: datetime) -> Beginning:
@@ -72,8 +88,10 @@ def begin(past: Past, wishes: Wishes, now: datetime) -> Beginning:
     because = _why_whole(past, wishes, now)
     if because is not None or past.cursor is None:
         return Beginning(None, 0, because or "no whole read of it is known")
-    watermark = past.cursor - wishes.overlap
-    return Beginning(watermark, 0, f"what changed since {watermark:%Y-%m-%d %H:%M} UTC")
+    looks_back = wishes.is_feed and (past.looked_back_at is None or now - past.looked_back_at >= LOOK_BACK_EVERY)
+    overlap = max(wishes.overlap, FEED_OVERLAP) if wishes.is_feed else wishes.overlap
+    watermark = past.cursor - (LOOK_BACK if looks_back else overlap)
+    return Beginning(watermark, 0, f"what changed since {watermark:%Y-%m-%d %H:%M} UTC", looks_back)
 
 
 def _why_whole(past: Past, wishes: Wishes, now: datetime) -> str | None:
@@ -83,12 +101,16 @@ def _why_whole(past: Past, wishes: Wishes, now: datetime) -> str | None:
         return "everything was asked for"
     if not wishes.tells_changes:
         return "the route cannot tell what changed"
+    if not wishes.keeps_order:
+        return "the route did not keep the order that tells what changed"
     if past.whole_read_at is None or not past.has_rows:
         return "no whole read of it is known"
     if past.was_cut_short:
         return "a long read of changes was cut short"
     if not past.is_of_origin:
         return "the last read was of another route or workspace, or what it read is not in the warehouse"
+    if past.is_doubted:
+        return "rows were missing from the last whole read, and another one has to agree"
     age = now - past.whole_read_at
     if wishes.full_every is not None and age >= wishes.full_every:
         return f"the last whole read is {age / timedelta(days=1):.1f} days old"
@@ -124,13 +146,14 @@ def end(
         whole_at: When the read began, if it was a whole one.
         bound: The start of the read, by whichever clock is behind: what changes meanwhile comes next time.
     """
-    latest = max((moment for moment in (past.cursor, newest) if moment is not None), default=None)
+    seen = None if listing.gap and past.cursor is not None else newest  # guard: cursor-before-a-gap
+    latest = max((moment for moment in (past.cursor, seen) if moment is not None), default=None)
     # The first whole read counts however sure it is: without one, every later read would be whole.
-    counts = listing.verdict != "uncertified" or past.whole_read_at is None
+    counts = (listing.finished and not listing.gap) or past.whole_read_at is None
     total = listing.totals[2] if listing.totals and not listing.total_doubtful else None
     return Ending(
         cursor=None if latest is None else min(latest, bound),  # guard: cursor-behind-the-start
         whole_at=whole_at if counts else None,
         total=total,
-        exit_code=4 if listing.short_by or listing.rows_without_id else 0,  # guard: rows-without-an-id
+        exit_code=4 if listing.may_be_mended or listing.short_by or listing.rows_without_id else 0,  # guard: rows-left
     )

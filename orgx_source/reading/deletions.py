@@ -3,61 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from orgx_source.api.listing import Position, Verdict
+from orgx_source.api.listing import ListingReport, Position
 from orgx_source.api.route_reader import RouteReader
+from orgx_source.api.routes import Route
 from orgx_source.reading.changes import Changes
+from orgx_source.reading.doubts import Doubt, weigh
 from orgx_source.reading.report import TableReport
 from orgx_source.reading.scope import View, may_be_deleted, remembered
 from orgx_source.reading.table_state import Resume, TableState
 from orgx_source.tables import Table
 from orgx_source.warehouse.dataset import Warehouse
 
-# Refuse to believe that this much of a table vanished at once, unless the read of a later run agrees.
-IMPLAUSIBLE_SHARE = 0.3
-IMPLAUSIBLE_ROWS = 20
-VANISHED_SAMPLE = 100
+# How far behind a replica may be that answers in place of the database.
+REPLICA_LAG = timedelta(hours=6)
 END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
-def adds_up(total: int | None, verdict: Verdict, living: int, count_out_of_sight: Callable[[], int]) -> bool:
+def adds_up(total: int | None, living: int, count_out_of_sight: Callable[[], int], *, gap: bool) -> bool:
     """Return whether OrgX's count is explained by what the warehouse will hold after a read of changes.
 
     Args:
         total: What OrgX counts; None when it does not.
-        verdict: How sure the read is.
         living: Rows that the warehouse will hold and not call deleted.
         count_out_of_sight: Counts those of them that the run cannot see; asked only where the counts differ.
+        gap: Whether rows may be missing from the read.
     """
-    if total is None:
-        return True
-    if verdict == "uncertified":
-        return False
+    if gap or total is None:
+        return not gap
     return total == living or total == living - count_out_of_sight()
-
-
-def doubted(gone: Sequence[str], living: int, before: frozenset[str], *, nothing_came: bool) -> list[str]:
-    """Return some of the rows that vanished when it is not to be believed that they did; none when it is.
-
-    Args:
-        gone: Ids of the rows that vanished.
-        living: How many rows there were.
-        before: What was returned after the last whole read.
-        nothing_came: Whether this read brought no row at all.
-    """
-    few = len(gone) < IMPLAUSIBLE_ROWS or len(gone) <= IMPLAUSIBLE_SHARE * living
-    if few and not nothing_came:
-        return []
-    if before and before <= set(gone):
-        return []
-    return sorted(gone)[:: max(1, len(gone) // VANISHED_SAMPLE)]
 
 
 class Deletions:
     """Finds the rows of one table that OrgX no longer lists, and marks them."""
 
-    def __init__(self, table: Table, warehouse: Warehouse, changes: Changes, view: View, own_workspace: str) -> None:
+    def __init__(
+        self, table: Table, warehouse: Warehouse, changes: Changes, view: View, own_workspace: str, now: datetime
+    ) -> None:
         """Prepare; nothing is asked.
 
         Args:
@@ -66,12 +49,15 @@ class Deletions:
             changes: What is known of its rows.
             view: What the run sees of it.
             own_workspace: The workspace that the key resolves to.
+            now: When the run began.
         """
         self._table = table
         self._warehouse = warehouse
         self._changes = changes
         self._view = view
         self._own_workspace = own_workspace
+        self._now = now
+        self._recent = (now - REPLICA_LAG).timestamp()
 
     def adds_up(self, reader: RouteReader, state: TableState, report: TableReport, *, obeyed: bool) -> bool:
         """Return whether OrgX's count equals what the warehouse will hold after a read of changes.
@@ -90,8 +76,14 @@ class Deletions:
             report.rows_out_of_sight = hidden + report.rows_set_aside
             return report.rows_out_of_sight
 
-        total = totals[2] if totals and obeyed and not self._table.append_only else None
-        return adds_up(total, reader.report.verdict, known.count_living(), count_out_of_sight)
+        if self._table.append_only:
+            return True
+        total = totals[2] if totals and obeyed else None
+        return adds_up(total, known.count_living(), count_out_of_sight, gap=reader.report.gap)
+
+    def sees(self, row_id: str) -> bool:
+        """Return whether the run can see a known row, if OrgX still lists it."""
+        return self._view.sees(self._changes.known[row_id])
 
     def candidates(self, position: Position | None, resumed: Resume | None) -> list[str]:
         """Return the living rows that a read should have met so far and did not.
@@ -125,13 +117,13 @@ class Deletions:
         Raises:
             OrgxError: OrgX was asked for the rows and failed.
         """
-        if self._table.append_only or reader.report.verdict == "uncertified":
+        if self._table.append_only or not is_proof(reader.report, reader.route):
             return []
         candidates = self.candidates(None, resumed)
         in_sight = [row_id for row_id in candidates if self._may_go(row_id, state)]
         gone = self._seen_before(in_sight, state)
         report.rows_out_of_sight, report.rows_set_aside = len(candidates) - len(gone), len(in_sight) - len(gone)
-        return self._confirmed(gone, reader, state, nothing_came=not self._changes.known.seen and resumed is None)
+        return self._confirmed(gone, reader, state)
 
     def without_given(self, gone: list[str], reader: RouteReader) -> list[str]:
         """Return the rows that can be marked in a load that cannot be divided: not those which it brings itself."""
@@ -159,21 +151,42 @@ class Deletions:
         state.looks = remembered(before, view.look, {None, *view.sight.workspaces, *workspaces.values()}, aside)
         return gone
 
-    def _confirmed(self, gone: list[str], reader: RouteReader, state: TableState, *, nothing_came: bool) -> list[str]:
+    def _confirmed(self, gone: list[str], reader: RouteReader, state: TableState) -> list[str]:
         """Return those of the rows that are gone indeed, and note why others are not believed to be."""
-        if not gone:
-            state.vanished = []
-            return []
+        before, suspicion = state.doubt, self._suspicion(gone, reader)
         living = self._changes.known.count_living()
-        state.vanished = in_doubt = doubted(gone, living, state.vanished, nothing_came=nothing_came)
-        if in_doubt:  # guard: vanished-twice
-            reader.report.miss(
-                f"{len(gone)} of {living} rows vanished at once; none was marked as deleted. "
-                "If the next run sees the same, it will believe it"
-            )
+        seen = Doubt(self._now.isoformat(), len(gone), living, tuple(gone), reader.route.name, self._view.look.key)
+        state.doubt = doubt = weigh(seen, before, gone, suspect=suspicion is not None)
+        if doubt is not None:  # guard: vanished-twice
+            reader.report.miss(_sentence(doubt, suspicion))
             return []
-        still_there = self._view.find(gone, reader.find_ids)  # guard: vanished-rows-are-asked-for
-        if still_there is None:
-            reader.report.miss(f"{len(gone)} rows vanished, but OrgX cannot be asked for them; none was marked")
+        still_there = self._view.find(gone, reader.find_ids) if gone else set()  # guard: vanished-rows-are-asked-for
+        if still_there is None and (before is None or not before.is_seen_again_in(seen)):
+            state.doubt = seen
+            reader.report.miss(_sentence(seen, "OrgX cannot be asked for them"))
             return []
-        return [row_id for row_id in gone if row_id not in still_there]
+        return [row_id for row_id in gone if row_id not in (still_there or ())]
+
+    def _suspicion(self, gone: Sequence[str], reader: RouteReader) -> str | None:
+        """Return what speaks against a read in which rows are missing, however few; None when nothing does."""
+        if reader.report.verdict == "uncertified":
+            return "the read is not certain"
+        if self._changes.met_older:
+            return "rows came in older versions than the stored ones"
+        newest = self._changes.newest_met
+        stamps = [self._changes.known[row_id].updated for row_id in gone]
+        if newest is not None and any(stamp > newest and stamp > self._recent for stamp in stamps if stamp is not None):
+            # A replica that is behind lacks just these.
+            return "they changed later than any row that came"
+        return None
+
+
+def is_proof(report: ListingReport, route: Route) -> bool:
+    """Return whether a whole read can tell that a row is gone: it ended, left no gap, and the route lists all rows."""
+    return report.finished and not report.gap and route.caveat is None
+
+
+def _sentence(doubt: Doubt, suspicion: str | None) -> str:
+    what = f"{doubt.count} of {doubt.living} rows vanished at once"
+    why = "" if suspicion is None else f", and {suspicion}"
+    return f"{what}{why}; none was marked as deleted. If the next run sees the same, it will believe it"

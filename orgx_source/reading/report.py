@@ -44,6 +44,7 @@ class TableReport:
         closed_routes: Routes that refused, with their status.
         whole: Whether every row was read, not only what changed.
         resumed: Whether it went on where an earlier run had stopped.
+        proof: What the verdict rests on, in words.
         best_verdict: What the verdict can be at best, whatever the read says.
     """
 
@@ -76,6 +77,7 @@ class TableReport:
     total_highest: int | None = None
     cursor_before: str | None = None
     cursor_after: str | None = None
+    proof: str | None = None
     best_verdict: Verdict = "certified"
 
     def mended(self, what: str) -> None:

@@ -23,6 +23,7 @@ from orgx_source.config import OrgxConfig
 from orgx_source.errors import ConfigError, OrgxError, RouteClosedError
 from orgx_source.reading.report import TableReport
 from orgx_source.reading.scope import LocalIds, Look, Sight, View, is_same_workspace, key_digest
+from orgx_source.reading.table_state import MAX_AHEAD
 from orgx_source.rows.known_rows import KnownRows
 from orgx_source.tables import TABLES, Table
 from orgx_source.times import utc_now
@@ -105,6 +106,7 @@ class ReadSession:
         self.key = key_digest(self.config.api_key)
         self._warehouse: Warehouse | None = None
         self._began = time.monotonic()
+        self._samples = self.config.sample
         self.patience = LockPatience(self.config.lock_timeout)
 
     def begin_stretch(self) -> None:
@@ -263,6 +265,20 @@ class ReadSession:
                 with suppress(RouteClosedError):
                     for row_id in self._ids_of(table, self._access()):
                         yield table.entity_type, row_id
+
+    def now(self) -> datetime:
+        """Return this machine's time, or OrgX's where this machine is more than a day ahead of it."""
+        told, moment = self.client.server_time, self.clock()
+        return told if told is not None and moment - told > MAX_AHEAD else moment
+
+    def may_sample(self, table: str) -> bool:
+        """Return whether a request may go to old rows of a table; each table has its turn every other day."""
+        turn = (self.clock().toordinal() + list(TABLES).index(table)) % 2 == 0
+        with self._lock:
+            if not turn or self._samples == 0:
+                return False
+            self._samples -= 1
+            return True
 
     def orgx_time(self) -> datetime:
         """Return a time that is not after now, by OrgX's clock where it tells it, and by this machine's."""

@@ -7,6 +7,7 @@ it the source's.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Generator, Iterator
 from datetime import datetime
 from typing import Any
@@ -14,10 +15,10 @@ from typing import Any
 from orgx_source.api.limits import Spending
 from orgx_source.api.listing import ListingReport, Position
 from orgx_source.api.route_choice import read_first_open, tells_all
-from orgx_source.api.route_reader import RouteReader
+from orgx_source.api.route_reader import RouteReader, row_keys
 from orgx_source.api.routes import Route
-from orgx_source.errors import OrgxError, RouteClosedError
-from orgx_source.reading.changes import Changes
+from orgx_source.errors import BudgetError, OrgxError, RouteClosedError
+from orgx_source.reading.changes import SAME_TIME, Changes
 from orgx_source.reading.cursor import Beginning, Past, Wishes, begin, end
 from orgx_source.reading.deletions import Deletions
 from orgx_source.reading.intake import Intake, Piece
@@ -74,6 +75,7 @@ class TableReader:
         self._pages_before = 0
         self._pages = 0
         self._spending = Spending()
+        self._sampled = 0
         self._resumed: Resume | None = None
         self._steps = self._read()
 
@@ -87,7 +89,7 @@ class TableReader:
         Raises:
             OrgxError: No route could serve the table, or the read failed on the way.
         """
-        self._state, self._load_id = TableState(state, load_id, self._warehouse.has_loads), load_id
+        self._state, self._load_id = self._open_state(state, load_id), load_id
         self._pages_before = self._pages
         try:
             for step in self._steps:
@@ -101,6 +103,9 @@ class TableReader:
         finally:
             self._report.note_spending(self._spending)
 
+    def _open_state(self, state: dict[str, Any], load_id: str) -> TableState:
+        return TableState(state, load_id, self._warehouse.has_loads, self._session.now())
+
     def close(self) -> None:
         """Give up what was not read."""
         self._steps.close()
@@ -112,7 +117,7 @@ class TableReader:
             state: What the table remembers from run to run.
             route: The route that is open.
         """
-        self._state = TableState(state, "", self._warehouse.has_loads)
+        self._state = self._open_state(state, "")
         self._prepare()
         resumed = self._resume_point(route)
         if resumed is not None:
@@ -166,22 +171,24 @@ class TableReader:
         own = str(self._session.check_workspace()["id"])
         self._own_workspace = own
         self._workspace_id = self._config.workspace_id or own
-        self._started = never_before(self._session.clock(), self._state.read_at)
+        self._started = never_before(self._session.now(), self._state.read_at)
         self._started_at_orgx = self._session.orgx_time()
         self._can_wait = self._session.stretch is not None
-        self._changes = Changes(self._table, self._warehouse, self._types, self._session.clock, once=self._can_wait)
+        self._changes = Changes(self._table, self._warehouse, self._types, self._session.now, once=self._can_wait)
+        self._changes.believed = self._state.older
         known = self._changes.known
         self._ids_home = self._state.ids_home(self._workspace_id) if known else self._workspace_id
         view = self._session.view(self._table, self._ids_home, known)
         self._intake = Intake(self._table, self._changes, view.sight, self._config.workspace_id, view.local)
-        self._deletions = Deletions(self._table, self._warehouse, self._changes, view, own)
+        self._deletions = Deletions(self._table, self._warehouse, self._changes, view, own, self._started_at_orgx)
 
     def _read_route(self, route: Route) -> Iterator[Step]:
         self._report.route = route.name
         self._intake.partial = not tells_all(self._table.name, route) and self._warehouse.can_be_asked
         self._resumed = self._resume_point(route)
         whole_at, doubtful = self._started, None
-        watermark = None if self._resumed else self._begin(route).watermark
+        beginning = self._begin(route)
+        watermark = None if self._resumed else beginning.watermark
         if watermark is None or self._changes.were_in_doubt:
             yield from self._single_versions()
         if self._resumed is not None:
@@ -193,23 +200,90 @@ class TableReader:
                 watermark = resumed.started - self._config.overlap  # guard: changes-behind-a-resumed-read
                 doubtful = reader.report if reader.report.reasons else None
             self._resumed = None
+        elif watermark is None:
+            self._state.begin_anew()
         reader = self._open(route)
         yield from self._pass(reader, watermark)
         whole = watermark is None or not reader.report.stopped_early
-        if not whole and not self._adds_up(reader):  # guard: counts-that-differ
-            # The counts differ: something was deleted, or slipped behind the cursor. Read everything.
-            logger.info("%s: OrgX counts otherwise than the warehouse, reading the whole table", self._table.name)
+        if not whole and (why := (yield from self._why_not_enough(reader))):
+            logger.info("%s: %s, reading the whole table", self._table.name, why)
             reader, whole_at, whole = self._open(route), self._started, True
+            self._state.begin_anew()
             yield from self._pass(reader, None)
+        yield from self._ask_for_newer(reader)
         if whole:
             yield from self._mark_deleted(reader)
         elif doubtful is not None:
             _add_doubts(reader.report, doubtful)
+        if beginning.looks_back or (whole and self._table.append_only):
+            self._state.note_look_back(self._started)
         self._finish(reader, whole_at=whole_at if whole else None)
+
+    def _why_not_enough(self, reader: RouteReader) -> Generator[Step, None, str | None]:
+        """Return why the read of the changes must be followed by one of the whole table; None when it is enough."""
+        if not self._adds_up(reader):  # guard: counts-that-differ
+            # Something was deleted, or slipped behind the cursor.
+            return "OrgX counts otherwise than the warehouse"
+        if reader.report.totals is None and not self._table.append_only:
+            reader.report.miss("OrgX gave no total: what it no longer lists shows at the next whole read")
+        if absent := self._absent(reader):  # guard: rows-that-should-have-come
+            return f"{absent} rows did not come that changed later than others that did"
+        if self._table.append_only:
+            return None
+        if not self._changes.untraced:
+            yield from self._sample(reader)
+        if untraced := self._changes.untraced:  # guard: changes-without-a-trace
+            self._report.mended(f"{untraced} old rows changed without a new time; the table was read whole")
+            return "old rows changed without a new time"
+        return None
 
     def _adds_up(self, reader: RouteReader) -> bool:
         obeyed = self._filter_is_obeyed(reader.route)
         return self._deletions.adds_up(reader, self._state, self._report, obeyed=obeyed)
+
+    def _absent(self, reader: RouteReader) -> int:
+        """Return how many living rows a read of changes should have met by their time, and did not.
+
+        A list that is not in the order that was asked for can look as if it were: only what is missing shows it.
+        """
+        oldest = self._changes.oldest_met
+        if oldest is None or not reader.report.order_obeyed:
+            return 0
+        return sum(map(self._deletions.sees, self._changes.known.unseen_since(oldest + SAME_TIME)))
+
+    def _sample(self, reader: RouteReader) -> Iterator[Step]:
+        """Read one page of rows from anywhere in the list, where it is the table's turn."""
+        total = reader.report.totals[2] if reader.report.totals else 0
+        if total <= reader.report.received or not self._session.may_sample(self._table.name):
+            return
+        rows = reader.sample(total, random.random()) or []
+        self._sampled = len(rows)
+        yield from self._intake.gather(rows)
+        yield from self._intake.flush()
+
+    def _ask_for_newer(self, reader: RouteReader) -> Iterator[Step]:
+        """Ask for the rows alone that came in versions older than the stored ones; what stays older is left out."""
+        older, self._changes.older = self._changes.older, {}
+        if older:
+            rows = reader.find_rows(list(older))
+            self._changes.confirming = True
+            yield from self._intake.gather(rows)
+            yield from self._intake.flush()
+            self._changes.confirming = False
+            reader.report.moved = True
+            came = set(map(row_keys(self._table).id, rows))
+            self._changes.older |= {row_id: row_hash for row_id, row_hash in older.items() if row_id not in came}
+        self._state.older = still = self._changes.older
+        if went_back := self._changes.went_back:
+            self._report.mended(
+                f"{went_back} rows went back to an older version, which an earlier run had seen as well"
+            )
+        if still:
+            reader.report.miss(
+                f"{len(still)} rows came in a version older than the stored one, which was kept. "
+                "If the next run sees the same, it will believe it",
+                gap=True,
+            )
 
     def _open(self, route: Route) -> RouteReader:
         return self._session.open_route(self._table, route, self._spending)
@@ -242,6 +316,7 @@ class TableReader:
         if watermark is None and resume is None:
             self._changes.known.forget_seen()
             self._intake.foreign = RowIds()
+        self._changes.begin_pass(watermark)
         before = self._pages
         try:
             for rows in reader.rows(watermark, resume):
@@ -251,17 +326,26 @@ class TableReader:
                 if self._session.stretch_is_over(self._pages - self._pages_before, self._intake.size):
                     yield from self._intake.flush()
                     yield from self._next_stretch(reader, watermark)
-        except OrgxError:
+        except OrgxError as error:
             # What came before the failure is true and is kept; the cursor stays where it was.
             yield from self._intake.flush()
             self._note(reader, before)
             self._remember_position(reader, watermark)
+            if watermark is not None and isinstance(error, BudgetError):
+                self._state.cut_short(long=False)  # guard: budget-that-is-too-small
             raise
         yield from self._intake.flush()
         while self._intake.has_waiting:
             yield from self._next_stretch(reader, watermark)
             yield from self._intake.flush()
         self._note(reader, before)
+        self._note_order(reader, whole=watermark is None)
+
+    def _note_order(self, reader: RouteReader, *, whole: bool) -> None:
+        """Note whether the route kept the order that it was asked for: one page that did not is enough to say no."""
+        obeyed = reader.report.order_obeyed
+        if whole or obeyed is False:
+            self._state.note_order(reader.route.name, obeyed)  # guard: order-that-was-not-kept
 
     def _next_stretch(self, reader: RouteReader, watermark: datetime | None) -> Iterator[StretchEnd]:
         self._remember_position(reader, watermark)
@@ -283,6 +367,8 @@ class TableReader:
             full=self._config.full,
             full_every=None if self._table.append_only else self._config.full_every,
             overlap=self._config.overlap,
+            keeps_order=self._state.orders(route.name),
+            is_feed=self._table.append_only,
         )
         past = Past(
             self._state.cursor,
@@ -290,6 +376,8 @@ class TableReader:
             was_cut_short=self._state.was_cut_short,
             is_of_origin=self._state.is_of(self._origin(route)),
             has_rows=bool(self._changes.known),
+            is_doubted=self._state.doubt is not None,
+            looked_back_at=self._state.looked_back_at,
         )
         return begin(past, wishes, self._started)
 
@@ -301,7 +389,7 @@ class TableReader:
         """Note how far a whole read has come, so that the next run need not begin anew."""
         if watermark is not None:
             if reader.report.pages > CUT_SHORT_PAGES:
-                self._state.cut_short()
+                self._state.cut_short(long=True)
             return
         position = reader.position
         if position is None or not self._warehouse.can_be_asked:
@@ -356,10 +444,20 @@ class TableReader:
         ending = end(reader.report, past, self._intake.newest, whole_at=whole_at, bound=bound)
         total = comparable_total(ending.total, len(self._intake.foreign), whole=whole, obeyed=obeyed)
         self._report.note_ending(reader.report, total=total, whole=whole)
+        self._report.proof = self._proof(whole=whole, counted=total is not None)
         self._report.exit_code = ending.exit_code or self._report.exit_code
         self._settle(reader.route, cursor=ending.cursor, whole_at=ending.whole_at)
         self._state.finish(self._started)
         self._report.cursor_after = _iso(self._state.cursor)
+
+    def _proof(self, *, whole: bool, counted: bool) -> str:
+        """Return what the verdict rests on."""
+        parts = ["every row was read" if whole else "what changed since the last run was read"]
+        if counted and not self._table.append_only:
+            parts.append("OrgX counts as many rows as the warehouse")
+        if self._sampled and not whole:
+            parts.append(f"{self._sampled} old rows were compared")
+        return "; ".join(parts)
 
 
 def _add_doubts(report: ListingReport, earlier: ListingReport) -> None:

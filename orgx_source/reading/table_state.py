@@ -100,9 +100,9 @@ class TableState:
     def _time(self, name: str) -> datetime | None:
         """Return a time that was noted; None where a clock was wrong when it was."""
         moment = parse_timestamp(self._stored.get(name))
-        return (
-            None if moment is None or (self._latest is not None and moment > self._latest) else moment
-        )  # guard: clock
+        if moment is not None and self._latest is not None and moment > self._latest:  # guard: clock-of-the-future
+            return None
+        return moment
 
     @property
     def was_cut_short(self) -> bool:
@@ -272,11 +272,14 @@ class TableState:
         return list(dict.fromkeys([*kept, *of_this_read, self._load_id]))[-MAX_ANCESTRY:]
 
     def _is_of(self, saved: dict[str, Any], origin: Origin) -> bool:
+        loads = [*(saved.get("builds_on") or ()), str(saved.get("load_id"))]  # guard: loads-that-arrived
         return (
             saved.get("version") == STATE_VERSION
             and saved.get("route") == origin.route
             and saved.get("workspace_id") == origin.workspace_id
             # Not told by earlier versions.
             and saved.get("filtered", origin.filtered) == origin.filtered
-            and self._has_loads([*(saved.get("builds_on") or ()), str(saved.get("load_id"))])  # guard: ancestry
+            and self._has_loads(
+                [*(saved.get("builds_on") or ()), str(saved.get("load_id"))]
+            )  # guard: loads-that-arrived
         )

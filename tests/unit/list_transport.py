@@ -25,6 +25,7 @@ class ListTransport(Transport):
         fail: Called before each page; may raise or change the rows.
         limit_most: Rows of a full page.
         totals: Whether an answer says how many rows there are.
+        ignores_order: Whether rows come by the time when they were made, the newest first, whatever was asked.
     """
 
     def __init__(self, **rows: list[dict[str, Any]]) -> None:
@@ -33,6 +34,7 @@ class ListTransport(Transport):
         self.fail: Callable[[str, PageQuery], OrgxError | None] = lambda name, query: None
         self.limit_most = 100
         self.totals = True
+        self.ignores_order = False
         self.closed_status = 403
 
     def bootstrap(self) -> dict[str, Any]:
@@ -49,7 +51,9 @@ class ListTransport(Transport):
             rows = [row for row in rows if row["id"] in query.ids]
         if query.since is not None:
             rows = [row for row in rows if datetime.fromisoformat(row["updated_at"]) >= query.since]
-        if query.order is not Order.UNKNOWN:
+        if self.ignores_order:
+            rows.sort(key=lambda row: (row["created_at"], row["id"]), reverse=True)
+        elif query.order is not Order.UNKNOWN:
             name = "created_at" if query.order is Order.CREATED else "updated_at"
             rows.sort(key=lambda row: (row[name], row["id"]), reverse=query.order is Order.UPDATED)
         start, limit = query.offset or 0, min(query.limit or self.limit_most, self.limit_most)

@@ -37,6 +37,8 @@ def test_what_changed_since_the_cursor_is_read_and_ten_minutes_more() -> None:
         ({"cursor": None}, {}, "no whole read of it is known"),
         ({"whole_read_at": None}, {}, "no whole read of it is known"),
         ({"has_rows": False}, {}, "no whole read of it is known"),
+        ({}, {"keeps_order": False}, "the route did not keep the order that tells what changed"),
+        ({"is_doubted": True}, {}, "rows were missing from the last whole read, and another one has to agree"),
         ({"was_cut_short": True}, {}, "a long read of changes was cut short"),
         (
             {"is_of_origin": False},
@@ -54,6 +56,24 @@ def test_the_table_is_read_whole_when(past: dict[str, Any], wishes: dict[str, An
 def test_a_table_to_which_rows_are_only_added_is_read_whole_once() -> None:
     past = replace(PAST, whole_read_at=NOW - timedelta(days=400))
     assert begin(past, replace(WISHES, full_every=None), NOW).watermark is not None
+
+
+@pytest.mark.parametrize(
+    ("looked_back", "days", "looks_back"),
+    [(None, 30, True), (timedelta(days=7), 30, True), (timedelta(days=6), 1, False)],
+)
+def test_a_feed_is_read_a_day_back_each_time_and_a_month_back_once_a_week(
+    looked_back: timedelta | None, days: int, *, looks_back: bool
+) -> None:
+    past = replace(PAST, looked_back_at=None if looked_back is None else NOW - looked_back)
+    beginning = begin(past, replace(WISHES, is_feed=True, full_every=None), NOW)
+    assert (beginning.watermark, beginning.looks_back) == (CURSOR - timedelta(days=days), looks_back)
+
+
+def test_the_cursor_does_not_pass_a_gap_but_for_the_first_one() -> None:
+    listing = ListingReport(finished=True, gap=True)
+    assert end(listing, Past(CURSOR), NOW, whole_at=None, bound=NOW).cursor == CURSOR
+    assert end(listing, Past(None), NOW, whole_at=None, bound=NOW).cursor == NOW
 
 
 @pytest.mark.parametrize(
@@ -99,6 +119,8 @@ def test_a_whole_read_counts_when_it_is_proven_or_the_first_one(
         ({"totals": (1, 9, 7), "total_doubtful": True}, None, 0),
         ({"short_by": 1}, None, 4),
         ({"rows_without_id": 1}, None, 4),
+        ({"gap": True, "may_be_mended": True}, None, 4),
+        ({"gap": True}, None, 0),
     ],
 )
 def test_what_was_counted_is_reported_and_what_is_missing_makes_the_run_incomplete(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -318,6 +320,7 @@ def test_a_row_that_came_and_went_during_one_run_is_not_left_behind(stretch: Str
     if stretch is None:
         # Its values are not in the warehouse yet, from where a deletion takes them.
         assert (report.verdict, there.living() - {row["id"] for row in there.rows}) == ("uncertified", {"00999"})
+        assert "they changed later than any row that came" in there.run(stretch).reasons[0]
         assert there.run(stretch).rows_deleted == 1
     assert there.living() == {row["id"] for row in there.rows}
     assert [row["id"] for row in there.warehouse.history if row.get("deleted_at")] == ["00007", "00999"]
@@ -341,3 +344,207 @@ def test_a_load_brings_each_row_once_and_a_newer_version_comes_with_the_next() -
     assert [title for title, _ in versions] == ["a task", "first", "second"]
     assert len({load_id for _, load_id in versions}) == 3
     assert there.warehouse.rows["00003"]["title"] == "second"
+
+
+def test_an_empty_list_after_a_good_night_is_a_doubt_of_its_own() -> None:
+    there = Organisation(60)
+    there.run()
+    rows = list(there.rows)
+    for listed in ([], rows, [], rows, []):
+        there.rows[:] = listed
+        report = there.run()
+        assert (report.rows_deleted, report.verdict) == (0, "certified" if listed else "uncertified")
+    assert there.run().rows_deleted == 0
+    assert there.run().rows_deleted == 60
+
+
+def test_a_loss_that_grows_is_not_believed_because_a_part_of_it_was() -> None:
+    there = Organisation(100)
+    there.run()
+    del there.rows[:40]
+    rows = list(there.rows)
+    assert there.run().rows_deleted == 0
+    there.rows.clear()
+    assert there.run().rows_deleted == 0
+    there.rows[:] = rows
+    assert there.run().rows_deleted == 0
+    assert there.run().rows_deleted == 40
+
+
+def test_an_older_copy_than_the_stored_one_is_asked_for_again_and_never_written_at_once() -> None:
+    there = Organisation(30)
+    there.run()
+    there.edit(3, title="new")
+    there.run()
+    newer = dict(there.rows[3])
+    there.rows[3] = there.row(3)
+    report = there.run(full=True)
+    assert (report.verdict, report.exit_code) == ("uncertified", 4)
+    assert "1 rows came in a version older than the stored one" in report.reasons[0]
+    assert there.warehouse.rows["00003"]["title"] == "new"
+    there.rows[3] = newer
+    assert there.run(full=True).verdict == "certified"
+    assert [row["title"] for row in there.warehouse.history if row["id"] == "00003"] == ["a task", "new"]
+
+
+def test_an_older_copy_is_believed_when_a_later_run_sees_it_still() -> None:
+    there = Organisation(30)
+    there.run()
+    there.edit(3, title="new")
+    there.run()
+    there.rows[3] = there.row(3)
+    there.run(full=True)
+    report = there.run(full=True)
+    assert (report.verdict, report.rows_changed) == ("repaired", 1)
+    assert there.warehouse.rows["00003"]["title"] == "a task"
+    assert there.run(full=True).verdict == "certified"
+
+
+def test_a_page_that_was_cached_is_mended_by_asking_for_its_rows_alone() -> None:
+    there = Organisation(30)
+    there.run()
+    cached = dict(there.rows[3])
+    there.edit(3, title="new")
+    there.run()
+    fresh = dict(there.rows[3])
+
+    def fail(name: str, query: Any) -> None:
+        there.rows[3] = fresh if query.ids else cached
+
+    there.transport.fail = fail
+    report = there.run(full=True)
+    assert (report.verdict, report.rows_changed) == ("repaired", 0)
+    assert there.warehouse.rows["00003"]["title"] == "new"
+
+
+def test_a_replica_that_is_behind_deletes_nothing_and_moves_no_cursor_past_what_it_lacks() -> None:
+    there = Organisation(30)
+    there.run()
+    behind = [dict(row) for row in there.rows]
+    there.edit(4, title="edited")
+    there.rows.append({**there.row(77), "updated_at": there.now.isoformat()})
+    there.run()
+    rows = list(there.rows)
+    there.rows[:] = behind
+    report = there.run(full=True)
+    assert (report.rows_deleted, report.rows_changed, report.verdict) == (0, 0, "uncertified")
+    there.rows[:] = rows
+    there.edit(5, title="edited meanwhile")
+    assert there.run().verdict == "certified"
+    assert {row["id"]: row["title"] for row in there.rows} == {
+        row_id: there.warehouse.rows[row_id]["title"] for row_id in there.living()
+    }
+
+
+def test_a_deleted_row_on_an_old_page_does_not_come_to_life() -> None:
+    there = Organisation(30)
+    there.run()
+    gone = there.rows.pop(4)
+    there.run()
+
+    def fail(name: str, query: Any) -> None:
+        there.rows[:] = [row for row in there.rows if row is not gone]
+        if not query.ids:
+            there.rows.insert(4, gone)
+
+    there.transport.fail = fail
+    there.run(full=True)
+    assert gone["id"] not in there.living()
+    there.transport.fail = lambda name, query: None
+    assert gone in there.rows or there.rows.insert(4, gone) is None
+    there.run(full=True)
+    assert gone["id"] in there.living()
+
+
+def test_a_server_that_ignores_the_order_is_read_whole_each_night() -> None:
+    there = Organisation(250)
+    there.transport.ignores_order = True
+    there.run()
+    for number in (3, 120, 240):
+        there.edit(number, title="another")
+        report = there.run()
+        assert (report.whole, report.rows_changed) == (True, 1)
+    there.transport.ignores_order = False
+    assert there.run().whole
+    assert not there.run().whole
+
+
+def test_rows_that_should_have_come_and_did_not_lead_to_a_whole_read() -> None:
+    there = Organisation(250)
+    there.run()
+    there.edit(3, title="edited")
+    there.run()
+    there.transport.ignores_order = True
+    there.edit(5, title="edited later")
+    report = there.run()
+    assert (report.whole, there.warehouse.rows["00005"]["title"]) == (True, "edited later")
+
+
+def test_without_a_count_a_night_says_that_it_proves_less_and_deletions_are_believed_the_second_time() -> None:
+    there = Organisation(250)
+    there.transport.totals = False
+    there.run()
+    gone = there.rows.pop(7)["id"]
+    report = there.run()
+    assert (report.verdict, report.exit_code, report.whole) == ("uncertified", 0, False)
+    assert report.reasons == ["OrgX gave no total: what it no longer lists shows at the next whole read"]
+    there.now += timedelta(days=8)
+    assert there.run().rows_deleted == 0
+    assert gone in there.living()
+    assert there.run().rows_deleted == 1
+
+
+def test_a_sample_of_old_rows_finds_what_changed_without_a_trace() -> None:
+    there = Organisation(250)
+    there.run()
+    for row in there.rows[:150]:
+        row["title"] = "changed without a new time"
+    assert not there.run().whole
+    there.now += timedelta(days=1)
+    with mock.patch("random.random", return_value=0.5):
+        report = there.run()
+        there.now += timedelta(days=2)
+        assert there.run().proof == (
+            "what changed since the last run was read; OrgX counts as many rows as the warehouse; "
+            "100 old rows were compared"
+        )
+    assert (report.whole, report.rows_changed, report.verdict) == (True, 150, "repaired")
+    assert report.reasons == ["75 old rows changed without a new time; the table was read whole"]
+
+
+def test_old_rows_that_come_along_with_the_changes_tell_as_much() -> None:
+    there = Organisation(250)
+    there.run()
+    for row in there.rows:
+        row["title"] = "changed without a new time"
+    report = there.run()
+    assert (report.whole, report.rows_changed) == (True, 250)
+
+
+def test_no_sample_is_taken_where_that_is_the_wish() -> None:
+    there = Organisation(250)
+    there.run()
+    there.now += timedelta(days=1)
+    assert there.run(sample=0).requests == 1
+
+
+def test_a_whole_read_is_not_put_off_by_a_clock_that_was_wrong_once() -> None:
+    there = Organisation(5)
+    there.now += timedelta(days=30_000)
+    there.run()
+    there.now = START + timedelta(days=2)
+    there.run()
+    there.now += timedelta(days=8)
+    assert there.run().whole
+
+
+def test_more_changes_than_a_budget_allows_are_read_as_a_whole_in_parts() -> None:
+    there = Organisation(950)
+    there.run()
+    for number in range(950):
+        there.edit(number, title="changed")
+    for _ in range(10):
+        with contextlib.suppress(BudgetError):
+            there.run(max_requests=4)
+            break
+    assert {there.warehouse.rows[row["id"]]["title"] for row in there.rows} == {"changed"}

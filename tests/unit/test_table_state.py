@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from orgx_source.api.listing import Position
+from orgx_source.reading.doubts import Doubt
 from orgx_source.reading.table_state import Origin, Resume, TableState
 
 NOW = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)
 HERE = Origin("/api/entities?type=task", "workspace")
+DOUBT = Doubt("2026-11-20", 2, 4, ("a", "b"), "/tasks", "key")
 PLACE = Resume(Position(900, 1_790_000_000.5, tied=True), started=NOW, began_at=NOW, candidates=frozenset({"b", "a"}))
 
 
 def state(stored: dict[str, Any], load_id: str = "load", arrived: bool = True) -> TableState:
-    return TableState(stored, load_id, lambda load: arrived and load == "load")
+    return TableState(stored, load_id, lambda loads: arrived and set(loads) <= {"load"}, NOW)
 
 
 def settled(**more: Any) -> dict[str, Any]:
@@ -27,7 +29,9 @@ def settled(**more: Any) -> dict[str, Any]:
 
 def test_nothing_is_known_at_first() -> None:
     empty = state({})
-    assert (empty.cursor, empty.read_at, empty.whole_read_at, empty.vanished) == (None, None, None, frozenset())
+    assert (empty.cursor, empty.read_at, empty.whole_read_at, empty.looked_back_at) == (None, None, None, None)
+    assert (empty.doubt, empty.older) == (None, {})
+    assert empty.orders(HERE.route)
     assert not empty.was_cut_short
     assert not empty.is_of(HERE)
     assert empty.resume(HERE, full=False) is None
@@ -49,6 +53,7 @@ def test_what_was_settled_is_known() -> None:
         ({}, Origin(HERE.route, "another"), True),
         ({}, HERE, False),
         ({"load_id": "another"}, HERE, True),
+        ({"builds_on": ["lost", "load"]}, HERE, True),
     ],
 )
 def test_it_is_not_believed_of_another_origin_version_or_load(
@@ -67,7 +72,7 @@ def test_a_cursor_or_whole_read_that_is_not_told_stays() -> None:
 def test_settling_forgets_where_a_read_was_cut_short() -> None:
     stored: dict[str, Any] = {}
     cut = state(stored)
-    cut.cut_short()
+    cut.cut_short(long=True)
     cut.keep_place(PLACE, HERE, full=False)
     assert state(stored).was_cut_short
     assert state(stored).resume(HERE, full=False) == PLACE
@@ -98,12 +103,60 @@ def test_a_place_that_is_damaged_or_of_another_origin_is_none(damage: dict[str, 
     assert state(stored).resume(HERE, full=False) is None
 
 
-def test_the_end_of_a_read_and_what_vanished_are_remembered_and_forgotten() -> None:
+def test_a_read_of_changes_that_is_cut_short_counts_when_it_was_long_or_happens_twice() -> None:
     stored: dict[str, Any] = {}
+    state(stored).cut_short(long=False)
+    assert not state(stored).was_cut_short
+    state(stored).cut_short(long=False)
+    assert state(stored).was_cut_short
+
+
+def test_what_is_settled_builds_on_the_loads_before_it_and_a_whole_read_only_on_its_own() -> None:
+    stored: dict[str, Any] = {}
+    for load_id in ("1", "2"):
+        TableState(stored, load_id, lambda loads: True).keep_place(PLACE, HERE, full=False)
+    assert stored["resume"]["builds_on"] == ["1", "2"]
+    TableState(stored, "3", lambda loads: True).settle(HERE, cursor=NOW, whole_at=NOW, first_workspace="a")
+    TableState(stored, "4", lambda loads: True).settle(HERE, cursor=NOW, whole_at=None, first_workspace="a")
+    assert stored["builds_on"] == ["1", "2", "3", "4"]
+    asked: list[Any] = []
+    assert TableState(stored, "5", lambda loads: not asked.append(set(loads))).is_of(HERE)
+    assert asked == [{"1", "2", "3", "4"}]
+    begun = TableState(stored, "5", lambda loads: True)
+    begun.begin_anew()
+    begun.settle(HERE, cursor=NOW, whole_at=NOW, first_workspace="a")
+    assert stored["builds_on"] == ["5"]
+
+
+def test_a_time_that_lies_ahead_of_the_clock_is_not_believed() -> None:
+    later = NOW + timedelta(days=2)
+    stored = settled(cursor=later.isoformat(), whole_read_at=later.isoformat(), read_at=later.isoformat())
+    known = state(stored)
+    assert (known.cursor, known.whole_read_at, known.read_at) == (None, None, None)
+    assert state(settled(cursor=(NOW + timedelta(hours=1)).isoformat())).cursor == NOW + timedelta(hours=1)
+
+
+def test_a_route_that_did_not_keep_its_order_is_remembered_until_it_does() -> None:
+    stored: dict[str, Any] = {}
+    state(stored).note_order("/a", True)
+    assert stored == {}
+    state(stored).note_order("/a", False)
+    state(stored).note_order("/a", None)
+    state(stored).note_order("/b", True)
+    assert (state(stored).orders("/a"), state(stored).orders("/b")) == (False, True)
+    state(stored).note_order("/a", True)
+    assert state(stored).orders("/a")
+
+
+def test_the_end_of_a_read_and_what_was_doubted_are_remembered_and_forgotten() -> None:
+    stored: dict[str, Any] = {"vanished": ["of an earlier version"]}
     known = state(stored)
     known.finish(NOW)
-    known.vanished = ["a", "b"]
-    assert state(stored).read_at == NOW
-    assert state(stored).vanished == {"a", "b"}
-    known.vanished = []
-    assert "vanished" not in stored
+    known.note_look_back(NOW)
+    known.doubt = DOUBT
+    known.older = {"a": "hash"}
+    assert (state(stored).read_at, state(stored).looked_back_at) == (NOW, NOW)
+    assert (state(stored).doubt, state(stored).older) == (DOUBT, {"a": "hash"})
+    known.doubt = None
+    known.older = {}
+    assert set(stored) == {"read_at", "looked_back_at"}
