@@ -216,8 +216,8 @@ class Changes:
         stamp, row_hash = shaped.updated[index], shaped.hashes[index]
         if stamp is None or known.updated is None:
             return False
-        if known.deleted and not self.confirming:
-            is_older = stamp <= known.updated + SAME_TIME
+        if known.deleted:
+            is_older = stamp <= known.updated + SAME_TIME and not self.confirming
         else:
             is_older = known.row_hash != row_hash and stamp < known.updated - SAME_TIME
         believed = self.believed.get(shaped.ids[index]) == row_hash

@@ -153,7 +153,7 @@ class Deletions:
 
     def _confirmed(self, gone: list[str], reader: RouteReader, state: TableState) -> list[str]:
         """Return those of the rows that are gone indeed, and note why others are not believed to be."""
-        before, suspicion = state.doubt, self._suspicion(gone, reader)
+        before, suspicion = state.doubt, self._suspicion(gone, reader, state)
         living = self._changes.known.count_living()
         seen = Doubt(self._now.isoformat(), len(gone), living, tuple(gone), reader.route.name, self._view.look.key)
         state.doubt = doubt = weigh(seen, before, gone, suspect=suspicion is not None)
@@ -167,18 +167,25 @@ class Deletions:
             return []
         return [row_id for row_id in gone if row_id not in (still_there or ())]
 
-    def _suspicion(self, gone: Sequence[str], reader: RouteReader) -> str | None:
+    def _suspicion(self, gone: Sequence[str], reader: RouteReader, state: TableState) -> str | None:
         """Return what speaks against a read in which rows are missing, however few; None when nothing does."""
         if reader.report.verdict == "uncertified":
             return "the read is not certain"
         if self._changes.met_older:
             return "rows came in older versions than the stored ones"
-        newest = self._changes.newest_met
-        stamps = [self._changes.known[row_id].updated for row_id in gone]
-        if newest is not None and any(stamp > newest and stamp > self._recent for stamp in stamps if stamp is not None):
-            # A replica that is behind lacks just these.
-            return "they changed later than any row that came"
+        if self._are_too_new(gone, state.read_at):  # guard: rows-too-new-to-be-gone
+            return "they changed later than any row that came, and only one run has seen them so"
         return None
+
+    def _are_too_new(self, gone: Sequence[str], last_read: datetime | None) -> bool:
+        """Return whether some of the rows are just those which a replica lacks that is behind."""
+        newest = self._changes.newest_met
+        if newest is None or last_read is None:
+            return False
+        since = max(newest, self._recent)
+        late = [row_id for row_id in gone if (self._changes.known[row_id].updated or since) > since]
+        stored = self._warehouse.fetch_rows(self._table, late, self._changes.types)
+        return any(moment >= last_read for rows in stored for moment in rows.column("last_changed_at").to_pylist())
 
 
 def is_proof(report: ListingReport, route: Route) -> bool:

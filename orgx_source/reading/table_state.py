@@ -279,7 +279,5 @@ class TableState:
             and saved.get("workspace_id") == origin.workspace_id
             # Not told by earlier versions.
             and saved.get("filtered", origin.filtered) == origin.filtered
-            and self._has_loads(
-                [*(saved.get("builds_on") or ()), str(saved.get("load_id"))]
-            )  # guard: loads-that-arrived
+            and self._has_loads(loads)
         )
