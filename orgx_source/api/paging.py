@@ -16,6 +16,10 @@ How the promise is kept, per order of the list:
   twice: two passes without a sign of movement that bring the same ids have missed nothing.
 
 ``total`` is the cross-check on all three, never the proof: an insert and a deletion cancel out in it.
+
+All this holds for one list. Pages may also come from copies of it that differ in age: a replica that lags, a cache.
+What they hold gives them away: rows in an older version than had come before, a head that lacks rows of before although
+the count did not fall, seams that cannot be joined. Such a read is ``uncertified``, whatever a second pass brings.
 """
 
 from __future__ import annotations
@@ -40,17 +44,26 @@ FetchPage = Callable[[int, int], Page]
 PAGE_SIZE = 100
 AHEAD = 16
 HEAD_ROUNDS = 6
+# A page that meets the one in front of it and yet brings nothing new: as often as that a list may move between two
+# requests, then it is no list.
+VAIN_REPAIRS = 3
+
+PAGES_DIFFER = "pages of the list contradict each other, as if they were of different age"
 
 
 @dataclass(slots=True)
 class _Slice:
-    """One page as it came: where it was asked for, its ids, and its sort keys (None where a row has none)."""
+    """One page as it came: where it was asked for, its ids, and its sort keys (None where a row has none).
+
+    ``known`` is how many ids were known when it was asked for.
+    """
 
     offset: int
     page: Page
     rows: Sequence[Row]
     ids: list[str | None]
     keys: list[float | None]
+    known: int
 
     @property
     def end(self) -> int:
@@ -69,6 +82,15 @@ class _Slice:
         return all(a <= b for a, b in pairwise(keys))
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A page that was asked for: its offset, where it is on its way, and how many ids were known by then."""
+
+    offset: int
+    future: Future[Page] | None
+    known: int
+
+
 @dataclass(slots=True)
 class _Pass:
     """What one walk from offset 0 has established.
@@ -84,6 +106,7 @@ class _Pass:
         requests: Pages asked for.
         repeated_head: Pages in a row that brought the first page again.
         empty_at: Smallest offset at which a page came back empty.
+        vain_repairs: Seams in a row whose repair brought nothing new.
     """
 
     ids: Set[str] = field(default_factory=set)
@@ -96,6 +119,7 @@ class _Pass:
     requests: int = 0
     repeated_head: int = 0
     empty_at: int | None = None
+    vain_repairs: int = 0
 
     def add(self, ids: Iterable[str]) -> None:
         """Note that these came."""
@@ -151,6 +175,7 @@ class Listing:
         self._held: dict[str, Row] = {}
         self._revised: dict[str, Row] = {}
         self._total_doubtful = False
+        self._torn = False
         self._first_ids: list[str | None] = []
 
     @property
@@ -189,7 +214,7 @@ class Listing:
         self._learn_page_size(last)
         fresh, ended = self._accept(last, state, last)
         yield fresh
-        ahead: deque[tuple[int, Future[Page] | None]] = deque()
+        ahead: deque[_Asked] = deque()
         bridged: _Slice | None = None
         try:
             while not (ended or self._passed(last, stop_at, inclusive)):
@@ -197,11 +222,9 @@ class Listing:
                     piece = bridged
                 else:
                     self._look_ahead(ahead, last, stop_at)
-                    offset, future = ahead.popleft()
-                    page = future.result() if future else self._fetch(offset, self._page_size)
-                    piece = self._slice(offset, page, state)
+                    piece = self._receive(ahead.popleft(), state)
                 late = piece is bridged
-                repaired = self.report.seams_repaired
+                repaired, before = self.report.seams_repaired, len(state.ids)
                 joined = self._join(piece, last, state)
                 if joined is piece:
                     bridged = None
@@ -215,6 +238,8 @@ class Listing:
                 fresh, ended = self._accept(joined, state, last, late=late and joined is piece)
                 yield fresh
                 last = joined
+                vain = repaired < self.report.seams_repaired and len(state.ids) == before
+                state.vain_repairs = state.vain_repairs + 1 if vain else 0
                 ended = self._goes_in_circles(last, state) or ended
         finally:
             self._forget(ahead)
@@ -245,15 +270,16 @@ class Listing:
         return piece.last_key >= stop_at if inclusive else piece.last_key > stop_at
 
     def _read(self, offset: int, state: _Pass) -> _Slice:
-        return self._slice(offset, self._fetch(offset, self._page_size), state)
+        return self._receive(_Asked(offset, None, len(self._given)), state)
 
-    def _slice(self, offset: int, page: Page, state: _Pass) -> _Slice:
-        report = self.report
+    def _receive(self, asked: _Asked, state: _Pass) -> _Slice:
+        offset, report = asked.offset, self.report
+        page = asked.future.result() if asked.future else self._fetch(offset, self._page_size)
         state.requests += 1
         report.pages += 1
         report.received += len(page.rows)
         rows, ids = self._without_copies(page.rows, state)
-        piece = _Slice(offset, page, rows, ids, self._sort_keys(rows))
+        piece = _Slice(offset, page, rows, ids, self._sort_keys(rows), asked.known)
         if page.total is not None:
             state.moved = state.moved or (report.totals is not None and report.totals[2] != page.total)
             report.note_total(page.total)
@@ -302,10 +328,10 @@ class Listing:
         """Rows that two neighbouring pages share: the last one is not enough, another may have the same time."""
         return min(self._size - 1, max(2, self._size // 10)) if self._size > 1 else 0
 
-    def _look_ahead(self, ahead: deque[tuple[int, Future[Page] | None]], last: _Slice, stop_at: float | None) -> None:
+    def _look_ahead(self, ahead: deque[_Asked], last: _Slice, stop_at: float | None) -> None:
         """Ask for the next page, and for as many after it as are likely to be needed."""
         step = max(1, self._size - self._overlap)
-        start = ahead[-1][0] + step if ahead else max(last.end - self._overlap, last.offset + 1)
+        start = ahead[-1].offset + step if ahead else max(last.end - self._overlap, last.offset + 1)
         total = last.page.total if not self._total_doubtful else None
         wanted = 1
         if self._executor is not None and stop_at is None:
@@ -317,14 +343,14 @@ class Listing:
                 wanted = min(max(1, self._ahead // 2), max(1, self.report.pages // 2))
         while len(ahead) < wanted and (not ahead or total is None or start + self._overlap < total):
             future = self._executor.submit(self._fetch, start, self._page_size) if self._executor else None
-            ahead.append((start, future))
+            ahead.append(_Asked(start, future, len(self._given)))
             start += step
 
     @staticmethod
-    def _forget(ahead: deque[tuple[int, Future[Page] | None]]) -> None:
-        for _, future in ahead:
-            if future is not None:
-                future.cancel()
+    def _forget(ahead: deque[_Asked]) -> None:
+        for asked in ahead:
+            if asked.future is not None:
+                asked.future.cancel()
         ahead.clear()
 
     def _goes_in_circles(self, last: _Slice, state: _Pass) -> bool:
@@ -362,7 +388,10 @@ class Listing:
     def _join(self, piece: _Slice, last: _Slice, state: _Pass) -> _Slice:
         """Return the page, or an earlier one that does meet what is known when this one does not."""
         back = 0
-        while piece.offset > 0 and not self._meets(piece, last, state):
+        while not self._meets(piece, last, state):
+            if piece.offset == 0 or state.vain_repairs >= (1 if self._torn else VAIN_REPAIRS):
+                self._torn = True
+                return piece
             if not piece.ids:
                 state.empty_at = piece.offset
             start = self._start_of_ties(piece, last) if back == 0 else 0
@@ -379,6 +408,8 @@ class Listing:
 
     def _meets(self, piece: _Slice, last: _Slice, state: _Pass) -> bool:
         """Whether nothing can lie between what is known and this page."""
+        if piece.offset == 0:
+            return self._is_head(piece, state)
         overlap = last.end - piece.offset
         if overlap <= 0 or piece.ids[:overlap] != last.ids[-overlap:]:
             state.moved = True
@@ -399,6 +430,29 @@ class Listing:
             # A later page that lies wholly before the one in front of it: sorted the other way round, perhaps.
             state.unproven = True
         return piece.keys[0] < state.covered_to
+
+    def _is_head(self, piece: _Slice, state: _Pass) -> bool:
+        """Whether a page from offset 0 can be the head of the list whose rows are known.
+
+        Nothing lies before it, so it need not meet what is known; but what it does not hold any more was deleted, and
+        the count says so.
+        """
+        if self._order is Order.UNKNOWN or not self.report.order_obeyed:
+            # There the pages prove nothing anyway; two passes have to agree.
+            return True
+        if piece.first_key is not None and piece.first_key <= state.covered_to:
+            return True
+        if piece.ids and piece.first_key is None:
+            state.tied = True
+            return True
+        gone = len(state.ids) - sum(row_id in state.ids for row_id in piece.ids)
+        return gone <= self._count_deleted(piece)
+
+    def _count_deleted(self, piece: _Slice) -> int:
+        """Return how many rows fewer than at most are counted now."""
+        if self.report.totals is None or piece.page.total is None or self._total_doubtful:
+            return 0
+        return max(0, self.report.totals[1] - piece.page.total)
 
     def _start_of_ties(self, piece: _Slice, last: _Slice) -> int | None:
         """Return where the rows begin that share the time at the seam; 0 when none do, None when they fill a page."""
@@ -423,17 +477,30 @@ class Listing:
         for _ in range(HEAD_ROUNDS):
             if began is None or not self.report.order_obeyed:
                 break
-            probe, before = _Pass(), len(state.ids)
+            probe, before, known = _Pass(), len(state.ids), len(self._given)
             yield from self._walk(probe, began, inclusive=True)
             state.add(probe.ids)
             state.moved = state.moved or probe.moved or len(state.ids) > before
             if probe.requests == 1:
+                self._torn = self._torn or self._lacks_newer_rows(probe, state, known)
                 return
             state.unproven = state.unproven or probe.unproven
             state.tied = state.tied or probe.tied
             state.moved = True
             began = probe.first_key
         state.unproven = True
+
+    def _lacks_newer_rows(self, probe: _Pass, state: _Pass, known: int) -> bool:
+        """Whether the one page of a probe lacks rows that were known to be newer than its last, and not deleted."""
+        if self.report.totals is None or self._total_doubtful or state.first_key is None:
+            return False
+        there = [place for place in self._given.places(probe.ids) if place is not None]
+        newer = [stamp > -probe.covered_to for stamp in self._stamps[:known]]
+        lacking = sum(newer) - sum(newer[place] for place in there if place < known)
+        # What came to the head since the walk began may have been made, and as many more rows deleted.
+        came = sum(self._stamps[place] > -state.first_key for place in there)
+        _, high, last = self.report.totals
+        return lacking > high - last + came
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -466,6 +533,9 @@ class Listing:
                     self._revised[row_id] = row
                     self._stamps[place] = nan if stamp is None else stamp
                 elif stamp != known:
+                    if stamp is not None and known is not None and place < piece.known:
+                        # A newer version had come before this page was asked for.
+                        self._torn = self._torn or row_id not in self._revised
                     # Copies older than what was given before are no measure for the next page.
                     continue
             held[row_id] = row
@@ -527,7 +597,7 @@ class Listing:
     # -- the verdict ---------------------------------------------------------------------------------------------
 
     def _wants_second_pass(self, state: _Pass) -> bool:
-        if self.report.pages == 1 or self._resume is not None:
+        if self.report.pages == 1 or self._resume is not None or self._torn:
             return False
         return not self._is_proven(state) or (not self.report.stopped_early and self._missing(state) > 0)
 
@@ -544,6 +614,8 @@ class Listing:
         report = self.report
         moved = state.moved or (previous is not None and previous.moved)
         report.rows_without_id = len(state.without_id)
+        if self._torn:
+            report.miss(PAGES_DIFFER, gap=True)
         if self._resume is not None:
             # What came before is not in this count; whoever knows all rows compares.
             report.total_doubtful = self._total_doubtful

@@ -135,3 +135,28 @@ def test_a_still_list_is_certified_and_complete(
     listing = Listing(source.fetch, KEYS, order=order, page_size=20, **options)
     assert check_promise(listing, source).keys() == source.throughout
     assert listing.report.verdict == "certified", listing.report.reasons
+
+
+QUIET_STEPS = st.one_of(
+    st.tuples(st.just("insert"), PLACES),
+    st.tuples(st.just("delete"), PLACES, st.just(1)),
+    st.tuples(st.just("edit"), PLACES, PLACES),
+)
+
+
+@settings(max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.sampled_from([Order.CREATED, Order.UPDATED]),
+    st.integers(0, 300),
+    st.dictionaries(st.integers(1, 20), st.lists(QUIET_STEPS, min_size=1, max_size=2), max_size=8),
+    st.booleans(),
+    st.booleans(),
+)
+def test_an_ordinary_moving_list_is_not_doubted(
+    order: Order, size: int, script: dict[int, list[tuple[Any, ...]]], has_more: bool, look_ahead: bool
+) -> None:
+    source = MovingList(size=size, order=REAL_ORDERS[order], script=script, with_has_more=has_more)
+    options: dict[str, Any] = {"executor": LazyExecutor()} if look_ahead else {}
+    listing = Listing(source.fetch, KEYS, order=order, page_size=20, **options)
+    check_promise(listing, source)
+    assert listing.report.verdict != "uncertified", listing.report.reasons
