@@ -105,15 +105,14 @@ class Shaper:
 
 
 def infer_type(values: Iterable[Any]) -> ColumnType | None:
-    """Return the narrowest type that holds the values of an undeclared column; None when all are null."""
+    """Return the type that an undeclared column gets from its first values; None when all are null."""
     kinds = set(map(type, values)) - {_NONE}
     if not kinds:
         return None
     if kinds == {bool}:
         return "bool"
-    if kinds == {int}:
-        return "bigint"
     if kinds <= {int, float}:
+        # Whole numbers too: the first rows say nothing of the fractions to come, and a column keeps its type.
         return "double"
     return "text" if kinds == {str} else "json"
 

@@ -177,7 +177,7 @@ def test_unknown_fields_become_columns() -> None:
         types = dict(
             query("select column_name, data_type from information_schema.columns where table_name = 'initiatives'")
         )
-        assert (types["future_field"], types["future_nested"], types["future_flag"]) == ("BIGINT", "JSON", "BOOLEAN")
+        assert (types["future_field"], types["future_nested"], types["future_flag"]) == ("DOUBLE", "JSON", "BOOLEAN")
 
 
 def test_a_value_that_does_not_fit_is_kept_beside_the_column() -> None:

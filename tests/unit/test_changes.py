@@ -148,7 +148,7 @@ def test_workspaces_are_told_by_the_first_column_that_names_one() -> None:
 def test_the_types_of_columns_that_nobody_declared_are_told() -> None:
     changes = open_changes(MemoryWarehouse())
     shaped = changes.shape([{"id": "a", "title": "x", "shoe_size": 44, "is_fun": True}])
-    assert changes.undeclared(shaped.rows.column_names) == {"shoe_size": "bigint", "is_fun": "bool"}
+    assert changes.undeclared(shaped.rows.column_names) == {"shoe_size": "double", "is_fun": "bool"}
 
 
 def test_no_rows_have_the_shape_of_their_table() -> None:

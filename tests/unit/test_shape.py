@@ -78,6 +78,36 @@ def test_fields_that_nobody_declared_become_columns_and_keep_their_type() -> Non
     assert (later["risk_score"], later["risk_score__v_text"]) == ([None], ["high"])
 
 
+@pytest.mark.parametrize(
+    ("first", "later", "column", "beside"),
+    [
+        ([1, 0, 1], 0.5, 0.5, None),
+        ([0.5], 2, 2.0, None),
+        ([1], 2**53, float(2**53), None),
+        ([1], 2**53 + 1, None, str(2**53 + 1)),
+        ([1], 2**70, None, str(2**70)),
+        ([1], True, None, "true"),
+        ([True], 0.5, None, "0.5"),
+        ([True], 1, None, "1"),
+        (["a"], 0.5, "0.5", None),
+        ([None], 0.5, 0.5, None),
+    ],
+)
+def test_the_first_values_of_an_undeclared_column_cost_later_ones_nothing(
+    first: list[Any], later: Any, column: Any, beside: str | None
+) -> None:
+    shaper = shaper_of("tasks")
+    shaper.shape([{"id": str(index), "score": value} for index, value in enumerate(first)])
+    found = shaper.shape([{"id": "x", "score": later}]).to_pydict()
+    assert (found["score"], found.get("score__v_text", [None])) == ([column], [beside])
+
+
+def test_a_column_of_whole_numbers_that_is_stored_already_keeps_its_type() -> None:
+    shaper = Shaper(TABLES["tasks"], ColumnTypes(TABLES["tasks"], {"score": {"data_type": "bigint"}}))
+    found = shaper.shape([{"id": "x", "score": 2**60}, {"id": "y", "score": 0.5}]).to_pydict()
+    assert (found["score"], found["score__v_text"]) == ([2**60, None], [None, "0.5"])
+
+
 def test_a_field_cannot_take_the_name_of_a_tracking_column() -> None:
     for name in RESERVED:
         found = shape("tasks", {name: "theirs"})
