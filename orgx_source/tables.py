@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -123,19 +124,31 @@ def is_id(value: Any) -> bool:
 
 def column_name(key: str) -> str:
     """Return the name of the column that an undeclared key becomes: one that is free, and fits into every database."""
+    # One key, whether an accent is part of its letter or follows it.
+    key = unicodedata.normalize("NFC", key)
     name = snake_case(key)
     if name in RESERVED or name.endswith(MISFIT_SUFFIX):
         name = f"orgx_{name}"
+    if not key.isascii() or not any(map(str.isalnum, key)):
+        # Letters that a name cannot have are what tells this key from others.
+        return f"{name[: MAX_NAME - 9]}_{_digest(_spelled_alike(key))}"
     if len(name) > MAX_NAME:
         # Here and not by dlt: the type of a column is remembered by its name.
-        digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
-        name = f"{name[: MAX_NAME - len(digest) - 1]}_{digest}"
+        name = f"{name[: MAX_NAME - 9]}_{_digest(name)}"
     return name
 
 
 def table_of(name: str) -> str:
     """Return which table a table of the warehouse belongs to: itself, or the one whose history it is."""
     return next((table.name for table in TABLES.values() if table.keeps_history and table.history == name), name)
+def _spelled_alike(key: str) -> str:
+    """Return one text for both casings of a key, whatever stands between its words."""
+    name = re.sub(r"(?<=[^\W\d_A-Z])(?=[A-Z])", "_", key)
+    return re.sub(r"[\x00-/:-@[-`{-\x7f]+", "_", name).strip("_").lower() or key
+
+
+def _digest(name: str) -> str:
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
 
 
 TRACKING_COLUMNS = (

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from dlt.common.normalizers.naming.snake_case import NamingConvention
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orgx_source.api.route_reader import row_keys
 from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.rows.shape import Shaper, build_array, canonical_json, row_hashes
-from orgx_source.tables import RESERVED, TABLES, ColumnType, column_name
+from orgx_source.tables import MAX_NAME, RESERVED, TABLES, ColumnType, column_name
 
 
 def shaper_of(table: str) -> Shaper:
@@ -194,6 +196,42 @@ def test_a_long_name_is_shortened_so_that_every_database_leaves_it_alone() -> No
     names = {column_name("k" * 70), column_name("k" * 71), column_name("k" * 55)}
     assert len(names) == 3
     assert max(len(name + "__v_text") for name in names) == 63
+
+
+LOSSY = ["状态", "статус", "größe", "gröse", "größer", "a🚀", "a🔥", "🚀", "%", "#", "_", "", "статусы", "x状态", "é" * 70]
+
+
+def test_keys_that_no_name_can_spell_get_a_column_each() -> None:
+    plain = ["status", "x", "gr_e", "unnamed", "a"]
+    found = shape("tasks", {key: key for key in (*LOSSY, *plain)})
+    assert {name: found[name] for name in plain} == {name: [name] for name in plain}
+    names = [name for name, (value,) in found.items() if value in LOSSY]
+    assert len(names) == len(LOSSY)
+    assert all(re.fullmatch("[a-z0-9_]+_[0-9a-f]{8}", name) and len(name) <= MAX_NAME for name in names)
+    assert not any(name.endswith("__v_text") for name in found)
+    assert column_name("状态") == "unnamed_df24c853"
+
+
+def test_dlt_leaves_the_names_of_columns_as_they_are() -> None:
+    naming = NamingConvention(63)
+    for name in map(column_name, [*LOSSY, *RESERVED, "fooBar", "new flag?", "1x", "k" * 70]):
+        assert [naming.normalize_path(one) for one in (name, f"{name}__v_text")] == [name, f"{name}__v_text"]
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("fooBar", "foo_bar"), ("foo_bar", "foo_bar"), ("foo-bar", "foo_bar"), ("new flag?", "new_flag"), ("1x", "_1x"),
+        ("HTTPStatus", "http_status"), ("valid_to", "orgx_valid_to"), ("k" * 70, "k" * 46 + "_493fbd19"),
+    ],
+)  # fmt: skip
+def test_a_key_that_can_be_spelled_keeps_its_name(key: str, name: str) -> None:
+    assert column_name(key) == name
+
+
+def test_the_spellings_of_one_key_beyond_ascii_share_a_column() -> None:
+    spelled = ["größeNeu", "größe_neu", "größe-neu", "gro\u0308ßeNeu"]
+    assert len(set(map(column_name, spelled))) == 1
 
 
 @pytest.mark.parametrize("nothing", ["", False, {}, []])
