@@ -6,12 +6,12 @@ leaves the typed column null. So does the second of two keys of one family that 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -31,6 +31,9 @@ ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "date": pa.date32(),
     "json": pa.string(),
 }
+
+# As deep as orjson writes; what is deeper, databases refuse at depths of their own, and is kept as text.
+DEEPEST_JSON = 254
 
 _NONE = type(None)
 _FITTING: dict[ColumnType, frozenset[type]] = {
@@ -121,7 +124,7 @@ def build_array(column_type: ColumnType, values: Sequence[Any]) -> tuple[pa.Arra
     """Return an Arrow array, and the values that do not fit as text by position (null in the array)."""
     arrow_type = ARROW_TYPES[column_type]
     if column_type == "json":
-        return _json_array(values), {}
+        return _json_array(values)
     if set(map(type, values)) <= _FITTING[column_type]:
         try:
             if column_type == "timestamp":
@@ -212,16 +215,54 @@ def canonical_json(value: Any) -> str:
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except (TypeError, orjson.JSONEncodeError):
-        # Integers beyond 64 bits, or nesting deeper than 254 levels.
-        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        # Integers beyond 64 bits, or nesting deeper than orjson goes.
+        return _write_json(value)
 
 
-def _json_array(values: Sequence[Any]) -> pa.Array:
+def _write_json(value: Any) -> str:
+    """Write what ``json.dumps`` does, to any depth: that follows nesting as far as Python's own stack goes."""
+    written: list[str] = []
+    waiting: list[tuple[bool, Any]] = [(False, value)]
+    while waiting:
+        is_text, item = waiting.pop()
+        if is_text:
+            written.append(item)
+        elif isinstance(item, dict):
+            waiting.append((True, "}"))
+            for place, key in reversed(list(enumerate(sorted(item)))):
+                lead = f"{',' if place else '{'}{json.dumps(key, ensure_ascii=False)}:"
+                waiting += [(False, item[key]), (True, lead)]
+            written += [] if item else ["{"]
+        elif isinstance(item, list):
+            waiting.append((True, "]"))
+            for place, inner in reversed(list(enumerate(item))):
+                waiting += [(False, inner), (True, "," if place else "[")]
+            written += [] if item else ["["]
+        else:
+            written.append(json.dumps(item, ensure_ascii=False))
+    return "".join(written)
+
+
+def _json_array(values: Sequence[Any]) -> tuple[pa.Array, dict[int, str]]:
     try:
         encoded = [None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS) for value in values]
     except (TypeError, orjson.JSONEncodeError):
-        return pa.array([None if value is None else canonical_json(value) for value in values], pa.string())
-    return pa.array(encoded, pa.binary()).cast(pa.string())
+        texts = [None if value is None else canonical_json(value) for value in values]
+        too_deep = {index: texts[index] or "" for index, value in enumerate(values) if _is_too_deep(value)}
+        fitting = [None if index in too_deep else text for index, text in enumerate(texts)]
+        return pa.array(fitting, pa.string()), too_deep
+    return pa.array(encoded, pa.binary()).cast(pa.string()), {}
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST_JSON + 1):
+        level = [inner for item in level for inner in _inside(item)]
+    return bool(level)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def row_hashes(table: pa.Table, skip: Iterable[str]) -> list[str]:
@@ -230,6 +271,9 @@ def row_hashes(table: pa.Table, skip: Iterable[str]) -> list[str]:
     parts = []
     for name in sorted(set(table.column_names) - left_out):
         column = table.column(name)
+        if pa.types.is_string(column.type) and _may_hold(b"\x1e", column):  # guard: separator-in-a-value
+            parts.append(_escaped_part(name, column))
+            continue
         if pa.types.is_timestamp(column.type):
             column = column.cast(pa.int64())
         elif pa.types.is_date32(column.type):
@@ -237,8 +281,27 @@ def row_hashes(table: pa.Table, skip: Iterable[str]) -> list[str]:
         parts.append(pc.binary_join_element_wise(f"\x1e{name}\x1f", column.cast(pa.string()), ""))
     if not parts:
         return [""] * table.num_rows
-    joined = pc.binary_join_element_wise(*parts, "", null_handling="skip")
-    return [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in joined.to_pylist()]
+    joined = pc.binary_join_element_wise(*parts, "", null_handling="skip").cast(pa.binary())
+    return [blake2b(text, digest_size=8).hexdigest() for text in joined.to_pylist()]
+
+
+def _may_hold(byte: bytes, column: pa.ChunkedArray) -> bool:
+    """Return whether a byte occurs in the memory of a text column: ten times as fast as to ask each of its texts."""
+    buffers = (chunk.buffers()[2] for chunk in column.iterchunks())
+    return any(buffer is not None and byte in buffer.to_pybytes() for buffer in buffers)
+
+
+def _escaped_part(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    r"""Return what a column adds to the text that is hashed, where some value holds the mark of a part's beginning.
+
+    Such a value is written as no other can look like: ``\x1e`` comes twice. All others are written as ever, because
+    warehouses hold the hashes of their rows.
+    """
+    parts = [
+        text if text is None else f"\x1e{name}\x1e{text.encode().hex()}" if "\x1e" in text else f"\x1e{name}\x1f{text}"
+        for text in column.to_pylist()
+    ]
+    return pa.chunked_array([pa.array(parts, pa.string())])
 
 
 def _columns_of(rows: Sequence[Row]) -> dict[str, Sequence[Any]]:
@@ -267,7 +330,14 @@ def _first_given(
     for index, row in enumerate(zip(*columns, strict=True)):
         given = [value for value in row if is_given(value)]
         values.append(given[0] if given else None)
-        others = [value for value in given[1:] if value != given[0]]
+        others = [value for value in given[1:] if _differ(value, given[0])]
         if others:
             losers[index] = as_text(others[0] if len(others) == 1 else others)
     return values, losers
+
+
+def _differ(one: Any, other: Any) -> bool:
+    try:
+        return bool(one != other)
+    except RecursionError:
+        return canonical_json(one) != canonical_json(other)
