@@ -24,6 +24,9 @@ DEFAULT_BASE_URL = "https://useorgx.com"
 # the file, and half the time to close it.
 DLT_SETTINGS = {"RUNTIME__DLTHUB_TELEMETRY": "false", "LOAD__TRUNCATE_STAGING_DATASET": "true"}
 LEAST = {"workers": 1, "page_size": 1, "max_requests": 0, "max_wait": 0, "lock_timeout": 0, "sample": 0}
+# What dlt does whatever the user says: a job that failed fails its load, and the load stays as it is until a run has
+# decided about it.
+FORCED_SETTINGS = {"LOAD__RAISE_ON_FAILED_JOBS": "true", "LOAD__AUTO_ABORT_ON_TERMINAL_ERROR": "false"}
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _KEY = re.compile(r"oxk_[A-Za-z0-9_\-]{8,}")
@@ -102,17 +105,21 @@ def _from_dlt(name: str) -> str | None:
 
 @contextmanager
 def dlt_defaults() -> Iterator[None]:
-    """Let dlt work with `DLT_SETTINGS` where the user has no other, and take them back afterwards.
+    """Let dlt work with `DLT_SETTINGS` where the user has no other, and with `FORCED_SETTINGS`; restore all afterwards.
 
     dlt starts its runtime, telemetry with it, when a setting is first asked for: whoever does that does it in here.
     """
-    added = {name: value for name, value in DLT_SETTINGS.items() if name not in os.environ}
+    added = {name: value for name, value in DLT_SETTINGS.items() if name not in os.environ} | FORCED_SETTINGS
+    before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
     try:
         yield
     finally:
-        for name in added:
-            os.environ.pop(name, None)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def check_key(key: Any) -> str:

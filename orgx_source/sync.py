@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -29,7 +30,7 @@ from orgx_source.errors import (
     OrgxError,
     worst_exit_code,
 )
-from orgx_source.explain import explain, is_mendable, root_cause
+from orgx_source.explain import explain, first_words, is_mendable, root_cause
 from orgx_source.marts.apply import apply_marts
 from orgx_source.reading.report import RunReport, log_rows
 from orgx_source.reading.session import ReadSession, Stretch
@@ -259,7 +260,36 @@ def _load(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> None:
 def _load_pending(pipeline: Any) -> None:
     if pipeline.list_extracted_load_packages():
         pipeline.normalize()
-    pipeline.load()
+    _check_arrival(pipeline, pipeline.load())
+
+
+def _check_arrival(pipeline: Any, info: Any) -> None:
+    """Take back what dlt calls loaded although a job of it failed, as it does where its settings say so.
+
+    Args:
+        pipeline: The pipeline.
+        info: What dlt says of the packages that it took up; None when there was none.
+
+    Raises:
+        OrgxError: A job failed; no cursor counts that came with it.
+    """
+    packages = [] if info is None else info.load_packages
+    failed = [(package.load_id, job) for package in packages for job in package.jobs["failed_jobs"]]
+    if not failed:
+        return
+    warehouse = Warehouse(pipeline)
+    try:
+        if warehouse.can_be_asked:  # guard: failed-jobs
+            warehouse.revoke_loads([load_id for load_id, _ in failed])
+    finally:
+        warehouse.close()
+    reasons = sorted({f"{job.job_file_info.table_name}: {_reason(job.failed_message or '')}" for _, job in failed})
+    raise OrgxError(f"Rows were not loaded and do not count; the next run reads them again. {'; '.join(reasons)}")
+
+
+def _reason(failed_message: str) -> str:
+    """Return what a destination said: it stands behind the last class name of the stack that dlt keeps."""
+    return first_words(OrgxError(re.split(r"(?:^|\n)\w+(?:\.\w+)+: ", failed_message)[-1]))
 
 
 def _conclude(pipeline: Any, report: RunReport, names: Sequence[str], patience: LockPatience) -> None:

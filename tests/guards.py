@@ -133,6 +133,13 @@ GUARDS: dict[str, Sequence[Removal]] = {
             "test_what_would_fail_every_night_is_given_up_at_once_and_every_night_is_in_the_log",
         ),
     ),
+    "failed-jobs": (
+        Removal(
+            "if False:",
+            "tests/e2e/test_trouble.py::"
+            "test_a_job_that_failed_fails_the_run_whatever_dlts_settings_say[duckdb--this-pipeline]",
+        ),
+    ),
     "failed-checkpoint": (Removal("", f"{MEMORY}::test_a_load_whose_checkpoint_failed_does_not_count"),),
     "new-instance-only": (
         Removal(

@@ -282,6 +282,39 @@ def test_what_would_fail_every_night_is_given_up_at_once_and_every_night_is_in_t
     assert query("select status, count(*) from orgx.sync_log group by status order by 1") == [("failed", 2), ("ok", 2)]
 
 
+@pytest.mark.parametrize("prefix", ["", "ORGX__"], ids=["everywhere", "this-pipeline"])
+@pytest.mark.parametrize("abort", ["false", "true"], ids=["", "and-aborted"])
+def test_a_job_that_failed_fails_the_run_whatever_dlts_settings_say(
+    each_warehouse: str, prefix: str, abort: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Sandbox(World("small")) as box:
+        assert sync(box, ["tasks"]).exit_code == 0
+        execute(
+            "drop schema orgx_marts cascade",
+            "create table orgx.kept as select id, title from orgx.tasks",
+            "drop view orgx.tasks_versions",
+            "alter table orgx.tasks alter column title type integer using 1",
+        )
+        monkeypatch.setenv(f"{prefix}LOAD__RAISE_ON_FAILED_JOBS", "false")
+        monkeypatch.setenv(f"{prefix}LOAD__AUTO_ABORT_ON_TERMINAL_ERROR", abort)
+        box.world.advance(hours=1)
+        report = sync(box, ["tasks"])
+        assert report.exit_code == 1
+        assert "INT32" in str(report.error) or "is of type integer" in str(report.error)
+        assert "Traceback" not in str(report.error)
+        assert not prefix or "tasks: " in str(report.error)
+        assert os.environ[f"{prefix}LOAD__RAISE_ON_FAILED_JOBS"] == "false"
+        # The load of the rows; that of the log counts. Elsewhere the package was given up before it was called loaded.
+        revoked = prefix and abort == "false"
+        assert query("select count(*) from orgx._dlt_loads where status = 1") == [(1 if revoked else 0,)]
+        execute(
+            "alter table orgx.tasks alter column title type varchar",
+            "update orgx.tasks set title = kept.title from orgx.kept as kept where kept.id = tasks.id",
+        )
+        assert sync(box, ["tasks"]).exit_code == 0
+        assert differences(box.world, tables=["tasks"]) == []
+
+
 def test_a_directory_that_dlt_cannot_work_in_is_the_machine_s_fault(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = orgx_sync("run", "--quiet", ORGX_API_KEY="oxk_whatever_1234", DLT_DATA_DIR=str(tmp_path / "file" / "x"))
