@@ -6,27 +6,23 @@ The command and ``pipelines/nightly.py`` call this; whoever has a pipeline of th
 from __future__ import annotations
 
 import logging
-import os
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from dlt.pipeline.exceptions import PipelineStepFailed
-from filelock import FileLock, Timeout
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.config import OrgxConfig, dlt_defaults
 from orgx_source.errors import (
     CheckpointError,
     CommitError,
-    DestinationError,
     OrgxError,
     worst_exit_code,
 )
@@ -41,8 +37,9 @@ from orgx_source.warehouse.arrival import Arrival, Shortfall
 from orgx_source.warehouse.dataset import Warehouse
 from orgx_source.warehouse.duckdb_file import LockPatience
 from orgx_source.warehouse.pipeline import make_pipeline
+from orgx_source.warehouse.run_lock import one_run_at_a_time
 
-__all__ = ["make_pipeline", "renew_marts", "run_sync"]
+__all__ = ["make_pipeline", "one_run_at_a_time", "renew_marts", "run_sync"]
 
 logger = logging.getLogger(__name__)
 
@@ -128,27 +125,6 @@ def _bring_up_to_date(
         report.has_tables = any(map(warehouse.columns, TABLES))
         _count(report, warehouse)
         warehouse.make_views(TABLES[name] for name in names)
-
-
-@contextmanager
-def one_run_at_a_time(pipeline: Any) -> Iterator[None]:
-    """Keep a second run on this machine from filling the same dataset; the lock ends with its process.
-
-    Raises:
-        DestinationError: Another run has it; the message says which.
-    """
-    path = Path(pipeline.pipelines_dir) / f"{pipeline.pipeline_name}.lock"
-    holder = path.with_suffix(".holder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(path, timeout=0):
-            holder.write_text(f"process {os.getpid()}, since {utc_now():%Y-%m-%d %H:%M:%S} UTC")
-            yield
-    except Timeout:
-        who = holder.read_text() if holder.exists() else "unknown"
-        raise DestinationError(
-            f"Another run is filling dataset {pipeline.dataset_name} ({who}). Let it finish, then run again."
-        ) from None
 
 
 def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], warehouse: Warehouse) -> None:

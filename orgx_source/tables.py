@@ -141,6 +141,8 @@ def column_name(key: str) -> str:
 def table_of(name: str) -> str:
     """Return which table a table of the warehouse belongs to: itself, or the one whose history it is."""
     return next((table.name for table in TABLES.values() if table.keeps_history and table.history == name), name)
+
+
 def _spelled_alike(key: str) -> str:
     """Return one text for both casings of a key, whatever stands between its words."""
     name = re.sub(r"(?<=[^\W\d_A-Z])(?=[A-Z])", "_", key)

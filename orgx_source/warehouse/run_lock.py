@@ -1,0 +1,156 @@
+"""One run per dataset: whoever fills it holds a lock, which ends with their process at the latest.
+
+The lock lies where the data lie, so that it also keeps out runs from another machine, container or working folder:
+beside a DuckDB file, or in PostgreSQL as an advisory lock. Elsewhere there is only the lock in dlt's working folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from dlt.common.destination.exceptions import SqlClientNotAvailable
+from dlt.destinations.exceptions import DatabaseTerminalException
+from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+from filelock import FileLock, Timeout
+
+from orgx_source.errors import DestinationError, MachineError
+from orgx_source.times import utc_now
+from orgx_source.warehouse.dialect import Postgres, dialect_of
+
+logger = logging.getLogger(__name__)
+
+# A transaction that only waits is ended by none of these, and a holder whose machine is gone by the others in two
+# minutes. By name from pg_settings: not every version has each.
+_SETTINGS = """
+select set_config(name, wanted_setting, true) from pg_settings join (values
+    ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'), ('transaction_timeout', '0'),
+    ('tcp_keepalives_idle', '60'), ('tcp_keepalives_interval', '15'), ('tcp_keepalives_count', '4'),
+    ('application_name', %s)
+) as wanted (wanted_name, wanted_setting) on name = wanted_name
+"""
+_HOLDER = """
+select pid, application_name, client_addr::text, backend_start
+from pg_locks join pg_stat_activity using (pid)
+where locktype = 'advisory' and granted and objsubid = 1 and (classid::bigint << 32 | objid::bigint) = %s
+    and database = (select oid from pg_database where datname = current_database())
+"""
+
+
+@contextmanager
+def one_run_at_a_time(pipeline: Any) -> Iterator[None]:
+    """Keep every other run from filling the same dataset meanwhile.
+
+    Args:
+        pipeline: The pipeline that fills it.
+
+    Raises:
+        DestinationError: Another run has the lock; the message says which, as far as can be seen.
+        MachineError: The lock file cannot be made.
+        Exception: The destination cannot be reached, in the words of its driver.
+    """
+    with ExitStack() as held:
+        home = Path(pipeline.pipelines_dir)
+        home.mkdir(parents=True, exist_ok=True)
+        held.enter_context(_file_lock(home / f"{pipeline.pipeline_name}.lock", pipeline.dataset_name))
+        with suppress(SqlClientNotAvailable):
+            client = pipeline.sql_client()
+            if file := lock_file(client):
+                held.enter_context(_file_lock(file, client.dataset_name))  # guard: one-run-per-file
+            elif isinstance(dialect_of(client), Postgres):
+                held.enter_context(_advisory_lock(client))
+        yield
+
+
+def lock_file(client: Any) -> Path | None:
+    """Return the lock file of a dataset in a DuckDB file; None where there is no such file.
+
+    Args:
+        client: dlt's SQL client.
+    """
+    # MotherDuck, and what asks files of other kinds through DuckDB, have credentials of their own.
+    if type(client.credentials) is not DuckDbCredentials:
+        return None
+    database = str(client.credentials.database)
+    if database.startswith((":", "md:")):
+        return None
+    # The same for every link to the file.
+    path = Path(database).resolve()
+    dataset = re.sub(r"\W", "_", client.dataset_name.lower())
+    # In a folder that is not there DuckDB says so itself.
+    return path.with_name(f"{path.name}.{dataset}.lock") if path.parent.is_dir() else None
+
+
+@contextmanager
+def _file_lock(path: Path, dataset: str) -> Iterator[None]:
+    holder = path.with_suffix(".holder")
+    try:
+        lock = FileLock(path).acquire(timeout=0)
+    except Timeout:
+        raise _taken(dataset, holder.read_text() if holder.exists() else "it has just begun or ended") from None
+    except OSError as error:
+        raise MachineError(f"The lock {path} cannot be made: {error.strerror or error}") from None
+    with lock:
+        # Only for the message: a full disk stops nothing here.
+        with suppress(OSError):
+            holder.write_text(f"{_who()}, since {utc_now():%Y-%m-%d %H:%M:%S} UTC")
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                holder.unlink()
+
+
+@contextmanager
+def _advisory_lock(client: Any) -> Iterator[None]:
+    """Hold a lock in PostgreSQL, in a transaction on a connection of its own that does nothing else.
+
+    A transaction, because a pooler such as pgbouncer may give a connection without one to somebody else, and the lock
+    with it. One that has read no table keeps nobody from anything, vacuum included.
+    """
+    key = int.from_bytes(hashlib.blake2b(f"orgx-sync {client.dataset_name}".encode(), digest_size=8).digest()) >> 1
+    client.open_connection()
+    try:
+        client.execute_sql("begin")
+        client.execute_sql(_SETTINGS, f"orgx-sync, {_who()}")
+        if not _try(client, key):  # guard: one-run-per-postgres-dataset
+            raise _taken(client.dataset_name, _session(client, key))
+        yield
+    finally:
+        # Closed without a commit: where the server has closed it already, there is nothing left to give back.
+        with suppress(Exception):
+            client.close_connection()
+
+
+def _try(client: Any, key: int) -> bool:
+    try:
+        return bool(client.execute_sql("select pg_try_advisory_xact_lock(%s)", key)[0][0])
+    except DatabaseTerminalException as error:
+        logger.warning("this database has no advisory locks, so runs from elsewhere are not kept out: %s", error)
+        return True
+
+
+def _session(client: Any, key: int) -> str:
+    """Return who holds the lock, as far as this role may see it."""
+    found = client.execute_sql(_HOLDER, key)
+    if not found:
+        return "it has just ended"
+    pid, application, address, since = found[0]
+    name = (application or "").removeprefix("orgx-sync, ")
+    told = [name, f"from {address}" if address else "", f"session {pid}", f"since {since:%Y-%m-%d %H:%M:%S %Z}"]
+    return ", ".join(filter(None, told if since else told[:3]))
+
+
+def _who() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _taken(dataset: str, holder: str) -> DestinationError:
+    return DestinationError(f"Another run is filling dataset {dataset} ({holder}). Let it finish, then run again.")
