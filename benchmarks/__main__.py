@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from benchmarks.cases import TINY, Sizes, first_loads, latency_case, later_loads
 from benchmarks.contenders import dlt_rest_api, floor, installed_peers, loading, ours
 from benchmarks.measure import Figures
 from benchmarks.page import RESULTS, write_page
+from benchmarks.page_server import ABOUT
 
 CASES = ("A", "B", "C", "D", "E", "F")
 
@@ -49,10 +51,15 @@ def main() -> None:
     )  # fmt: skip
     cases: dict[str, Any] = results.setdefault("cases", {})
     measured_on: dict[str, str] = results.setdefault("measured", {})
+    rows: dict[str, str] = results.setdefault("rows", {})
+    commits: dict[str, str] = results.setdefault("commits", {})
 
     def keep(case: str, figures: dict[str, Figures]) -> None:
         cases[case] = {name: asdict(measured) for name, measured in figures.items()}
         measured_on[case] = f"{datetime.now(UTC):%Y-%m-%d}"
+        commits[case] = _commit()
+        if case in "ABC":
+            rows[case] = ABOUT
         options.results.write_text(json.dumps(results, indent=1) + "\n")
 
     if "A" in wanted:
@@ -75,6 +82,12 @@ def main() -> None:
         keep("F", starts(sizes, _tell))
     if options.results == RESULTS:
         write_page(results)
+
+
+def _commit() -> str:
+    """Return the commit that is checked out; empty outside of a clone."""
+    command = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def _machine() -> dict[str, Any]:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from benchmarks.contenders import KEY, OURS, Contender, dlt_rest_api, floor, ours
 from benchmarks.floor import as_table
 from benchmarks.measure import Figures, RunFailedError, page_server, run
-from benchmarks.page_server import make_row
+from benchmarks.page_server import make_rows
 from orgx_source.sandbox import Sandbox, World
 
 Tell = Callable[[str], None]
@@ -156,7 +156,7 @@ def _measure(
 
 def write_rows(file: Path, count: int) -> None:
     """Write what the page server would answer as one Parquet file, each row with the time of its version."""
-    table = as_table([orjson.loads(make_row(number)) for number in range(count)])
+    table = as_table([orjson.loads(row) for row in make_rows(count)])
     pq.write_table(table.append_column("last_changed_at", table.column("updated_at")), file)
 
 

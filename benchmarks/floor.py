@@ -17,6 +17,7 @@ SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("id", "title", "status", "priority", "initiative_id", "workstream_id")),
         *((name, pa.string()) for name in ("milestone_id", "type", "workspace_id", "assigned_agent_ids", "metadata")),
+        ("description", pa.string()),
         ("sequence", pa.int64()),
         ("expected_duration_hours", pa.float64()),
         ("created_at", pa.string()),

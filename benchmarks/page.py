@@ -169,9 +169,9 @@ def render(found: dict[str, Any]) -> str:
         lines.append(f"| {_escape(name)} | could not be installed: {_escape(why)} | |")
     lines += [
         "",
-        "All of them read the same list of 15 fields per row, two of them nested, a hundred rows a page; all but the",
-        "floor merge by `id`. The Singer pair is pinned to DuckDB 1.2.2: with newer ones target-duckdb 0.8.0 loses a",
-        "row of every batch in silence. dlt's default needs more memory for C than this machine has.",
+        "All of them read the same list, a hundred rows a page; all but the floor merge by `id`. The Singer pair is",
+        "pinned to DuckDB 1.2.2: with newer ones target-duckdb 0.8.0 loses a row of every batch in silence. dlt's",
+        "default needs more memory for C than this machine has.",
         "",
         "## Targets",
         "",
@@ -193,10 +193,17 @@ def render(found: dict[str, Any]) -> str:
     ]
     for case, measured in results.cases.items():
         lines += ["", f"## {case}. {TITLES[case].format(**sizes, ms=sizes['latency'] * 1000)}", ""]
-        if found["measured"][case] != max(found["measured"].values()):
-            lines += [f"Measured {found['measured'][case]}.", ""]
+        lines += [*_circumstances(found, case), ""]
         lines += _table(measured)
     return "\n".join(lines) + "\n"
+
+
+def _circumstances(found: dict[str, Any], case: str) -> Iterator[str]:
+    """Yield when a case was measured, of which commit, and on which rows, where the results say so."""
+    commit, rows = found["commits"].get(case), found["rows"].get(case)
+    yield f"Measured {found['measured'][case]}{f' at commit `{commit}`' if commit else ''}."
+    if rows:
+        yield f"Rows: {rows}."
 
 
 def _table(measured: dict[str, Figures]) -> list[str]:

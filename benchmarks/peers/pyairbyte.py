@@ -22,6 +22,7 @@ def nullable(kind: str, **more: Any) -> dict[str, Any]:
 FIELDS = {
     "id": {"type": "string"},
     "title": nullable("string"),
+    "description": nullable("string"),
     "status": nullable("string"),
     "priority": nullable("string"),
     "initiative_id": nullable("string"),

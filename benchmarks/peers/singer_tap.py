@@ -31,6 +31,7 @@ class TasksStream(RESTStream):
     schema = th.PropertiesList(
         th.Property("id", th.StringType, required=True),
         th.Property("title", th.StringType),
+        th.Property("description", th.StringType),
         th.Property("status", th.StringType),
         th.Property("priority", th.StringType),
         th.Property("initiative_id", th.StringType),
@@ -48,6 +49,7 @@ class TasksStream(RESTStream):
                     "estimate",
                     th.ObjectType(th.Property("hours", th.NumberType), th.Property("confidence", th.NumberType)),
                 ),
+                th.Property("tags", th.ArrayType(th.StringType)),
             ),
         ),
         th.Property("workspace_id", th.StringType),

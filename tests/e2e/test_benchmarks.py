@@ -14,6 +14,7 @@ from benchmarks import page
 from benchmarks.cases import check_rows
 from benchmarks.contenders import FLOOR, LOADING, OURS
 from benchmarks.measure import RunFailedError, run
+from benchmarks.page_server import PAGE_MOST, Tasks, make_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +37,30 @@ def test_every_case_runs_on_a_few_rows(tmp_path: Path) -> None:
     best = {target.what: target.at_best for target in page.Results(found).targets()}
     seconds = {name: figures["seconds"][0] for name, figures in found["cases"]["A"].items()}
     assert best["ours / floor"] == pytest.approx((seconds[FLOOR] + seconds[LOADING]) / seconds[FLOOR])
+
+
+def test_every_contender_reads_the_same_rows_and_they_are_like_those_of_an_organisation() -> None:
+    texts = list(make_rows(2_000))
+    assert texts == list(make_rows(2_000)) and texts[:100] == list(make_rows(100))
+    assert 650 < sum(map(len, texts)) / len(texts) < 750
+    rows = [json.loads(text) for text in texts]
+    assert len({row["id"] for row in rows}) == 2_000
+    # Random ids: no two begin alike but by chance.
+    assert len({row["id"][:8] for row in rows}) == 2_000
+    assert len({row["title"] for row in rows}) > 1_000
+    assert len({row["status"] for row in rows}) == 6
+    assert [row["created_at"] for row in rows] == sorted(row["created_at"] for row in rows)
+    assert all(row["created_at"] <= row["updated_at"] for row in rows)
+
+
+@pytest.mark.parametrize(("newest_first", "stamp"), [(False, "created_at"), (True, "updated_at")])
+def test_the_page_server_keeps_to_its_orders(newest_first: bool, stamp: str) -> None:
+    tasks = Tasks(250)
+    pages = [json.loads(tasks.page(start, PAGE_MOST, newest_first=newest_first)) for start in (0, 100, 200)]
+    rows = [row for page in pages for row in page["data"]]
+    assert sorted(row["id"] for row in rows) == sorted(json.loads(text)["id"] for text in make_rows(250))
+    assert [row[stamp] for row in rows] == sorted((row[stamp] for row in rows), reverse=newest_first)
+    assert [page["pagination"]["has_more"] for page in pages] == [True, True, False]
 
 
 def test_a_load_that_loses_a_row_has_no_time(tmp_path: Path) -> None:
