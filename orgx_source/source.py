@@ -177,6 +177,7 @@ def orgx_source(
     full_every_days: float | None = None,
     max_wait: float | None = None,
     max_requests: int | None = None,
+    sample: int | None = None,
     session: Any = None,
 ) -> Any:
     """Read OrgX: initiatives, agents, artifacts, decisions and what belongs to them.
@@ -193,6 +194,7 @@ def orgx_source(
         full_every_days: Read a table whole at least this often (7 days).
         max_wait: Seconds the run may wait on rate limits and backoff (900).
         max_requests: Requests the run may send.
+        sample: Requests that look at old rows, to find what changed without a trace (3); 0 for none.
         session: A `ReadSession` to share, whose owner closes it and reads its reports.
 
     Raises:
@@ -202,7 +204,7 @@ def orgx_source(
     full_every = None if full_every_days is None else timedelta(days=full_every_days)
     given: dict[str, Any] = {"api_key": api_key, "base_url": base_url, "workspace_id": workspace_id}
     given |= {"workers": workers, "full": full, "full_every": full_every}
-    given |= {"max_wait": max_wait, "max_requests": max_requests}
+    given |= {"max_wait": max_wait, "max_requests": max_requests, "sample": sample}
     gate = _SessionGate(session, lambda: load_config(**given))
     # The same filter is added once, however many sources are built.
     logging.getLogger("dlt").addFilter(_is_worth_telling)

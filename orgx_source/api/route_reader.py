@@ -115,7 +115,10 @@ class RouteReader(ABC):
         report: What was seen, and the verdict.
         spending: What it cost.
         refused: What OrgX refused to be asked on this route, although the list itself is open.
+        has_places: Whether the list can be read from a place in its middle.
     """
+
+    has_places = False
 
     def __init__(self, access: Access, table: Table, route: Route, spending: Spending | None = None) -> None:
         """Prepare to read; no request is made.
@@ -382,6 +385,7 @@ def _is_refusal(error: ApiError) -> bool:
 class OffsetReader(RouteReader):
     """Limit and offset: joined by their seams, resumed, and stopped at a watermark where the route sorts."""
 
+    has_places = True
     _listing: Listing | None = None
 
     @property

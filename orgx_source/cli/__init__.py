@@ -67,6 +67,13 @@ def app() -> None:
     help="Longest time to wait on rate limits and backoff.",
 )
 @click.option(
+    "--sample",
+    type=click.IntRange(min=0),
+    default=3,
+    metavar="N",
+    help="Requests that look at old rows, to find what changed without a trace; 0 for none.",
+)
+@click.option(
     "--max-requests", type=click.IntRange(min=1), show_default="no bound", metavar="N", help="Most requests to send."
 )
 @click.option(
@@ -92,6 +99,7 @@ def run(
     workspace: str | None,
     workers: int,
     max_wait: float,
+    sample: int,
     max_requests: int | None,
     lock_timeout: float,
     publish: Path | None,
@@ -110,6 +118,7 @@ def run(
         workers=workers,
         full=full,
         max_wait=max_wait,
+        sample=sample,
         max_requests=max_requests,
         lock_timeout=lock_timeout,
     )

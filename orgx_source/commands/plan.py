@@ -122,7 +122,8 @@ def _plan_table(
 
     def ask(route: Route) -> None:
         plan.route = route.name
-        _plan_route(plan, session.open_route(table, route), reader.plan(dict(state), route), reader.living)
+        opened = session.open_route(table, route)
+        _plan_route(plan, opened, reader.plan(dict(state), route), reader.living, lambda: session.may_sample(name))
 
     try:
         ask_first_open(name, session.config.routes, ask, plan.closed)
@@ -137,7 +138,9 @@ def _plan_table(
     return plan
 
 
-def _plan_route(plan: TablePlan, reader: RouteReader, beginning: Beginning, living: int) -> None:
+def _plan_route(
+    plan: TablePlan, reader: RouteReader, beginning: Beginning, living: int, may_sample: Callable[[], bool]
+) -> None:
     """Fill in how a table would be read from a route, rows and requests."""
     watermark = beginning.watermark
     page = reader.first_page(watermark)
@@ -150,3 +153,12 @@ def _plan_route(plan: TablePlan, reader: RouteReader, beginning: Beginning, livi
     plan.rows, plan.requests, plan.at_least = estimate.rows, estimate.requests, estimate.at_least
     if estimate.then_whole:
         plan.because += f"; then whole, because OrgX counts {page.total} rows and the warehouse {living}"
+    elif (
+        watermark
+        and estimate.requests == 1
+        and reader.has_places
+        and (page.total or 0) > len(page.rows)
+        and may_sample()
+    ):
+        plan.requests = 2
+        plan.because += "; then a page of old rows"

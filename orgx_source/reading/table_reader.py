@@ -254,7 +254,8 @@ class TableReader:
     def _sample(self, reader: RouteReader) -> Iterator[Step]:
         """Read one page of rows from anywhere in the list, where it is the table's turn."""
         total = reader.report.totals[2] if reader.report.totals else 0
-        if total <= reader.report.received or not self._session.may_sample(self._table.name):
+        is_longer = reader.has_places and total > reader.report.received
+        if not is_longer or not self._session.may_sample(self._table.name):
             return
         rows = reader.sample(total, random.random()) or []
         self._sampled = len(rows)
