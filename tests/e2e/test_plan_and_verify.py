@@ -50,9 +50,12 @@ def test_a_plan_tells_what_the_run_then_does() -> None:
         assert first.asked <= 10
         assert {table.mode for table in first.tables.values()} == {"whole"}
         assert_kept(first, box)
-        quiet = plan(box)
+        quiet = plan(box, sample=0)
         assert quiet.tables["tasks"].mode == "changes"
         assert quiet.requests <= 10
+        sampled = plan(box)
+        assert quiet.requests < sampled.requests <= quiet.requests + 3
+        assert_kept(sampled, box)
         box.world.now += timedelta(hours=1)
         for task_id in list(box.world.find("task"))[:7]:
             box.world.edit("task", task_id, title="edited")
