@@ -119,8 +119,9 @@ def _ask_file(path: Path, dataset: str, sql: str) -> list[Row]:
 
 def _ask_destination(pipeline: Any, dataset: str, sql: str) -> list[Row]:
     def ask(client: Any) -> list[Row]:
-        resolved = _resolve(sql, dialect_of(client), client.catalog_name(quote=False), dataset)
-        with client.execute_query(resolved) as cursor:
+        dialect = dialect_of(client)
+        resolved = _resolve(sql, dialect, client.catalog_name(quote=False), dataset)
+        with dialect.snapshot(client), client.execute_query(resolved) as cursor:
             return _plain(cursor.description, cursor.fetchall())
 
     warehouse = Warehouse(pipeline)

@@ -12,6 +12,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def as_utc(moment: datetime) -> datetime:
+    """Return a time in UTC; without an offset it is UTC."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
 def parse_timestamp(value: Any) -> datetime | None:
     """Return an ISO-8601 text as a UTC time, None when it is none; without an offset it is UTC."""
     return _parse(value) if isinstance(value, str) else None
@@ -21,8 +26,7 @@ def parse_timestamp(value: Any) -> datetime | None:
 @lru_cache(4096)
 def _parse(text: str) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return as_utc(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         return None
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, TypeAlias
 
 import altair as alt
 
 from orgx_source.charts.findings.caption import Caption, Lane, Mark, Nothing
+from orgx_source.times import as_utc
 
 Chart: TypeAlias = Any
 
@@ -122,6 +123,8 @@ def inline(rows: Iterable[Mapping[str, Any]]) -> alt.InlineData:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return as_utc(value).isoformat()
     return value.isoformat() if isinstance(value, date) else value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from orgx_source.marts.reading import MartsReader, Row
 
@@ -64,12 +64,17 @@ def read_facts(marts: MartsReader) -> Facts:
             "artifact_flow",
             columns=("artifact_type", "status_group", "is_approved", "created_at", "hours_to_approval", "revisions"),
             where="created_at >= %s and deleted_at is null",
-            values=[facts.since],
+            values=[_midnight(facts.since)],
             order_by="created_at desc, artifact_id",
             most=MAX_ARTIFACTS,
         )
         facts.days = marts.rows("org_daily", where="day >= %s", values=[facts.since], order_by="day")
     return facts
+
+
+def _midnight(day: date) -> datetime:
+    """Return when a day begins in UTC: a database compares a time with a date by the clock of the session."""
+    return datetime.combine(day, time(), UTC)
 
 
 def _read_initiatives(marts: MartsReader, facts: Facts) -> None:
@@ -93,7 +98,7 @@ def _read_agents(marts: MartsReader, facts: Facts) -> None:
         "agent_throughput_daily", where="day >= %s", values=[facts.since], order_by="day, agent_id"
     )
     facts.agent_times = marts.rows(
-        "agent_timeline", where="ended_at >= %s", values=[facts.since], order_by="agent_id, started_at"
+        "agent_timeline", where="ended_at >= %s", values=[_midnight(facts.since)], order_by="agent_id, started_at"
     )
 
 
@@ -103,7 +108,7 @@ def _read_decisions(marts: MartsReader, facts: Facts) -> None:
     facts.decisions = marts.rows(
         "decision_latency",
         where="asked_at >= %s",
-        values=[facts.since],
+        values=[_midnight(facts.since)],
         order_by="asked_at desc, decision_id",
         most=MAX_DECISIONS,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +16,7 @@ from orgx_source.explain import first_words, foreseen
 from orgx_source.marts.apply import marts_dataset
 from orgx_source.rows.shape import canonical_json
 from orgx_source.tables import Row as Row
+from orgx_source.times import as_utc
 from orgx_source.warehouse.dataset import Warehouse
 
 
@@ -123,5 +124,5 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return as_utc(value)
     return canonical_json(value) if isinstance(value, list | dict) else value

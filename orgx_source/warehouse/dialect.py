@@ -80,11 +80,13 @@ class Dialect:
         name: sqlglot's name of it.
         has_comments: Whether tables, views and columns can be described by ``comment on``.
         isolation: What makes a transaction read as of one moment; None where each does, or none can.
+        utc: Statement after which a session, or a transaction, reads and tells times in UTC; None where none is known.
     """
 
     name = COMMON_GROUND
     has_comments = False
     isolation: str | None = None
+    utc: str | None = None
 
     def __init__(self, capabilities: Any = None) -> None:
         self._capabilities = capabilities
@@ -180,14 +182,23 @@ class Dialect:
 
     @contextmanager
     def snapshot(self, client: Any) -> Iterator[None]:
-        """Read as of one moment, in one transaction: what is loaded meanwhile shows in every answer, or in none."""
+        """Read as of one moment, in one transaction: what is loaded meanwhile shows in every answer, or in none.
+
+        Times are UTC in it, whatever the settings of the server, the role or this machine.
+        """
         if not client.capabilities.supports_ddl_transactions:
+            self._tell_utc(client)
             yield
             return
         with client.begin_transaction():
             if self.isolation:
                 client.execute_sql(f"set transaction isolation level {self.isolation}")
+            self._tell_utc(client)
             yield
+
+    def _tell_utc(self, client: Any) -> None:
+        if self.utc:
+            client.execute_sql(self.utc)  # guard: a-reader-s-clock-changes-no-number
 
     def read_batches(self, client: Any, sql: str, schema: pa.Schema, rows_at_once: int) -> Iterator[pa.Table]:
         """Yield what a query finds, some rows at a time.
@@ -221,6 +232,8 @@ class Postgres(_AsWritten):
 
     has_comments = True
     isolation = "repeatable read, read only"
+    # Of the transaction only: a pool in front of the server hands the session on.
+    utc = "set local timezone = 'UTC'"
 
     def epoch(self, column: str) -> str:
         """Return what reads a time as seconds since 1970."""
@@ -246,6 +259,7 @@ class Redshift(Dialect):
     """Amazon Redshift."""
 
     has_comments = True
+    utc = "set timezone to 'UTC'"
 
 
 class DuckDB(_AsWritten):
@@ -253,6 +267,7 @@ class DuckDB(_AsWritten):
 
     name = "duckdb"
     has_comments = True
+    utc = "set timezone = 'UTC'"
 
     def epoch(self, column: str) -> str:
         """Return what reads a time as seconds since 1970."""

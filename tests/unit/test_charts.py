@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -56,6 +56,15 @@ def values(spec: dict[str, Any], column: str) -> list[Any]:
 
 def test_every_picture_has_rows_here() -> None:
     assert EVERY.keys() == set(charts.__all__)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_rows_in_another_zone_make_the_same_picture(name: str) -> None:
+    def moved(value: Any) -> Any:
+        return value.astimezone(timezone(timedelta(hours=13))) if isinstance(value, datetime) else value
+
+    rows = [{column: moved(value) for column, value in row.items()} for row in EVERY[name]]
+    assert draw(name, rows) == draw(name, EVERY[name])
 
 
 @pytest.mark.parametrize("name", charts.__all__)

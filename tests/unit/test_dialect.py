@@ -165,6 +165,20 @@ def test_a_snapshot_shows_nothing_of_what_is_written_meanwhile(each_warehouse: s
         warehouse.close()
 
 
+def test_a_snapshot_tells_times_in_utc_whatever_the_session_says(each_warehouse: str) -> None:
+    execute("create schema orgx")
+    elsewhere = "set timezone = 'Asia/Kolkata'"
+    late = "select cast(cast('2026-03-08 23:30:00+00' as timestamptz) as text)"
+    warehouse = Warehouse(pipeline())
+    try:
+        with warehouse.kept_open():
+            warehouse.with_client(lambda client: client.execute_sql(elsewhere))
+            with warehouse.snapshot():
+                assert warehouse.with_client(lambda client: client.execute_sql(late))[0][0] == "2026-03-08 23:30:00+00"
+    finally:
+        warehouse.close()
+
+
 def _delete_meanwhile(warehouse: Warehouse, kind: str) -> None:
     sql = "delete from orgx.agents"
     if kind == "duckdb":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
+from orgx_source.times import as_utc
+
 
 def plural(count: int, noun: str) -> str:
     """Return ``1 task`` or ``2 tasks``."""
@@ -38,7 +40,8 @@ def say_day(day: date) -> str:
 
 def say_time(moment: datetime) -> str:
     """Return ``4 May, 06:30 UTC``."""
-    return f"{moment.day} {moment:%b, %H:%M} UTC"
+    utc = as_utc(moment)
+    return f"{utc.day} {utc:%b, %H:%M} UTC"
 
 
 def say_hours(hours: float) -> str:

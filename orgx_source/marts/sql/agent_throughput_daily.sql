@@ -50,7 +50,7 @@ run_hours as (
     select
         agent_id,
         cast(ended_at at time zone 'UTC' as date) as day,
-        cast(extract(epoch from ended_at - began_at) / 3600 as double precision) as hours
+        cast((extract(epoch from ended_at) - extract(epoch from began_at)) / 3600.0 as double precision) as hours
     from run_ends
     where ended_at >= began_at
 ),

@@ -26,7 +26,7 @@ with reads as (
 usual as (
     select
         2 * percentile_cont(0.5) within group (
-            order by cast(extract(epoch from next_read_at - read_at) as double precision)
+            order by cast(extract(epoch from next_read_at) - extract(epoch from read_at) as double precision)
         ) as gap_seconds
     from reads
     where next_read_at is not null
@@ -71,7 +71,7 @@ followed as (
     select
         *,
         lead(run_id) over (partition by agent_id order by read_at) as next_run_id,
-        cast(extract(epoch from next_read_at - read_at) as double precision) as gap_seconds
+        cast(extract(epoch from next_read_at) - extract(epoch from read_at) as double precision) as gap_seconds
     from sightings
 ),
 
@@ -120,8 +120,12 @@ select
     max(initiative_id) as initiative_id,
     min(started_at) as started_at,
     max(ended_at) as ended_at,
-    cast(extract(epoch from max(ended_at) - min(started_at)) / 3600 as double precision) as hours,
+    cast(
+        (extract(epoch from max(ended_at)) - extract(epoch from min(started_at))) / 3600.0 as double precision
+    ) as hours,
     cast(sum(is_seen) as bigint) as reads,
-    cast(extract(epoch from min(started_at) - min(previous_read_at)) / 3600 as double precision) as hours_uncertain
+    cast(
+        (extract(epoch from min(started_at)) - extract(epoch from min(previous_read_at))) / 3600.0 as double precision
+    ) as hours_uncertain
 from numbered
 group by agent_id, island

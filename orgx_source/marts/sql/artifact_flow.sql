@@ -57,7 +57,9 @@ reviews as (
 review_hours as (
     select
         entity_id,
-        cast(sum(greatest(0, extract(epoch from ended_at - began_at))) / 3600 as double precision) as hours_in_review
+        cast(
+            sum(greatest(0, extract(epoch from ended_at) - extract(epoch from began_at))) / 3600.0 as double precision
+        ) as hours_in_review
     from reviews
     group by entity_id
 ),
@@ -90,9 +92,13 @@ select
     milestones.approved_at,  -- guard: an-approval-before-the-first-read-has-no-time
     greatest(coalesce(artifacts.version, 1) - 1, coalesce(milestones.changes_requested, 0), 0) as revisions,
     review_hours.hours_in_review,
-    cast(
-        extract(epoch from milestones.approved_at - artifacts.created_at) / 3600 as double precision
-    ) as hours_to_approval,
+    case
+        when milestones.approved_at >= artifacts.created_at
+            then cast(
+                (extract(epoch from milestones.approved_at) - extract(epoch from artifacts.created_at)) / 3600.0
+                as double precision
+            )
+    end as hours_to_approval,
     artifacts.quality_score,
     artifacts.deleted_at,
     as_of.as_of

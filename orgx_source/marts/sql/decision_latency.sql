@@ -60,11 +60,14 @@ select
     decisions.is_settled_exact,
     decisions.final_outcome = 'pending' as is_open,  -- guard: open-and-settled-decisions-are-all
     case
+        when decisions.final_settled_at < decisions.asked_at then null
         when decisions.asked_at is not null
             then cast(
                 greatest(
-                    0, extract(epoch from coalesce(decisions.final_settled_at, as_of.as_of) - decisions.asked_at) / 3600
-                ) as double precision
+                    0,
+                    extract(epoch from coalesce(decisions.final_settled_at, as_of.as_of))
+                    - extract(epoch from decisions.asked_at)
+                ) / 3600.0 as double precision
             )
     end as hours_waiting,
     decisions.final_outcome as outcome,

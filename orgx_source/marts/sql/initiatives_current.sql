@@ -154,12 +154,17 @@ select
     created_at,
     case
         when created_at is not null
-            then cast(greatest(0, extract(epoch from as_of - created_at) / 86400) as double precision)
+            then cast(
+                greatest(0, (extract(epoch from as_of) - extract(epoch from created_at)) / 86400.0) as double precision
+            )
     end as age_days,
     last_movement_at,
     case
         when last_movement_at is not null
-            then cast(greatest(0, extract(epoch from as_of - last_movement_at) / 86400) as double precision)
+            then cast(
+                greatest(0, (extract(epoch from as_of) - extract(epoch from last_movement_at)) / 86400.0)
+                as double precision
+            )
     end as days_since_movement,
     last_activity_at,
     coalesce(tasks_total, 0) as tasks_total,
@@ -175,7 +180,10 @@ select
     coalesce(decisions_pending, 0) as decisions_pending,
     case
         when oldest_pending_at is not null
-            then cast(greatest(0, extract(epoch from as_of - oldest_pending_at) / 3600) as double precision)
+            then cast(
+                greatest(0, (extract(epoch from as_of) - extract(epoch from oldest_pending_at)) / 3600.0)
+                as double precision
+            )
     end as oldest_pending_hours,
     coalesce(artifacts_total, 0) as artifacts_total,
     coalesce(artifacts_approved, 0) as artifacts_approved,

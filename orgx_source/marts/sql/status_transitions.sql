@@ -56,6 +56,16 @@ timed as (
             when kind = 'created' and created_at > seen_after and created_at <= valid_from then created_at
         end as changed_at
     from transitions
+),
+
+estimated as (
+    select
+        *,
+        coalesce(changed_at, valid_from) as estimated_at,
+        lag(coalesce(changed_at, valid_from)) over (
+            partition by entity_type, entity_id order by valid_from
+        ) as previous_estimated_at
+    from timed
 )
 
 select
@@ -72,12 +82,15 @@ select
     seen_after as changed_after,  -- guard: every-transition-has-a-version-before-or-a-read-before
     valid_from as changed_before,
     changed_at,
-    coalesce(changed_at, valid_from) as estimated_at,
-    cast(extract(epoch from valid_from - seen_after) / 3600 as double precision) as hours_uncertain,
+    estimated_at,
     cast(
-        extract(
-            epoch from coalesce(changed_at, valid_from)
-            - lag(coalesce(changed_at, valid_from)) over (partition by entity_type, entity_id order by valid_from)
-        ) / 3600 as double precision
-    ) as hours_in_from_status
-from timed
+        (extract(epoch from valid_from) - extract(epoch from seen_after)) / 3600.0 as double precision
+    ) as hours_uncertain,
+    case
+        when estimated_at >= previous_estimated_at
+            then cast(
+                (extract(epoch from estimated_at) - extract(epoch from previous_estimated_at)) / 3600.0
+                as double precision
+            )
+    end as hours_in_from_status
+from estimated

@@ -70,7 +70,7 @@ counted as (
 late as (
     select
         entity_type || 's' as table_name,
-        cast(extract(epoch from valid_from - updated_at) / 60 as double precision) as minutes
+        cast((extract(epoch from valid_from) - extract(epoch from updated_at)) / 60.0 as double precision) as minutes
     from marts.stg_orgx__versions
     where seen_after is not null and updated_at is not null and not is_deleted  -- guard: rows-that-were-there-at-the-first-read-are-not-late
 ),
@@ -88,7 +88,9 @@ lateness as (
 select
     totals.table_name,
     good.started_at as last_read_at,
-    cast(extract(epoch from as_of.as_of - good.started_at) / 3600 as double precision) as hours_since_read,
+    cast(
+        (extract(epoch from as_of.as_of) - extract(epoch from good.started_at)) / 3600.0 as double precision
+    ) as hours_since_read,
     good.verdict as last_verdict,
     whole.last_whole_read_at,
     log.error as last_error,
