@@ -112,6 +112,9 @@ def _read_stretch(session: ReadSession, table: Table) -> Iterator[Any]:
     finally:
         keys = {table.name: [table.key], table.history: [table.key, "valid_from"]}
         note_handed(dlt.current.destination_state(), reader.handed, keys)
+        if session.stretch is None:
+            # Nobody looks after this load; the next run does.
+            note_handed(dlt.current.resource_state(), reader.handed, keys)
     if not reader.finished:
         session.open_tables[table.name] = reader
     if not wrote and not warehouse.columns(table.name):

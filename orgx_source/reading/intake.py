@@ -61,6 +61,7 @@ class Intake:
         sight: Sight,
         workspace_id: str | None = None,
         local: LocalIds | None = None,
+        handed: dict[str, Handed] | None = None,
     ) -> None:
         """Prepare.
 
@@ -70,11 +71,12 @@ class Intake:
             sight: Learns the workspaces of the rows.
             workspace_id: Take rows of this workspace only.
             local: How ids are made unique; None where OrgX's are.
+            handed: Where to note what a load is handed.
         """
         self.size = 0
         self.newest: datetime | None = None
         self.partial = False
-        self.handed: dict[str, Handed] = {}
+        self.handed: dict[str, Handed] = {} if handed is None else handed
         self.foreign = RowIds()
         self._table = table
         self._changes = changes
@@ -98,7 +100,8 @@ class Intake:
         Args:
             load_id: The load that will write what is given from now on.
         """
-        self._load_id, self.size, self.handed = load_id, 0, {}
+        self._load_id, self.size = load_id, 0
+        self.handed.clear()
         self._changes.known.forget_given()
         self._rows, self._waiting = self._waiting, []
 

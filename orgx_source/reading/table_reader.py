@@ -30,6 +30,7 @@ from orgx_source.rows.handed import Handed
 from orgx_source.rows.row_ids import RowIds
 from orgx_source.tables import Table
 from orgx_source.times import never_before
+from orgx_source.warehouse.arrival import compare
 from orgx_source.warehouse.dataset import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ Step = Piece | StretchEnd
 class TableReader:
     """Reads one table in one run, in one stretch or several.
 
-    Iterate over `pieces` in each stretch; ``finished`` says whether there is another one.
+    Iterate over `pieces` in each stretch; ``finished`` says whether there is another one, and ``handed`` what the load
+    was handed in the last one, by the name of the table in the warehouse.
     """
 
     def __init__(self, session: ReadSession, table: Table, warehouse: Warehouse, types: ColumnTypes) -> None:
@@ -64,6 +66,7 @@ class TableReader:
             types: The types of its columns.
         """
         self.finished = False
+        self.handed: dict[str, Handed] = {}
         self._session = session
         self._config = session.config
         self._table = table
@@ -125,11 +128,6 @@ class TableReader:
         return self._begin(route)
 
     @property
-    def handed(self) -> dict[str, Handed]:
-        """Return what the load was handed in this stretch, by the name of the table in the warehouse."""
-        return self._intake.handed
-
-    @property
     def living(self) -> int:
         """Return how many rows the warehouse holds, as far as is known, that are not marked as deleted."""
         return self._changes.known.count_living()
@@ -176,10 +174,16 @@ class TableReader:
         self._can_wait = self._session.stretch is not None
         self._changes = Changes(self._table, self._warehouse, self._types, self._session.now, once=self._can_wait)
         self._changes.believed = self._state.older
+        if any(compare(self._warehouse, *self._state.take_handed())):
+            # Loaded by a pipeline of somebody's own, which does not look.
+            self._state.forget_origin()
+            self._report.mended("what the last load brought was not all there; the table was read whole")
         known = self._changes.known
         self._ids_home = self._state.ids_home(self._workspace_id) if known else self._workspace_id
         view = self._session.view(self._table, self._ids_home, known)
-        self._intake = Intake(self._table, self._changes, view.sight, self._config.workspace_id, view.local)
+        self._intake = Intake(
+            self._table, self._changes, view.sight, self._config.workspace_id, view.local, self.handed
+        )
         self._deletions = Deletions(self._table, self._warehouse, self._changes, view, own, self._started_at_orgx)
 
     def _read_route(self, route: Route) -> Iterator[Step]:

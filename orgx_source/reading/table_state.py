@@ -11,6 +11,7 @@ from orgx_source.api.listing import Position
 from orgx_source.reading.doubts import Doubt
 from orgx_source.reading.scope import Look, Looks
 from orgx_source.times import parse_timestamp
+from orgx_source.warehouse.arrival import forget_handed, handed_in
 
 STATE_VERSION = 2
 # How far a clock may be ahead before what it noted is not believed.
@@ -182,6 +183,16 @@ class TableState:
         for name in ("resume", "cut_short", "cut_once"):
             self._stored.pop(name, None)
         self._stored.setdefault("home", first_workspace)
+
+    def take_handed(self) -> tuple[str, dict[str, dict[str, Any]]]:
+        """Return what the last load was handed, with its id, and forget it: where nobody looked after that load."""
+        handed = handed_in(self._stored)
+        forget_handed(self._stored)
+        return str(self._stored.get("load_id")), handed
+
+    def forget_origin(self) -> None:
+        """Forget where rows were read: what is remembered of that is not believed."""
+        self._stored.pop("version", None)
 
     def finish(self, read_at: datetime) -> None:
         """Note when a read that came to its end began."""

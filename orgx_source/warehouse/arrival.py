@@ -53,16 +53,41 @@ class Shortfall:
 
 
 def note_handed(state: dict[str, Any], handed: Mapping[str, Handed], keys: Mapping[str, Sequence[str]]) -> None:
-    """Write what a load is handed into the state of its package.
+    """Write what a load is handed into the state of its package, or into one that is kept with the data.
 
     Args:
-        state: dlt's dictionary for the destination; changed in place.
+        state: dlt's dictionary; changed in place.
         handed: Table of the warehouse to what it is handed.
         keys: Table of the warehouse to the columns that no two of its rows share.
     """
     noted = state.setdefault(_HANDED, {})
     for name, rows in handed.items():
         noted[name] = {**rows.to_json(), "key": list(keys[name])}
+
+
+def handed_in(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what `note_handed` wrote."""
+    return dict(state.get(_HANDED, {}))
+
+
+def forget_handed(state: dict[str, Any]) -> None:
+    """Take out what `note_handed` wrote."""
+    state.pop(_HANDED, None)
+
+
+def compare(warehouse: Warehouse, load_id: str, tables: Mapping[str, dict[str, Any]]) -> Iterator[Shortfall]:
+    """Yield the tables that do not hold what a load was handed for them.
+
+    Args:
+        warehouse: Where they are.
+        load_id: The load.
+        tables: What `handed_in` gave.
+    """
+    for name, noted in tables.items():
+        handed = Handed.from_json(noted)
+        rows, keys, checksum = warehouse.arrived(name, noted["key"], load_id)
+        if (rows, keys) != (handed.rows, handed.rows) or checksum not in (None, handed.checksum):  # guard: arrival
+            yield Shortfall(name, handed.rows, rows, keys)
 
 
 class Arrival:
@@ -89,15 +114,8 @@ class Arrival:
             # A night on which nothing changed opens no file for this.
             return {}
         with self._warehouse.kept_open():
-            found = {load_id: list(self._compare(load_id, noted)) for load_id, noted in handed.items()}
+            found = {load_id: list(compare(self._warehouse, load_id, noted)) for load_id, noted in handed.items()}
         return {load_id: shortfalls for load_id, shortfalls in found.items() if shortfalls}
-
-    def _compare(self, load_id: str, tables: dict[str, dict[str, Any]]) -> Iterator[Shortfall]:
-        for name, noted in tables.items():
-            handed = Handed.from_json(noted)
-            rows, keys, checksum = self._warehouse.arrived(name, noted["key"], load_id)
-            if (rows, keys) != (handed.rows, handed.rows) or checksum not in (None, handed.checksum):  # guard: arrival
-                yield Shortfall(name, handed.rows, rows, keys)
 
     def _handed(self, load_id: str) -> dict[str, dict[str, Any]]:
         if not self._warehouse.can_be_asked:
@@ -107,7 +125,7 @@ class Arrival:
         except LoadPackageNotFound:
             # dlt throws a package away in which there is nothing to load.
             return {}
-        return dict(state.get("destination_state", {}).get(_HANDED, {}))
+        return handed_in(state.get("destination_state", {}))
 
     def take_back(self, load_id: str) -> bool:
         """Make a load that did not arrive wait once more, and return whether its package is still there.

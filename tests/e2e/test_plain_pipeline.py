@@ -10,11 +10,16 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from orgx_source import orgx_source
 from orgx_source.sandbox import Fault, Sandbox, World
+from tests.harm import HARM, harmed
 from tests.running import DATABASE, differences, query, stored
 
 
 def pipeline() -> Any:
     return dlt.pipeline("mine", destination=dlt.destinations.duckdb(str(DATABASE)), dataset_name="orgx")
+
+
+def load(box: Sandbox) -> None:
+    pipeline().run(orgx_source(api_key=box.api_key, base_url=box.url).with_resources("tasks"))
 
 
 def test_building_the_source_asks_nothing() -> None:
@@ -88,3 +93,16 @@ def test_an_organisation_without_rows_still_gets_its_tables() -> None:
             box.world.delete("decision", row["id"])
         pipeline().run(orgx_source(api_key=box.api_key, base_url=box.url).with_resources("decisions"))
         assert query("select count(id), count(resolved_at), count(deleted_at) from orgx.decisions") == [(0, 0, 0)]
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_what_a_load_lost_comes_with_the_next_run_although_nobody_looked(harm: str) -> None:
+    with Sandbox(World("small")) as box:
+        with harmed(f"tasks:{HARM[harm]}"):
+            load(box)
+        load(box)
+        assert differences(box.world, tables=["tasks"]) == []
+        assert query("select id from orgx.tasks group by id having count(*) > 1") == []
+        before = query("select max(_dlt_load_id) from orgx.tasks")
+        load(box)
+        assert query("select max(_dlt_load_id) from orgx.tasks") == before
