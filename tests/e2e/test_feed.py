@@ -1,0 +1,44 @@
+"""The feed of activity: events that are written later than their own time says are found all the same."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from orgx_source.reading.report import TableReport
+from orgx_source.sandbox import Sandbox, World
+from orgx_source.sync import run_sync
+from tests.running import differences, fast_client, pipeline
+
+pytestmark = pytest.mark.usefixtures("each_warehouse")
+
+
+def night(box: Sandbox) -> TableReport:
+    client = fast_client(box)
+    report = run_sync(client.config, pipeline(), tables=["activity"], client=client, clock=lambda: box.world.now)
+    assert report.exit_code == 0, report.to_json()
+    return report.tables["activity"]
+
+
+def add_event(box: Sandbox, ago: timedelta) -> dict[str, Any]:
+    stamp = (box.world.now - ago).isoformat().replace("+00:00", "Z")
+    return box.world.insert("activity", id=f"late {ago}", type="run_started", title="late", timestamp=stamp)
+
+
+def test_an_event_of_some_hours_ago_comes_with_the_next_night_and_an_older_one_within_a_week() -> None:
+    with Sandbox(World("small")) as box:
+        night(box)
+        box.world.advance(hours=24)
+        night(box)
+        add_event(box, timedelta(hours=20))
+        assert night(box).rows_new == 1
+        assert differences(box.world, tables=["activity"]) == []
+        add_event(box, timedelta(days=20))
+        assert night(box).rows_new == 0
+        box.world.now += timedelta(days=7)
+        report = night(box)
+        assert (report.rows_new, report.requests, report.whole) == (1, 1, False)
+        assert differences(box.world, tables=["activity"]) == []
+        assert night(box).rows_new == 0
