@@ -192,9 +192,16 @@ def _load_whole(pipeline: Any, warehouse: Warehouse, load: Callable[[], None]) -
     """
     load_ids = _pending(pipeline)
     load()
-    arrival = Arrival(pipeline, warehouse)
+    return _prove(Arrival(pipeline, warehouse), warehouse, load_ids, load)
+
+
+def _prove(
+    arrival: Arrival, warehouse: Warehouse, load_ids: Sequence[str], load: Callable[[], None]
+) -> list[Shortfall]:
+    """Look whether loads arrived, and do those once more that did not; see `_load_whole`."""
     found = arrival.shortfalls(load_ids)
     if not found:
+        arrival.settle(load_ids)
         return []
     logger.warning("%s", "; ".join(map(str, chain(*found.values()))))
     # Every one of them, whatever comes of the others.
@@ -203,6 +210,7 @@ def _load_whole(pipeline: Any, warehouse: Warehouse, load: Callable[[], None]) -
     still = arrival.shortfalls(list(found))
     if still:
         warehouse.revoke_loads(list(still))
+    arrival.settle(load_ids)
     return [replace(short, mended=load_id not in still) for load_id, shorts in found.items() for short in shorts]
 
 
@@ -340,7 +348,7 @@ def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience
     """
     waiting = _pending(pipeline)
     if not waiting:
-        return []
+        return _prove_last(pipeline, warehouse, patience)
     if warehouse.can_be_asked and warehouse.newest_load() > min(waiting):  # guard: older-leftovers
         # Another machine has loaded since: these rows are older than what is there.
         pipeline.abort_packages()
@@ -358,6 +366,16 @@ def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience
         message = f"What an earlier run had left behind could not be loaded: {failure}"
     logger.warning("%s", message)
     return [message]
+
+
+def _prove_last(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> list[str]:
+    """Look at a load that an earlier run completed, when that run ended before it could; return what was mended."""
+    arrival = Arrival(pipeline, warehouse)
+    unproven = arrival.unproven()
+    if not unproven:
+        return []
+    shortfalls = _prove(arrival, warehouse, unproven, partial(_load, pipeline, warehouse, patience))
+    return [f"A load of an earlier run was looked at: {shortfall}" for shortfall in shortfalls]
 
 
 def _pending(pipeline: Any) -> list[str]:

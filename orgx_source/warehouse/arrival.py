@@ -127,6 +127,26 @@ class Arrival:
             return {}
         return handed_in(state.get("destination_state", {}))
 
+    def unproven(self) -> list[str]:
+        """Return the loads that an earlier run completed and did not get to look at.
+
+        Only the newest load of a dataset can be looked at: later ones have overwritten what older ones brought.
+        """
+        waiting = [load_id for load_id in self._pipeline.list_completed_load_packages() if self._handed(load_id)]
+        if not waiting:
+            return []
+        newest = self._warehouse.newest_load()
+        self.settle([load_id for load_id in waiting if load_id != newest])
+        return [load_id for load_id in waiting if load_id == newest]
+
+    def settle(self, load_ids: Sequence[str]) -> None:
+        """Throw packages away that were looked at: what they brought stands in the warehouse."""
+        storage = self._pipeline._get_load_storage()
+        for load_id in load_ids:
+            # One of which a job failed is kept for whoever wants to see why.
+            if self._handed(load_id) and not storage.list_failed_jobs_in_loaded_package(load_id):
+                storage.delete_loaded_package(load_id)
+
     def take_back(self, load_id: str) -> bool:
         """Make a load that did not arrive wait once more, and return whether its package is still there.
 

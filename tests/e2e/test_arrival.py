@@ -115,3 +115,23 @@ def test_of_copies_that_differ_the_newest_stays(box: Sandbox, each_warehouse: st
     assert report.tables["tasks"].rows_changed == 0
     no_row_twice()
     assert differences(box.world, tables=["tasks"]) == []
+
+
+def test_a_load_that_a_killed_run_did_not_get_to_look_at_is_looked_at_by_the_next(
+    box: Sandbox, each_warehouse: str
+) -> None:
+    with (
+        harmed(f"tasks_history:{HARM['lost']}"),
+        mock.patch("orgx_source.sync.Arrival.shortfalls", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        run(box)
+    report = run(box)
+    assert [message for message in report.messages if "tasks_history: " in message], report.to_json()
+    no_row_twice()
+    assert query("select count(*) from orgx.tasks_history") == query("select count(*) from orgx.tasks")
+
+
+def test_packages_that_arrived_are_thrown_away(box: Sandbox, each_warehouse: str) -> None:
+    run(box)
+    assert pipeline().list_completed_load_packages() == []
