@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -22,7 +23,7 @@ from starlette.responses import Response
 from orgx_source.sandbox.answers import json_answer, proxy_page, refusal, too_many
 from orgx_source.sandbox.faults import Fault, FaultBoard, Hits, http_date
 from orgx_source.sandbox.paths import Paths
-from orgx_source.sandbox.world import World
+from orgx_source.sandbox.world import Row, World
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -87,11 +88,13 @@ class SandboxApp:
 
     Attributes:
         world: What is served.
-        api_key: The only key that is accepted.
+        api_key: The key that sees everything.
         board: The faults that are switched on.
         rate_limit: None for a server that names no limit.
         page_max: Largest page; larger limits are clamped without a word.
         seen: Every request, in order.
+        other_keys: Further keys that are accepted, each with what it sees: a function of entity type and row. The first
+            workspace that it sees is the one it resolves to.
     """
 
     world: World
@@ -100,6 +103,7 @@ class SandboxApp:
     rate_limit: RateLimit | None = None
     page_max: int = 100
     seen: list[Seen] = field(default_factory=list)
+    other_keys: dict[str, Callable[[str, Row], bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._paths = Starlette(
@@ -120,8 +124,8 @@ class SandboxApp:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if not any(name == b"date" for name, _ in message["headers"]):
-                    extra["date"] = http_date(self.world.now, 0)
+                if "no_date" not in hits and not any(name == b"date" for name, _ in message["headers"]):
+                    extra["date"] = http_date(self.world.now, hits.seconds("date_off"))
                 message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in extra.items())]
             await send(message)
 
@@ -140,6 +144,13 @@ class SandboxApp:
         finally:
             self.seen.append(Seen(scope["method"], path, params, status))
 
+    def shown(self, scope: Scope, hits: Hits) -> World:
+        """Return what a request is answered from: the world, an older one, or what its key sees of it."""
+        world, key = self.world, key_of(scope)
+        if seconds := hits.seconds("stale"):
+            world = world.at(world.now - timedelta(seconds=seconds))
+        return world.seen_by(self.other_keys[key]) if key in self.other_keys else world
+
     def _refuse(self, scope: Scope, hits: Hits, extra: dict[str, str]) -> Response | None:
         """Return the answer for a request that does not get as far as its path."""
         if "redirect" in hits:
@@ -153,8 +164,10 @@ class SandboxApp:
         for kind in ("rate_limited", "rate_limited_date", "rate_limited_reset"):
             if kind in hits:
                 return too_many(kind, hits.value(kind))
-        if Headers(scope=scope).get("authorization") != f"Bearer {self.api_key}":
+        if key_of(scope) not in {self.api_key, *self.other_keys}:
             return json_answer({"error": "Unauthorized", "message": "A valid API key is needed."}, 401)
+        if "refuse" in hits and hits.value("refuse") in parse_qs(scope["query_string"].decode("latin-1")):
+            return refusal(400, "invalid_input", f"{hits.value('refuse')} is not supported.")
         if "closed" in hits:
             if hits.value("closed") == 401:
                 return json_answer({"error": "Unauthorized", "message": "A valid API key is needed."}, 401)
@@ -167,6 +180,11 @@ class SandboxApp:
                 body = {"error": "rate_limit_exceeded", "tier": "free", "retry_after_seconds": headers["retry-after"]}
                 return json_answer(body, 429)
         return None
+
+
+def key_of(scope: Scope) -> str:
+    """Return the key that a request came with; empty when it has none."""
+    return Headers(scope=scope).get("authorization", "").removeprefix("Bearer ")
 
 
 def _transport(send: Send) -> Any:

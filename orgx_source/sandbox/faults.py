@@ -47,11 +47,19 @@ FAULT_KINDS: dict[str, str] = {
     "empty": "the page has no rows, whatever total says",
     "hidden": "a third of the rows is missing, and total does not count them; asked for by ids they are there",
     "oversize": "limit is ignored: everything in one page",
+    "refuse": "a request with this parameter is answered with 400 (refuse=ids)",
+    "wrong_total": "total is off by this many (wrong_total=-3)",
+    "stale": "the answer shows what was there this many seconds ago; the world must remember (stale=300)",
+    "stale_total": "total counts the rows of this many seconds ago; the world must remember (stale_total=300)",
+    "date_off": "the Date header is off by this many seconds (date_off=-3600)",
+    "no_date": "no Date header",
     "drift": "rows move between two pages (in process only)",
 }
-_NUMBERS = frozenset({"clamp", "closed", "status", "status_html"})
-_SECONDS = frozenset({"rate_limited", "rate_limited_date", "rate_limited_reset", "slow"})
-_TEXTS = frozenset({"type_change", "redirect"})
+_NUMBERS = frozenset({"clamp", "closed", "status", "status_html", "wrong_total"})
+_SECONDS = frozenset(
+    {"rate_limited", "rate_limited_date", "rate_limited_reset", "slow", "stale", "stale_total", "date_off"}
+)
+_TEXTS = frozenset({"type_change", "redirect", "refuse"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,8 @@ class Fault:
 
     Attributes:
         kind: What goes wrong; one of `FAULT_KINDS`.
-        value: How much, how long or what, for the kinds that need it.
+        value: How much, how long or what, for the kinds that need it. In process, ``stale`` and ``stale_total`` also
+            take a function from the number of the request, from 0, to seconds.
         path: Only requests whose path starts with this.
         entity: Only requests for this entity type.
         times: Only that many matching requests; None for all.
@@ -120,6 +129,11 @@ class Hits:
         """Return the value of a fault that is hit, else None."""
         fault = self.faults.get(kind)
         return None if fault is None else fault.value
+
+    def seconds(self, kind: str) -> float:
+        """Return how long, for a kind whose value may be a function; 0 where it is not hit."""
+        value = self.value(kind)
+        return float((value(self.numbers[kind]) if callable(value) else value) or 0)
 
 
 class FaultBoard:

@@ -6,8 +6,9 @@ Where OrgX is silent (order of live lists, default page sizes of v1), the sandbo
 from __future__ import annotations
 
 import base64
+import copy
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -16,7 +17,7 @@ from starlette.routing import Route
 
 from orgx_source.sandbox.answers import RefusalError, json_answer, refusal
 from orgx_source.sandbox.faults import Hits, distort_rows, needs_plain_json
-from orgx_source.sandbox.world import Row
+from orgx_source.sandbox.world import Row, World
 
 if TYPE_CHECKING:
     from orgx_source.sandbox.app import SandboxApp
@@ -50,6 +51,9 @@ V1_WORK = (
 )  # fmt: skip
 
 
+Endpoint = Callable[["Paths", Request, Hits], Response]
+
+
 class Paths:
     """The endpoints. Each holds the world's lock while it builds its answer."""
 
@@ -59,32 +63,41 @@ class Paths:
 
     def routes(self) -> list[Route]:
         """Return every path with its endpoint; what has none is a 404 in OrgX's shape."""
-        endpoints: dict[str, Callable[[Request, Hits], Response]] = {
-            "/api/client/live/initiatives": self._live_initiatives,
-            "/api/client/live/agents": self._live_agents,
-            "/api/client/live/activity": self._live_activity,
-            "/api/client/artifacts/by-entity": self._artifacts_by_entity,
-            "/api/client/artifacts/{id}": self._artifact,
-            "/api/entities": self._entities,
-            "/api/v1/decisions": self._v1_decisions,
-            "/api/v1/artifacts": self._v1_artifacts,
-            "/api/v1/artifacts/by-entity": self._artifacts_by_entity,
-            "/api/v1/artifacts/{id}": self._artifact,
-            "/api/v1/work": self._v1_work,
+        endpoints: dict[str, Endpoint] = {
+            "/api/client/live/initiatives": Paths._live_initiatives,
+            "/api/client/live/agents": Paths._live_agents,
+            "/api/client/live/activity": Paths._live_activity,
+            "/api/client/artifacts/by-entity": Paths._artifacts_by_entity,
+            "/api/client/artifacts/{id}": Paths._artifact,
+            "/api/entities": Paths._entities,
+            "/api/v1/decisions": Paths._v1_decisions,
+            "/api/v1/artifacts": Paths._v1_artifacts,
+            "/api/v1/artifacts/by-entity": Paths._artifacts_by_entity,
+            "/api/v1/artifacts/{id}": Paths._artifact,
+            "/api/v1/work": Paths._v1_work,
         }
         found = [Route(path, self._guard(endpoint), methods=["GET"]) for path, endpoint in endpoints.items()]
-        both = Route("/api/client/bootstrap", self._guard(self._bootstrap), methods=["GET", "POST"])
-        nothing = Route("/{rest:path}", self._guard(self._nothing), methods=["GET", "POST", "PATCH", "PUT", "DELETE"])
+        both = Route("/api/client/bootstrap", self._guard(Paths._bootstrap), methods=["GET", "POST"])
+        nothing = Route("/{rest:path}", self._guard(Paths._nothing), methods=["GET", "POST", "PATCH", "PUT", "DELETE"])
         return [both, *found, nothing]
 
-    def _guard(self, endpoint: Callable[[Request, Hits], Response]) -> Callable[[Request], Awaitable[Response]]:
+    def _viewing(self, world: World) -> Paths:
+        """Return these paths over what one request is answered from."""
+        if world is self._world:
+            return self
+        view = copy.copy(self)
+        view._world = world
+        return view
+
+    def _guard(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             hits: Hits = request.state.hits
             try:
                 if "drift" in hits:
                     hits.value("drift")(self._world, hits.numbers["drift"])
                 with self._world.lock:
-                    response = endpoint(request, hits)
+                    view = self._viewing(self._app.shown(request.scope, hits))
+                    response = endpoint(view, request, hits)
             except RefusalError as error:
                 return refusal(error.status, error.code, error.message)
             if "truncated" in hits:
@@ -118,7 +131,7 @@ class Paths:
         rows = self._world.listing("initiative", ("live", scope), make)
         if wanted is not None:
             rows = [row for row in rows if row["id"] == wanted]
-        chosen, pagination = self._cut_page(rows, request, hits)
+        chosen, pagination = self._cut_page(rows, request, "initiative", hits)
         total = pagination.pop("total", None)
         document: Row = {"initiatives": distort_rows([_live_initiative(row) for row in chosen], hits)}
         if total is not None:
@@ -135,7 +148,7 @@ class Paths:
         states = ("running", "queued", "blocked", "idle")
         summary = {state: sum(row["status"] == state for row in rows) for state in states}
         if "no_total" not in hits:
-            summary = {"total": len(rows), **summary}
+            summary = {"total": self._count(rows, "agent", hits), **summary}
         return self._answer({"agents": distort_rows([_camel(row) for row in rows], hits), "summary": summary}, hits)
 
     def _live_activity(self, request: Request, hits: Hits) -> Response:
@@ -151,7 +164,7 @@ class Paths:
         limit = min(_number(query, "limit", FEED_DEFAULT), hits.value("clamp") or len(rows))
         document: Row = {"activities": distort_rows([_camel(row) for row in rows[:limit]], hits)}
         if "no_total" not in hits:
-            document["total"] = limit if "page_total" in hits else len(rows)
+            document["total"] = limit if "page_total" in hits else self._count(rows, "activity", hits)
         return self._answer(document, hits)
 
     # -- entities --------------------------------------------------------------------------------------------------
@@ -186,7 +199,7 @@ class Paths:
             rows = [row for row in rows if row["id"] in ids]
         elif "hidden" in hits:
             rows = [row for row in rows if int(row["id"][:2], 16) % 3]
-        chosen, pagination = self._cut_page(rows, request, hits)
+        chosen, pagination = self._cut_page(rows, request, kind, hits)
         shown = [] if "empty" in hits else [self._entity(kind, row) for row in chosen]
         if query.get("fields") and "ignore_fields" not in hits:
             fields = {"id", *query["fields"].split(",")}
@@ -301,14 +314,22 @@ class Paths:
         most = min(self._app.page_max, hits.value("clamp") or self._app.page_max)
         return 10**9 if "oversize" in hits else min(_number(query, "limit", PAGE_DEFAULT), most)
 
-    def _cut_page(self, rows: list[Row], request: Request, hits: Hits) -> tuple[list[Row], Row]:
+    def _count(self, rows: list[Row], kind: str, hits: Hits) -> int:
+        """Return the total that goes with a list."""
+        count = len(rows)
+        if seconds := hits.seconds("stale_total"):
+            world = self._app.world
+            count += world.at(world.now - timedelta(seconds=seconds)).count(kind) - self._world.count(kind)
+        return max(0, count + (hits.value("wrong_total") or 0))
+
+    def _cut_page(self, rows: list[Row], request: Request, kind: str, hits: Hits) -> tuple[list[Row], Row]:
         """Return the rows of one page, and its ``pagination`` with the total."""
         query, limit = request.query_params, self._limit(request.query_params, hits)
         asked = _read_cursor(query["cursor"]) if "cursor" in query else _number(query, "offset", 0)
         offset = 0 if "ignore_offset" in hits else asked
         chosen = rows[offset : offset + limit]
         more = offset + limit < len(rows) or "has_more_forever" in hits
-        pagination: Row = {"total": len(chosen) if "page_total" in hits else len(rows)}
+        pagination: Row = {"total": len(chosen) if "page_total" in hits else self._count(rows, kind, hits)}
         if "no_echo" not in hits:
             pagination |= {"limit": limit, "offset": asked if "ignore_offset" in hits else offset}
         pagination |= {"has_more": more, "next_cursor": _cursor(offset + limit) if more else None}

@@ -5,6 +5,7 @@ Rows are what OrgX would hold, in snake_case; the app decides how each route sho
 
 from __future__ import annotations
 
+import copy
 import random
 import threading
 from collections import Counter
@@ -86,6 +87,8 @@ class World:
         self._versions = dict.fromkeys(TYPES, 0)
         self._listings: dict[tuple[Any, ...], tuple[int, list[Row]]] = {}
         self._children: dict[tuple[str, str], dict[str, None]] = {}
+        self._past: dict[str, dict[str, Row]] | None = None
+        self._journal: list[tuple[datetime, str, str, Row | None]] = []
         from orgx_source.sandbox.founding import found
 
         found(self, SIZES[size])
@@ -155,6 +158,46 @@ class World:
                 self._children.get((entity_type, row.get(PARENT_KEYS[entity_type]) or ""), {}).pop(row_id, None)
             self._touch(entity_type, row_id, "delete")
 
+    def remember(self) -> None:
+        """Keep every version of every row from now on, for `at`."""
+        with self.lock:
+            self._past = {kind: {row["id"]: dict(row) for row in rows.values()} for kind, rows in self._rows.items()}
+            self._journal.clear()
+
+    def at(self, moment: datetime) -> World:
+        """Return what was there at a moment, only for reading; before `remember` was called, what was there then.
+
+        Raises:
+            ValueError: The world does not remember.
+        """
+        if self._past is None:
+            raise ValueError("this world does not remember; call remember() first")
+        rows = {kind: dict(found) for kind, found in self._past.items()}
+        for when, kind, row_id, row in self._journal:
+            if when > moment:
+                continue
+            # A row that is changed keeps its place, as it does in the world itself.
+            if row is None:
+                rows[kind].pop(row_id, None)
+            else:
+                rows[kind][row_id] = row
+        return self._with(rows)
+
+    def seen_by(self, sees: Callable[[str, Row], bool]) -> World:
+        """Return a part of the world, only for reading.
+
+        Args:
+            sees: Whether a row is in it, by entity type and row.
+        """
+        return self._with(
+            {kind: {key: row for key, row in rows.items() if sees(kind, row)} for kind, rows in self._rows.items()}
+        )
+
+    def _with(self, rows: dict[str, dict[str, Row]]) -> World:
+        world = copy.copy(self)
+        world._rows, world._listings, world._versions = rows, {}, dict.fromkeys(TYPES, 0)
+        return world
+
     def advance(self, days: float = 0, hours: float = 0) -> None:
         """Let time pass, hour by hour: work moves on, new work appears, some is archived and some deleted."""
         from orgx_source.sandbox.lifecycle import pass_hour
@@ -201,6 +244,9 @@ class World:
 
     def _touch(self, entity_type: str, row_id: str, action: str) -> None:
         self._versions[entity_type] += 1
+        if self._past is not None:
+            row = self._rows[entity_type].get(row_id)
+            self._journal.append((self.now, entity_type, row_id, None if row is None else dict(row)))
         self.log.append((self.now, entity_type, row_id, action))
 
 

@@ -1,0 +1,606 @@
+"""One sequence: what happens to an organisation and its warehouse, run after run, and what each run claims.
+
+The claims are written from what a verdict means, not from how it is reached:
+
+- A good verdict (certified or repaired, nothing to mend) of a read of everything, and of a read of changes where
+  stamps and counts tell the truth: each row that OrgX held throughout is there once, in a version that is not older than
+  the start of the run; no row lives that was gone before.
+- Whatever a server says, a row that OrgX held throughout is not marked as deleted, unless it was left out of two runs and
+  nobody who asked for it was shown it; and no row is replaced by an older version under a good verdict.
+- A run never raises, never calls anything a defect, and fails (exit code 1) only where somebody has to do something.
+- In the end at most two reads of everything bring table, deletions and history to the truth.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
+from typing import Any
+from unittest import mock
+
+import duckdb
+import orjson
+from dlt.common.destination.client import RunnableLoadJob
+from dlt.destinations.exceptions import DatabaseTransientException
+from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
+from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
+from dlt.destinations.job_client_impl import SqlJobClientBase, SqlLoadJob
+from dlt.load.load import Load
+
+from orgx_source.api.client import OrgxClient
+from orgx_source.api.http import HttpTransport
+from orgx_source.api.limits import RateBudget, RetryPolicy
+from orgx_source.config import load_config
+from orgx_source.reading.report import RunReport, TableReport
+from orgx_source.reading.session import Stretch
+from orgx_source.sandbox import Fault
+from orgx_source.sandbox.app import create_sandbox
+from orgx_source.sync import run_sync
+from orgx_source.tables import TABLES
+from tests.running import FakeTime, pipeline
+from tests.sequences.in_process import InProcess
+from tests.sequences.organisation import FIELD, IN_PLAY, Change, Organisation
+from tests.sequences.troubles import Honesty, KilledError, Plan, Trouble
+from tests.sequences.warehouse import Copies, Holdings, Stored
+
+GOOD = ("certified", "repaired")
+KEYS = {"narrow": "oxk_narrow_00000000", "field": "oxk_field_00000000"}
+# One thread each: the same sequence does the same every time.
+ONE_AT_A_TIME = {"LOAD__WORKERS": "1", "EXTRACT__WORKERS": "1", "NORMALIZE__WORKERS": "1"}
+PATHS = {
+    "/api/client/live/agents": "agents",
+    "/api/client/live/activity": "activity",
+    "/api/client/live/initiatives": "initiatives",
+    "/api/v1/work": "tasks",
+}
+ENTITIES = {"task": "tasks", "initiative": "initiatives"}
+ROWS = ("data", "agents", "activities", "initiatives")
+
+
+class LieError(AssertionError):
+    """A run claimed what is not so."""
+
+
+class Answers:
+    """What the server showed during one run, table by table.
+
+    Attributes:
+        listed: Ids that stood in any list.
+        shown, denied: Ids that were asked for and were there, or were not.
+    """
+
+    def __init__(self) -> None:
+        self.listed: dict[str, set[str]] = defaultdict(set)
+        self.shown: dict[str, set[str]] = defaultdict(set)
+        self.denied: dict[str, set[str]] = defaultdict(set)
+
+    def note(self, path: str, params: dict[str, str], status: int, body: bytes) -> None:
+        """Take an answer into account."""
+        table = ENTITIES.get(params.get("type", "")) if path == "/api/entities" else PATHS.get(path)
+        if table is None or status != 200:
+            return
+        with suppress(orjson.JSONDecodeError):
+            document = orjson.loads(body)
+            rows = next((document[name] for name in ROWS if name in document), [])
+            ids = {row.get("id") or row.get("agentId") for row in rows}
+            asked = set(params.get("ids", "").split(",")) - {""}
+            if asked:
+                self.shown[table] |= asked & ids
+                self.denied[table] |= asked - ids
+            else:
+                self.listed[table] |= ids
+
+
+class Hooks:
+    """What happens inside one run: moments at which it can be killed, refusals, and losses without a word."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._left = dict([plan.kill] if plan.kill else [])
+        self._failing = dict([plan.failing] if plan.failing else [])
+        self._tampering = plan.tampering
+        self._lock = threading.Lock()
+        self.dead = False
+
+    def pass_moment(self, kind: str) -> None:
+        """Note that a request is about to be sent, or that a write begins or has ended.
+
+        Raises:
+            KilledError: This is where the run ends.
+        """
+        with self._lock:
+            if kind in self._left:
+                self._left[kind] -= 1
+                self.dead |= self._left[kind] <= 0
+        if self.dead:
+            raise KilledError
+
+    def refuses(self, kind: str) -> bool:
+        """Return whether this is the time at which the destination refuses."""
+        with self._lock:
+            self._failing[kind] = self._failing.get(kind, 0) - 1
+            return self._failing[kind] == 0
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Hook into dlt's writing."""
+        managed, complete, sql_job = RunnableLoadJob.run_managed, SqlJobClientBase.complete_load, SqlLoadJob.run
+        submit = Load.submit_job
+
+        def run_managed(job: Any, *args: Any) -> None:
+            self.pass_moment("write")
+            managed(job, *args)
+            self.pass_moment("write")
+
+        def submit_job(load: Any, *args: Any) -> Any:
+            if self.dead:
+                raise KilledError
+            job = submit(load, *args)
+            # dlt keeps what a job raises, whatever it is.
+            if self.dead:
+                raise KilledError
+            return job
+
+        def complete_load(client: Any, load_id: str) -> None:
+            self.pass_moment("write")
+            if self.refuses("load"):
+                raise duckdb.IOException("the network is gone")
+            complete(client, load_id)
+            self.pass_moment("write")
+
+        def run_sql_job(job: Any) -> None:
+            sql_job(job)
+            table = job.job_file_info().table_name
+            if self._tampering and (table in IN_PLAY or table.removesuffix("_history") in IN_PLAY):
+                self._tamper(job, table)
+
+        with ExitStack() as stack:
+            for place, name, hook in (
+                (RunnableLoadJob, "run_managed", run_managed),
+                (Load, "submit_job", submit_job),
+                (SqlJobClientBase, "complete_load", complete_load),
+                (SqlLoadJob, "run", run_sql_job),
+                (DuckDbSqlClient, "commit_transaction", self._commit(DuckDbSqlClient)),
+                (Psycopg2SqlClient, "commit_transaction", self._commit(Psycopg2SqlClient)),
+            ):
+                stack.enter_context(mock.patch.object(place, name, hook))
+            yield
+
+    def _commit(self, kind: Any) -> Any:
+        commit = kind.commit_transaction
+
+        def commit_transaction(client: Any) -> None:
+            if self.refuses("commit"):
+                client.rollback_transaction()
+                text = "TransactionContext Error: Failed to commit: out of memory"
+                raise DatabaseTransientException(duckdb.TransactionException(text))
+            commit(client)
+
+        return commit_transaction
+
+    def _tamper(self, job: Any, table: str) -> None:
+        """Lose or double some of what the load brought."""
+        client = job._job_client.sql_client
+        name = client.make_qualified_table_name(table)
+        newest = f"_dlt_load_id = (select max(_dlt_load_id) from {name})"
+        if not client.execute_sql(f"select 1 from {name} where {newest} limit 1"):
+            return
+        chosen = f"{newest} and id in (select id from {name} where {newest} order by id limit 2)"
+        if self._tampering == "lose":
+            client.execute_sql(f"delete from {name} where {chosen}")
+        else:
+            client.execute_sql(f"insert into {name} select * from {name} where {chosen}")
+        self._tampering = None
+
+
+@contextmanager
+def small_product() -> Iterator[None]:
+    """Leave out what sequences do not look at: tables that are not in play, the marts and the log."""
+    kept = {name: TABLES[name] for name in ("workspaces", *IN_PLAY)}
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ, ONE_AT_A_TIME))
+        stack.enter_context(mock.patch.dict(TABLES, {name: kept[name] for name in TABLES if name in kept}, clear=True))
+        stack.enter_context(mock.patch("orgx_source.sync.renew_marts", lambda *args: False))
+        stack.enter_context(mock.patch("orgx_source.sync._write_log", lambda *args: None))
+        yield
+
+
+class Life:
+    """An organisation, its warehouse and the runs between them; the working directory is theirs.
+
+    Attributes:
+        organisation: What is true.
+        before: What the warehouse held before the run that goes on.
+        steps: What was done, in words that can be typed again.
+    """
+
+    def __init__(self) -> None:
+        self.organisation = Organisation()
+        self.app = create_sandbox(self.organisation.world)
+        self.app.other_keys |= {
+            # OrgX's agents are everybody's here: whether two workspaces share them is not known.
+            KEYS["narrow"]: lambda kind, row: kind in ("workspace", "agent") or hash_of(row["id"]) % 7 == 0,
+            KEYS["field"]: lambda kind, row: row.get("workspace_id") == FIELD or row["id"] == FIELD or kind == "agent",
+        }
+        self.before = Holdings()
+        self.copies = Copies()
+        self.steps: list[str] = []
+        # Table to the moment of the last read that made it equal to OrgX.
+        self.proven: dict[str, int] = defaultdict(int)
+        # When the first run began that did not come to its end, and what it read may still be loaded.
+        self.since: int | None = None
+        # How many runs left a row out of their answers though OrgX held it.
+        self.left_out: Counter[tuple[str, str]] = Counter()
+        # What was written by hand, and histories that lack versions.
+        self.by_hand: set[tuple[str, str]] = set()
+        self.torn: set[str] = set()
+        # Per row, what each good run must have seen, in order; None is its absence.
+        self.seen: dict[tuple[str, str], list[str | None]] = defaultdict(list)
+        self._kept: dict[str, Any] = {}
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def change(self, *changes: Change) -> None:
+        """Let things happen at OrgX."""
+        self.steps.append(f"life.change({', '.join(map(repr, changes))})")
+        for change in changes:
+            self.organisation.change(change)
+
+    def wait(self, hours: float) -> None:
+        """Let time pass."""
+        self.steps.append(f"life.wait({hours})")
+        self.organisation.world.now += timedelta(hours=hours)
+
+    def run(self, *troubles: Trouble) -> RunReport | None:
+        """Run once and hold it to its claims; None when it was killed.
+
+        Raises:
+            LieError: It claims what is not so.
+        """
+        self.steps.append(f"life.run({', '.join(map(repr, troubles))})")
+        plan = Plan()
+        for trouble in troubles:
+            trouble.apply(self, plan)
+        if any(trouble.changes_warehouse for trouble in troubles):
+            self.before = Holdings.read()
+        start, answers = self.organisation.now, Answers()
+        try:
+            report = self._sync(plan, answers)
+        except KilledError:
+            report = None
+            self.steps.append("# killed")
+        after = Holdings.read()
+        if report is not None:
+            self.steps.append(_summary(report))
+        self._judge(plan, report, start, answers, after)
+        self.before = after
+        return report
+
+    def end(self) -> None:
+        """Let everything be quiet, and hold the warehouse against the truth.
+
+        Raises:
+            LieError: It differs.
+        """
+        blind = any(self.organisation.blind(table, self.proven[table]) for table in IN_PLAY)
+        quiet: list[Trouble] = [_Everything()] if blind or self.by_hand else []
+        for _ in range(2):
+            self.wait(1)
+            report = self.run(*quiet)
+            assert report is not None
+            if any(table.resumed for table in report.tables.values()):
+                # It went on where an earlier one had stopped, so it was no read of everything.
+                self.wait(1)
+                report = self.run(*quiet)
+                assert report is not None
+            good = all(table.verdict in GOOD for table in report.tables.values())
+            if report.status == "ok" and good:
+                break
+        else:
+            self._fail("two quiet runs do not bring the truth")
+        for table in IN_PLAY:
+            self._equals_the_world(table, self.organisation.now, self.before, everything=True)
+            if TABLES[table].keeps_history:
+                self._history_is_true(table)
+
+    # -- what happens to the warehouse -----------------------------------------------------------------------------
+
+    def keep_copies(self) -> None:
+        """Copy warehouse and working folder away."""
+        self.copies.keep()
+        self._kept = {
+            "proven": dict(self.proven),
+            "seen": {key: list(states) for key, states in self.seen.items()},
+            "since": self.since,
+        }
+
+    def restore(self, what: str) -> None:
+        """Put an older copy back."""
+        if not self.copies.exist:
+            return
+        if what in ("file", "both"):
+            self.copies.restore_file()
+            self.proven = defaultdict(int, self._kept["proven"])
+            self.seen = defaultdict(list, {key: list(states) for key, states in self._kept["seen"].items()})
+        if what in ("folder", "both"):
+            self.copies.restore_folder()
+        # What waited in either to be loaded may be loaded now.
+        waiting = [moment for moment in (self.since, self._kept["since"]) if moment is not None]
+        self.since = min(waiting, default=None)
+
+    def edited_by_hand(self, what: str, table: str, ids: list[str], *, history: bool) -> None:
+        """Take into account what an analyst did to some rows of a table or its history."""
+        organisation = self.organisation
+        if history:
+            if what == "drop table":
+                self.torn.add(table)
+            return
+        if what == "edit":
+            self.by_hand |= {(table, row_id) for row_id in ids}
+            organisation.hide(table)
+        living = {row.id for row in self.before.rows[table] if not row.deleted}
+        if what in ("double", "delete") and living & set(ids):
+            organisation.unbalance(table, 1 if what == "delete" else -1)
+        elif what in ("double", "delete"):
+            # Rows that are not counted: only whoever looks for them sees that they are gone or there twice.
+            organisation.hide(table)
+        if what in ("delete", "drop table", "drop column"):
+            # Their deletions are not known any more, and neither is a version that was not in history yet.
+            self.torn.add(table)
+
+    # -- one run ---------------------------------------------------------------------------------------------------
+
+    def _sync(self, plan: Plan, answers: Answers) -> RunReport:
+        hooks, world = Hooks(plan), self.organisation.world
+
+        def asked(path: str, params: dict[str, str]) -> None:
+            hooks.pass_moment("request")
+
+        def happen(_: Any, number: int) -> None:
+            for change in plan.during.get(number, ()):
+                self.organisation.change(change)
+
+        self.app.board.clear()
+        self.app.board.faults.extend([Fault.drift(happen), *plan.faults])
+        config = load_config(
+            api_key=KEYS.get(plan.key or "", self.app.api_key),
+            base_url="http://127.0.0.1:1",
+            page_size=5,
+            workers=1,
+            lock_timeout=0,
+            **plan.settings,
+        )
+        fake = FakeTime()
+        client = OrgxClient(
+            config,
+            budget=RateBudget(
+                max_requests=config.max_requests, max_wait=config.max_wait, clock=fake.clock, sleep=fake.sleep
+            ),
+            policy=RetryPolicy(attempts=5, base_seconds=0.01),
+            transport=HttpTransport(config, InProcess(self.app, asked, answers.note)),
+        )
+        with hooks.installed():
+            report = run_sync(
+                config,
+                pipeline(),
+                tables=plan.tables or list(IN_PLAY),
+                client=client,
+                stretch=Stretch(pages=plan.pages) if plan.pages else Stretch(),
+                clock=lambda: world.now + timedelta(minutes=plan.skew_minutes),
+            )
+        if hooks.dead:
+            # Whatever it made of its death, nobody is left to read it.
+            raise KilledError
+        return report
+
+    # -- its claims ------------------------------------------------------------------------------------------------
+
+    def _judge(self, plan: Plan, report: RunReport | None, start: int, answers: Answers, after: Holdings) -> None:
+        whole = {name: table.whole for name, table in report.tables.items()} if report else {}
+        for table in plan.tables or IN_PLAY:
+            if plan.honesty is Honesty.LIES:
+                # Also what it did not ask for may be read from what it remembers of the answers.
+                self.organisation.hide(table)
+                self._note_left_out(table, start, answers, whole=whole.get(table, True))
+        since = start if self.since is None else min(start, self.since)
+        for table in IN_PLAY:
+            self._nothing_is_marked_that_lives(plan, table, since, answers, after)
+        if report is None:
+            self.since = since
+            return
+        self._was_civil(plan, report)
+        finished = report.error is None and all(table.error is None for table in report.tables.values())
+        self.since = None if finished else since
+        for name, table in report.tables.items():
+            if report.error is None and table.error is None and not table.exit_code and table.verdict in GOOD:
+                self._keeps_its_word(plan, name, table, start, after)
+
+    def _note_left_out(self, table: str, start: int, answers: Answers, *, whole: bool) -> None:
+        organisation, kind = self.organisation, IN_PLAY[table].kind
+        for row_id in organisation.ids(kind):
+            lived = None not in organisation.states(kind, row_id, start, organisation.now)
+            missed = whole and row_id not in answers.listed[table]
+            if lived and row_id not in answers.shown[table] and (missed or row_id in answers.denied[table]):
+                self.left_out[table, row_id] += 1
+
+    def _nothing_is_marked_that_lives(
+        self, plan: Plan, table: str, since: int, answers: Answers, after: Holdings
+    ) -> None:
+        organisation, kind = self.organisation, IN_PLAY[table].kind
+        was = {row.id for row in self.before.rows[table] if row.deleted}
+        for row in after.rows[table]:
+            if not row.deleted or row.id in was:
+                continue
+            if None in organisation.states(kind, row.id, since, organisation.now):
+                continue
+            if row.id not in answers.shown[table] and self.left_out[table, row.id] > 1:
+                continue
+            if plan.key == "narrow" and plan.settings.get("full"):
+                # Who reads everything with a key that sees less says that this is all there is.
+                continue
+            if plan.settings.get("workspace_id") and self._moved(kind, row.id):
+                continue
+            self._fail(f"{table}: {row.id} is marked as deleted though OrgX held it throughout")
+
+    def _moved(self, kind: str, row_id: str) -> bool:
+        row = self.organisation.world.get(kind, row_id) or {}
+        return "workspace_id" in row and any("move" in step for step in self.steps)
+
+    def _was_civil(self, plan: Plan, report: RunReport) -> None:
+        said = [report.error, *report.messages, *(table.error for table in report.tables.values())]
+        for text in filter(None, said):
+            if "Unexpected" in text or "defect" in text:
+                self._fail(f"it calls something a defect: {text}")
+        if report.exit_code == 1 and not plan.may_fail:
+            self._fail(f"it fails though nobody has to do anything: {[*filter(None, said)]}")
+        if report.exit_code not in (0, 1, 3, 4):
+            self._fail(f"exit code {report.exit_code}")
+
+    def _keeps_its_word(self, plan: Plan, table: str, report: TableReport, start: int, after: Holdings) -> None:
+        organisation, kind = self.organisation, IN_PLAY[table].kind
+        self._nothing_is_older(table, start, after)
+        if plan.honesty is Honesty.LIES or plan.key is not None:
+            return
+        if not report.whole:
+            if organisation.blind(table, self.proven[table]):
+                return
+            if plan.honesty is Honesty.BLIND and organisation.miscounted(table, self.proven[table]):
+                return
+        everything = report.whole and bool(plan.settings.get("full"))
+        self._equals_the_world(table, start, after, everything=everything, scope=plan.settings.get("workspace_id"))
+        if report.whole and plan.settings.get("workspace_id") is None:
+            if everything:
+                self.by_hand = {pair for pair in self.by_hand if pair[0] != table}
+            if not any(pair[0] == table for pair in self.by_hand):
+                self.proven[table] = start
+        if start == organisation.now:
+            rows = after.by_id(table)
+            for row_id in organisation.ids(kind):
+                self._note_seen(table, row_id, rows.get(row_id))
+
+    def _note_seen(self, table: str, row_id: str, row: Stored | None) -> None:
+        states = self.seen[table, row_id]
+        state = None if row is None or row.deleted else row.state[0]
+        if state != (states[-1] if states else None):
+            states.append(state)
+
+    def _nothing_is_older(self, table: str, start: int, after: Holdings) -> None:
+        organisation, kind = self.organisation, IN_PLAY[table].kind
+        rows = after.by_id(table)
+        for row_id, old in self.before.by_id(table).items():
+            new = rows.get(row_id)
+            if new is None or new.deleted or (table, row_id) in self.by_hand:
+                continue
+            (_, was), (_, is_now) = old.state, new.state
+            if was is None or is_now is None or is_now >= was:
+                continue
+            if new.state not in organisation.states(kind, row_id, start, organisation.now):
+                self._fail(f"{table}: {row_id} was {old.state} and is {new.state}, which is older")
+
+    def _equals_the_world(
+        self, table: str, start: int, after: Holdings, *, everything: bool, scope: str | None = None
+    ) -> None:
+        """See that a table holds what OrgX held since a moment.
+
+        Args:
+            table: Its name.
+            start: The moment.
+            after: What the warehouse holds.
+            everything: Whether also what was written by hand must be gone.
+            scope: The workspace that was read; None for all.
+        """
+        organisation, kind = self.organisation, IN_PLAY[table].kind
+        if repeated := after.repeated(table):
+            self._fail(f"{table}: keys that stand more than once: {repeated}")
+        rows = after.by_id(table)
+        if strange := rows.keys() - set(organisation.ids(kind)):
+            self._fail(f"{table}: rows that never were: {strange}")
+        for row_id in organisation.ids(kind):
+            if scope is not None and not self._in_scope(kind, row_id, scope):
+                continue
+            states = organisation.states(kind, row_id, start, organisation.now)
+            row = rows.get(row_id)
+            lives = row is not None and not row.deleted
+            if None not in states and not lives:
+                self._fail(f"{table}: {row_id} is missing; it was {states}")
+            if not any(states) and lives:
+                self._fail(f"{table}: {row_id} is there, and gone at OrgX")
+            if row is None or row.deleted or (not everything and (table, row_id) in self.by_hand):
+                continue
+            if row.state not in states:
+                self._fail(f"{table}: {row_id} is {row.state}, and was {states} since the run began")
+
+    def _in_scope(self, kind: str, row_id: str, scope: str) -> bool:
+        row = self.organisation.world.get(kind, row_id)
+        if row is None or kind not in ("task", "initiative"):
+            return kind not in ("task", "initiative")
+        return bool(row.get("workspace_id") == scope)
+
+    def _history_is_true(self, table: str) -> None:
+        """See that history holds each version that was seen, once, and nothing that never was."""
+        organisation, kind = self.organisation, IN_PLAY[table].kind
+        versions: dict[str, list[Stored]] = defaultdict(list)
+        for version in self.before.history[table]:
+            versions[version.id].append(version)
+        living = {row.id: row for row in self.before.rows[table] if not row.deleted}
+        for row_id, found in versions.items():
+            where = f"{table}_history: {row_id}"
+            if len({version.valid_from for version in found}) < len(found):
+                self._fail(f"{where} holds two versions of one moment")
+            for one, other in zip(found, found[1:], strict=False):
+                if (one.row_hash, one.deleted) == (other.row_hash, other.deleted):
+                    self._fail(f"{where} holds one version twice in a row: {one.state}")
+            if found[-1].deleted != (row_id not in living):
+                self._fail(f"{where} ends with {found[-1]}")
+            if (table, row_id) not in self.by_hand and not found[-1].deleted:
+                if found[-1].state != living[row_id].state:
+                    self._fail(f"{where} ends with {found[-1].state}, the table with {living[row_id].state}")
+            ever = organisation.ever(kind, row_id)
+            told = [None if version.deleted else version.state for version in found]
+            counts = Counter(ever)
+            for state, count in Counter(state for state in told if state is not None).items():
+                if state not in counts and state[0] != "by hand":
+                    self._fail(f"{where} holds {state}, which never was")
+                if count > counts[state] and not self._may_repeat(table, row_id):
+                    self._fail(f"{where} holds {state} {count} times, which was there {counts[state]} times: {told}")
+            remaining = iter([None if state is None else state[0] for state in told])
+            seen = self.seen[table, row_id]
+            if table not in self.torn and not all(state in remaining for state in seen):
+                self._fail(f"{where} lacks some of {seen}: {told}")
+        if table not in self.torn and (lacking := living.keys() - versions.keys()):
+            self._fail(f"{table}_history: no version of {lacking}")
+
+    def _may_repeat(self, table: str, row_id: str) -> bool:
+        # Two runs that were told the same lie believe it; and what was lost by hand is brought anew.
+        return self.left_out[table, row_id] > 1 or table in self.torn or any(row == row_id for _, row in self.by_hand)
+
+    def _fail(self, what: str) -> None:
+        raise LieError("\n".join([what, "", *self.steps]))
+
+
+class _Everything(Trouble):
+    """A read of everything."""
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        plan.settings["full"] = True
+
+    def __repr__(self) -> str:
+        return 'Setting("full", True)'
+
+
+def hash_of(row_id: str) -> int:
+    """Return a number for an id, the same in every process."""
+    return sum(row_id.encode())
+
+
+def _summary(report: RunReport) -> str:
+    lines = [f"# exit {report.exit_code}, {report.requests} requests {report.error or ''} {report.messages or ''}"]
+    for name, table in report.tables.items():
+        how = "whole" if table.whole else "changes"
+        counts = f"+{table.rows_new} ~{table.rows_changed} -{table.rows_deleted}"
+        lines.append(f"#   {name}: {table.verdict} {how} {counts} {table.reasons or ''} {table.error or ''}")
+    return "\n".join(lines)

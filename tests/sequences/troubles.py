@@ -1,0 +1,461 @@
+"""Everything that may be bad about one run, by name: of the server, the key, the clocks, the machine, the analysts.
+
+Each kind stands in `KINDS`, so that one can be searched alone (``ORGX_KINDS="lag,analyst"``). What a kind means for the
+claims of a run is said by its honesty.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import hypothesis.strategies as st
+
+from orgx_source.sandbox import Fault
+from tests.sequences.organisation import FIELD, HOME, IN_PLAY, Change
+from tests.sequences.warehouse import connected, lose_folder
+
+if TYPE_CHECKING:
+    from tests.sequences.machine import Life
+
+
+class Honesty(IntEnum):
+    """What a server's answers can be trusted in during one run."""
+
+    LIES = 0
+    """Rows that are there are left out, or shown as they were."""
+    BLIND = 1
+    """Every row that comes is true and all can be had, but counts are wrong."""
+    HONEST = 2
+    """True, however inconvenient."""
+
+
+class KilledError(BaseException):
+    """Ends a run where nobody expects it, as SIGKILL would."""
+
+
+@dataclass
+class Plan:
+    """How one run goes.
+
+    Attributes:
+        settings: For the configuration.
+        tables: None for all in play.
+        pages: Pages of a stretch; None for the usual.
+        faults: Of the server.
+        honesty: Of the server.
+        during: Number of the request to what happens at OrgX before its answer.
+        kill: Kind of moment ("request", "write") and its number.
+        failing: What the destination refuses: "load" or "commit", and which time.
+        tampering: What the first merge does beside its work: "lose" or "double".
+        key: Name of the key; None for the one that sees everything.
+        skew_minutes: How far this machine's clock is ahead.
+        may_fail: Whether exit code 1 is justified.
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    tables: list[str] | None = None
+    pages: int | None = None
+    faults: list[Fault] = field(default_factory=list)
+    honesty: Honesty = Honesty.HONEST
+    during: dict[int, list[Change]] = field(default_factory=dict)
+    kill: tuple[str, int] | None = None
+    failing: tuple[str, int] | None = None
+    tampering: str | None = None
+    key: str | None = None
+    skew_minutes: float = 0
+    may_fail: bool = False
+
+
+class Trouble:
+    """One thing that is bad about a run; applied right before it.
+
+    Attributes:
+        changes_warehouse: Whether the warehouse may be another one afterwards.
+    """
+
+    changes_warehouse = False
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        raise NotImplementedError
+
+
+# -- the run itself ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Setting(Trouble):
+    """A setting of the run."""
+
+    name: str
+    value: Any
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        plan.settings[self.name] = self.value
+
+
+@dataclass(frozen=True)
+class Only(Trouble):
+    """Some tables only."""
+
+    tables: tuple[str, ...]
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        plan.tables = list(self.tables)
+
+
+@dataclass(frozen=True)
+class Stretches(Trouble):
+    """Stretches of a few pages."""
+
+    pages: int
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        plan.pages = self.pages
+
+
+@dataclass(frozen=True)
+class Moves(Trouble):
+    """Things happen at OrgX while it is read."""
+
+    during: tuple[tuple[int, tuple[Change, ...]], ...]
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        plan.during = {number: list(steps) for number, steps in self.during}
+
+
+@dataclass(frozen=True)
+class Kill(Trouble):
+    """The run is killed at a request, or before or after a write."""
+
+    where: str
+    number: int
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        plan.kill = self.where, self.number
+
+
+@dataclass(frozen=True)
+class Failing(Trouble):
+    """The destination refuses once: a commit, or the end of a load."""
+
+    what: str
+    number: int
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        plan.failing, plan.may_fail = (self.what, self.number), True
+
+
+@dataclass(frozen=True)
+class Tampering(Trouble):
+    """The destination loses or doubles rows of a load, without a word."""
+
+    what: str
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        plan.tampering, plan.may_fail = self.what, True
+
+
+@dataclass(frozen=True)
+class Clock(Trouble):
+    """This machine's clock is wrong for one run."""
+
+    minutes: float
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        plan.skew_minutes = self.minutes
+
+
+# -- the server --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Served(Trouble):
+    """Faults of the server."""
+
+    faults: tuple[Fault, ...]
+    honesty: Honesty = Honesty.HONEST
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        plan.faults += self.faults
+        plan.honesty = min(plan.honesty, self.honesty)
+        lasting = {"status", "status_html", "closed", "ignore_offset", "refuse", "missing_id", "clamp"}
+        plan.may_fail |= any(fault.kind in lasting and fault.times is None for fault in self.faults)
+
+
+@dataclass(frozen=True)
+class Mixed(Trouble):
+    """A replica each for the requests of a run, some behind by so many seconds."""
+
+    seconds: tuple[float, ...]
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        plan.faults.append(Fault("stale", lambda number: self.seconds[number % len(self.seconds)]))
+        plan.honesty = Honesty.LIES
+
+
+@dataclass(frozen=True)
+class Key(Trouble):
+    """Another key: "narrow" sees one row in seven, "field" only the other workspace."""
+
+    name: str
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        plan.key = self.name
+
+
+# -- between the runs --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NewMachine(Trouble):
+    """dlt's working folder is lost."""
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        lose_folder()
+
+
+@dataclass(frozen=True)
+class Copied(Trouble):
+    """Warehouse and working folder are copied away."""
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        life.keep_copies()
+
+
+@dataclass(frozen=True)
+class Restored(Trouble):
+    """The older copy of the "file", the "folder" or "both" is put back."""
+
+    changes_warehouse = True
+    what: str
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        life.restore(self.what)
+
+
+@dataclass(frozen=True)
+class Analyst(Trouble):
+    """Somebody changes the warehouse by hand."""
+
+    changes_warehouse = True
+    what: str
+    table: str
+    number: int
+
+    def apply(self, life: Life, plan: Plan) -> None:
+        plan.may_fail = True
+        place = self.table.removesuffix("_history")
+        found = life.before.history if place != self.table else life.before.rows
+        ids = sorted({row.id for row in found[place]})
+        if not ids:
+            return
+        chosen = ids[self.number % len(ids) :: 3][: 1 + self.number % 4]
+        listed = ", ".join(f"'{row_id}'" for row_id in chosen)
+        column = IN_PLAY[place].column
+        name = f"orgx.{self.table}"
+        sql = {
+            "drop table": f"drop table {name} cascade",
+            "drop column": f"alter table {name} drop column {(column, 'status', 'updated_at')[self.number % 3]}",
+            "add column": f"alter table {name} add column note {('integer', 'text')[self.number % 2]}",
+            "double": f"insert into {name} select * from {name} where id in ({listed})",
+            "delete": f"delete from {name} where id in ({listed})",
+            "edit": f"update {name} set {column} = 'by hand' where id in ({listed})",
+            "index": f"create index analyst_{self.number} on {name} ({column})",
+        }[self.what]
+        try:
+            with connected() as ask:
+                ask(sql)
+        except Exception:
+            # The database refuses; then nothing happened.
+            return
+        life.edited_by_hand(self.what, place, chosen, history=place != self.table)
+
+
+# -- the table of kinds ------------------------------------------------------------------------------------------------
+
+VALUES = ("red", "green", "blue")
+ANY_KIND = ("task", "task", "task", "initiative", "agent", "activity")
+OFTEN = ("edit", "edit", "insert", "delete", "return", "wait")
+SECONDS = (3.0, 30.0, 300.0, 1800.0, 5700.0)
+
+
+def changes(*what: str) -> st.SearchStrategy[Change]:
+    """Return what may happen at OrgX, of these sorts."""
+    return st.builds(
+        Change,
+        st.sampled_from(what),
+        st.sampled_from(ANY_KIND),
+        st.integers(0, 99),
+        st.sampled_from(VALUES),
+        st.sampled_from([0, 0, 2, 45, 400]),
+    )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of badness.
+
+    Attributes:
+        troubles: What it does to a run; None when it only changes OrgX.
+        changes: What it adds to what happens at OrgX.
+        passes: Whether the code stands it today; else only searched when it is named.
+        copies_files: Whether it needs a warehouse that is a file.
+    """
+
+    troubles: Callable[[], st.SearchStrategy[Trouble]] | None = None
+    changes: tuple[str, ...] = ()
+    passes: bool = True
+    copies_files: bool = False
+
+
+def served(*faults: Fault, honesty: Honesty = Honesty.HONEST) -> Callable[[], st.SearchStrategy[Trouble]]:
+    return lambda: st.sampled_from([Served((fault,), honesty) for fault in faults])
+
+
+def _by_chance(kind: str, value: Any = None, honesty: Honesty = Honesty.HONEST) -> st.SearchStrategy[Trouble]:
+    """Return a fault that some requests meet and others do not."""
+
+    def make(numbers: set[int]) -> Served:
+        return Served(tuple(Fault(kind, value, after=number, times=1) for number in sorted(numbers)), honesty)
+
+    return st.builds(make, st.sets(st.integers(0, 20), min_size=1, max_size=8))
+
+
+def _moves() -> st.SearchStrategy[Trouble]:
+    steps = st.lists(any_change(), min_size=1, max_size=3).map(tuple)
+    moments = st.dictionaries(st.integers(1, 20), steps, min_size=1, max_size=3)
+    return st.builds(lambda found: Moves(tuple(sorted(found.items()))), moments)
+
+
+ERRORS = (
+    Fault("status", 500, times=2), Fault("status", 500, after=3), Fault("status", 500, entity="task", after=1),
+    Fault("status_html", 502, times=1), Fault("reset", times=2), Fault("cut_body", after=2, times=2),
+    Fault("truncated", times=1), Fault("rate_limited", 2, after=2, times=2), Fault("closed", 403, entity="task"),
+)  # fmt: skip
+MANNERS = (
+    Fault("duplicate_row"), Fault("page_total"), Fault("clamp", 3), Fault("ignore_fields"),
+    Fault("ignore_offset", entity="task"), Fault("no_has_more"), Fault("no_echo"),
+)  # fmt: skip
+OMISSIONS = (
+    Fault("hidden"), Fault("hidden", entity="task"), Fault("empty", after=2), Fault("empty", entity="initiative"),
+    Fault("missing_id", entity="task"),
+)  # fmt: skip
+YEARS = 365 * 24 * 60.0
+
+KINDS: dict[str, Kind] = {
+    "moves": Kind(_moves),
+    "errors": Kind(served(*ERRORS)),
+    "manners": Kind(served(*MANNERS)),
+    "order": Kind(served(Fault("ignore_order"), Fault("ignore_order", entity="task"))),
+    "order by chance": Kind(lambda: _by_chance("ignore_order")),
+    "totals": Kind(served(Fault("no_total"), Fault("no_total", entity="task"), Fault("no_total", after=3))),
+    "wrong totals": Kind(
+        lambda: st.builds(
+            lambda off, entity: Served((Fault("wrong_total", off, entity=entity),), Honesty.BLIND),
+            st.sampled_from([-20, -3, -1, 1, 3, 20]),
+            st.sampled_from([None, "task"]),
+        )
+    ),
+    "ignored ids": Kind(served(Fault("ignore_ids"))),
+    "ignored filters": Kind(served(Fault("ignore_since"), Fault("ignore_workspace"))),
+    "refused": Kind(
+        served(*(Fault("refuse", name) for name in ("ids", "order_by", "fields", "since", "workspace_id")))
+    ),
+    "omissions": Kind(served(*OMISSIONS, honesty=Honesty.LIES)),
+    "omissions by chance": Kind(lambda: _by_chance("hidden", honesty=Honesty.LIES)),
+    "lag": Kind(lambda: st.builds(lambda s: Served((Fault("stale", s),), Honesty.LIES), st.sampled_from(SECONDS))),
+    "mixed lag": Kind(
+        lambda: st.builds(Mixed, st.lists(st.sampled_from((0.0, 0.0, *SECONDS)), min_size=2, max_size=5).map(tuple))
+    ),
+    "cached pages": Kind(lambda: st.sampled_from(SECONDS).flatmap(lambda s: _by_chance("stale", s, Honesty.LIES))),
+    "cached counts": Kind(
+        lambda: st.builds(lambda s: Served((Fault("stale_total", s),), Honesty.BLIND), st.sampled_from(SECONDS))
+    ),
+    "their clock": Kind(
+        served(Fault("no_date"), *(Fault("date_off", seconds) for seconds in (-60, 60, -5400, 5400, -3e6, 3e6)))
+    ),
+    "clock": Kind(lambda: st.builds(Clock, st.sampled_from([-90.0, -1.0, 1.0, 90.0]))),
+    "wild clock": Kind(lambda: st.builds(Clock, st.sampled_from([-26 * YEARS, -YEARS, YEARS, 73 * YEARS]))),
+    "full": Kind(lambda: st.just(Setting("full", True))),
+    "budget": Kind(lambda: st.builds(Setting, st.just("max_requests"), st.sampled_from([2, 5, 9]))),
+    "stretches": Kind(lambda: st.builds(Stretches, st.sampled_from([1, 2]))),
+    "single tables": Kind(
+        lambda: st.builds(Only, st.sampled_from([("tasks",), ("initiatives", "agents"), ("activity",)]))
+    ),
+    "routes": Kind(
+        lambda: st.just(Setting("routes", {"tasks": "/api/v1/work", "initiatives": "/api/client/live/initiatives"}))
+    ),
+    "workspace": Kind(lambda: st.builds(Setting, st.just("workspace_id"), st.sampled_from([HOME, FIELD]))),
+    "keys": Kind(lambda: st.builds(Key, st.sampled_from(["narrow", "field"]))),
+    "killed at a request": Kind(lambda: st.builds(Kill, st.just("request"), st.integers(1, 25))),
+    "killed at a write": Kind(lambda: st.builds(Kill, st.just("write"), st.integers(1, 40))),
+    "failing load": Kind(lambda: st.builds(Failing, st.just("load"), st.integers(1, 2))),
+    "failing commit": Kind(lambda: st.builds(Failing, st.just("commit"), st.integers(1, 12))),
+    "tampering": Kind(lambda: st.builds(Tampering, st.sampled_from(["lose", "double"]))),
+    "machine": Kind(lambda: st.just(NewMachine())),
+    "backups": Kind(
+        lambda: st.sampled_from([Copied(), Restored("file"), Restored("folder"), Restored("both")]), copies_files=True
+    ),
+    "analyst": Kind(
+        lambda: st.builds(
+            Analyst,
+            st.sampled_from(["drop table", "drop column", "add column", "double", "delete", "edit", "index"]),
+            st.sampled_from(["tasks", "tasks", "initiatives", "agents", "activity"]),
+            st.integers(0, 99),
+        )
+    ),
+    "analyst of history": Kind(
+        lambda: st.builds(
+            Analyst,
+            st.sampled_from(["drop table", "double", "add column", "index"]),
+            st.sampled_from(["tasks_history", "initiatives_history", "agents_history"]),
+            st.integers(0, 99),
+        )
+    ),
+    "silent": Kind(changes=("silent",)),
+    "late": Kind(changes=("late",)),
+    "cancel": Kind(changes=("cancel",)),
+    "mass": Kind(changes=("mass",)),
+    "rewind": Kind(changes=("rewind",)),
+    "future": Kind(changes=("future",)),
+    "unstamped": Kind(changes=("unstamped",)),
+    "workspaces": Kind(changes=("move",)),
+    "fields": Kind(changes=("field",)),
+}
+
+
+def enabled() -> dict[str, Kind]:
+    """Return the kinds that are searched: those of ``ORGX_KINDS``, else those that the code stands today.
+
+    Raises:
+        ValueError: There is no such kind.
+    """
+    names = os.environ.get("ORGX_KINDS", "")
+    if not names:
+        return {name: kind for name, kind in KINDS.items() if kind.passes}
+    chosen = list(KINDS) if names == "all" else [name.strip() for name in names.split(",")]
+    if unknown := set(chosen) - KINDS.keys():
+        raise ValueError(f"no kinds {unknown}; there are {', '.join(KINDS)}")
+    return {name: KINDS[name] for name in chosen}
+
+
+def any_change() -> st.SearchStrategy[Change]:
+    """Return what may happen at OrgX."""
+    return changes(*OFTEN, *(what for kind in enabled().values() for what in kind.changes))
+
+
+def any_troubles(*, files: bool) -> st.SearchStrategy[list[Trouble]]:
+    """Return up to three troubles of a run, of different kinds.
+
+    Args:
+        files: Whether the warehouse is a file that can be copied.
+    """
+    makers = [kind.troubles for kind in enabled().values() if kind.troubles and (files or not kind.copies_files)]
+    if not makers:
+        return st.just([])
+    numbers = st.lists(st.integers(0, len(makers) - 1), min_size=1, max_size=3, unique=True)
+    return numbers.flatmap(lambda found: st.tuples(*(makers[number]() for number in found)).map(list))
