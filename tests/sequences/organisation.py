@@ -1,4 +1,4 @@
-"""A small organisation that remembers everything that was ever true of it, and what a night cannot be expected to see."""
+"""A small organisation that remembers everything that was ever true of it, and what only a whole read can see."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ IN_PLAY = {
     "agents": InPlay("agent", "name", 4),
     "activity": InPlay("activity", "title", 8),
 }
+# Few columns, for speed; one of each type that a destination may treat in its own way.
+COLUMNS = frozenset(
+    {
+        "id", "title", "name", "status", "type", "workspace_id", "metadata", "instance_count", "created_at",
+        "updated_at", "timestamp",
+    }
+)  # fmt: skip
 TABLES_OF = {play.kind: table for table, play in IN_PLAY.items()}
 # Tables whose rows tell when they changed; agents are a snapshot, events never change.
 STAMPED = ("task", "initiative")
@@ -97,6 +104,10 @@ class Organisation:
         for kind in STAMPED:
             for number, row_id in enumerate(world.find(kind)):
                 world.edit(kind, row_id, touch=False, workspace_id=None if number % 7 == 3 else HOME)
+        for play in IN_PLAY.values():
+            for row in world.find(play.kind).values():
+                for name in row.keys() - COLUMNS:
+                    del row[name]
 
     # -- what was true ---------------------------------------------------------------------------------------------
 
