@@ -29,6 +29,9 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+Sees = Callable[[str, Row], bool]
+"""Whether a key sees a row, by entity type and row."""
+
 DEFAULT_KEY = "oxk_sandbox_" + "0" * 32
 
 
@@ -93,8 +96,8 @@ class SandboxApp:
         rate_limit: None for a server that names no limit.
         page_max: Largest page; larger limits are clamped without a word.
         seen: Every request, in order.
-        other_keys: Further keys that are accepted, each with what it sees: a function of entity type and row. The first
-            workspace that it sees is the one it resolves to.
+        other_keys: Further keys that are accepted, each with what it sees. The first workspace that it sees is the one
+            it resolves to.
     """
 
     world: World
@@ -103,7 +106,7 @@ class SandboxApp:
     rate_limit: RateLimit | None = None
     page_max: int = 100
     seen: list[Seen] = field(default_factory=list)
-    other_keys: dict[str, Callable[[str, Row], bool]] = field(default_factory=dict)
+    other_keys: dict[str, Sees] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._paths = Starlette(
@@ -214,14 +217,17 @@ def create_sandbox(
     faults: Iterable[Fault] = (),
     rate_limit: RateLimit | None = None,
     page_max: int = 100,
+    other_keys: Mapping[str, Sees] | None = None,
 ) -> SandboxApp:
     """Build the application that serves a world.
 
     Args:
         world: What to serve; a small one when it is not given.
-        api_key: The only key that is accepted.
+        api_key: The key that sees everything.
         faults: What goes wrong from the start.
         rate_limit: A budget of requests, told in headers.
         page_max: Largest page.
+        other_keys: Further keys, each with what it sees.
     """
-    return SandboxApp(world or World(), api_key, FaultBoard(list(faults)), rate_limit, page_max)
+    board = FaultBoard(list(faults))
+    return SandboxApp(world or World(), api_key, board, rate_limit, page_max, other_keys=dict(other_keys or {}))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 
 import uvicorn
 
-from orgx_source.sandbox.app import DEFAULT_KEY, RateLimit, SandboxApp, Seen, create_sandbox
+from orgx_source.sandbox.app import DEFAULT_KEY, RateLimit, SandboxApp, Seen, Sees, create_sandbox
 from orgx_source.sandbox.faults import Fault
 from orgx_source.sandbox.world import World
 
@@ -23,7 +23,7 @@ class Sandbox:
     Attributes:
         world: What it serves; may be changed while it runs.
         url: Its base URL.
-        api_key: The key it accepts.
+        api_key: The key that sees everything.
     """
 
     def __init__(
@@ -35,16 +35,18 @@ class Sandbox:
         faults: Iterable[Fault] = (),
         rate_limit: RateLimit | None = None,
         page_max: int = 100,
+        other_keys: Mapping[str, Sees] | None = None,
     ) -> None:
         """Bind the port; serving begins with `start`.
 
         Args:
             world: What to serve; a small one when it is not given.
             port: 0 for any free one.
-            api_key: The only key that is accepted.
+            api_key: The key that sees everything.
             faults: What goes wrong from the start.
             rate_limit: A budget of requests, told in headers.
             page_max: Largest page.
+            other_keys: Further keys, each with what it sees.
 
         Raises:
             OSError: The port is taken.
@@ -52,7 +54,12 @@ class Sandbox:
         self.world = world or World()
         self.api_key = api_key
         self._app: SandboxApp = create_sandbox(
-            self.world, api_key=api_key, faults=faults, rate_limit=rate_limit, page_max=page_max
+            self.world,
+            api_key=api_key,
+            faults=faults,
+            rate_limit=rate_limit,
+            page_max=page_max,
+            other_keys=other_keys,
         )
         self._socket = socket.create_server((HOST, port))
         # Otherwise a body waits 40 ms for the client to acknowledge its headers; asyncio sees to that only where

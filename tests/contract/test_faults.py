@@ -31,6 +31,7 @@ FINE = Outcome()
 VALUES = {
     "clamp": 7, "closed": 403, "status": 503, "status_html": 502, "rate_limited": 2, "rate_limited_date": 2,
     "rate_limited_reset": 2, "slow": 0.02, "type_change": "title", "redirect": "http://127.0.0.1:9",
+    "date_off": -5400,
 }  # fmt: skip
 LASTING = {
     "no_total": Outcome(said="no total to check against"),
@@ -62,13 +63,15 @@ LASTING = {
     "page_total": Outcome(said="its total cannot be relied on"),
     "oversize": FINE,
     "empty": Outcome(4, complete=False, said="0 came", status="incomplete"),
+    "no_date": FINE,
+    "date_off": FINE,
     "unknown_fields": Outcome(complete=False),
     "type_change": Outcome(complete=False),
     "strange_text": Outcome(complete=False),
     "big_numbers": Outcome(complete=False),
 }
 # These move or hide rows, and have tests of their own; clamp cuts the feed, which is said aloud.
-WITH_OWN_TESTS = {"clamp", "drift", "hidden"}
+WITH_OWN_TESTS = {"clamp", "drift", "hidden", "refuse", "wrong_total", "stale", "stale_total"}
 
 
 def test_every_switch_is_tried() -> None:

@@ -4,18 +4,13 @@ What can happen is in `tests/sequences/troubles.py`, kind by kind; what a run cl
 
     ORGX_SEQUENCES=300 ORGX_KINDS="lag,analyst" ORGX_SEED=1 pytest tests/e2e/test_any_sequence.py
 
-A failure prints its steps, which can be typed again, and the seed of the ten sequences that it stands in.
+A failure prints its steps, which `tests/sequences/shrink.py` makes fewer, and the seed of the ten sequences it is of.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -23,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from tests.running import execute, on_postgres
-from tests.sequences.machine import Life, small_product
+from tests.running import on_postgres
+from tests.sequences.lives import a_life
 from tests.sequences.organisation import Change
 from tests.sequences.troubles import Trouble, any_change, any_troubles
 
@@ -32,22 +27,6 @@ from tests.sequences.troubles import Trouble, any_change, any_troubles
 SEQUENCES = int(os.environ.get("ORGX_SEQUENCES", "4"))
 AT_ONCE = 10
 FIRST_SEED = int(os.environ.get("ORGX_SEED", 0 if "CI" in os.environ else random.randrange(10**6)))
-
-
-@contextmanager
-def a_life() -> Iterator[Life]:
-    """Yield a new organisation with an empty warehouse, in a directory of its own."""
-    before, here = Path.cwd(), Path(tempfile.mkdtemp(prefix="sequence-", dir=Path.cwd()))
-    os.chdir(here)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("DLT_DATA_DIR", str(here / "dlt"))
-            with small_product():
-                execute("drop schema if exists orgx cascade")
-                yield Life()
-    finally:
-        os.chdir(before)
-        shutil.rmtree(here, ignore_errors=True)
 
 
 class AnySequence(RuleBasedStateMachine):

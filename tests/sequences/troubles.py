@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import hypothesis.strategies as st
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.sequences.machine import Life
 
 
-class Honesty(IntEnum):
+class Honesty(Enum):
     """What a server's answers can be trusted in during one run."""
 
     LIES = 0
@@ -31,6 +31,9 @@ class Honesty(IntEnum):
     """Every row that comes is true and all can be had, but counts are wrong."""
     HONEST = 2
     """True, however inconvenient."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class KilledError(BaseException):
@@ -181,7 +184,7 @@ class Served(Trouble):
 
     def apply(self, life: Life, plan: Plan) -> None:
         plan.faults += self.faults
-        plan.honesty = min(plan.honesty, self.honesty)
+        plan.honesty = min(plan.honesty, self.honesty, key=lambda honesty: honesty.value)
         lasting = {"status", "status_html", "closed", "ignore_offset", "refuse", "missing_id", "clamp"}
         plan.may_fail |= any(fault.kind in lasting and fault.times is None for fault in self.faults)
 
