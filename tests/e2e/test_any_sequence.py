@@ -25,6 +25,7 @@ from tests.sequences.troubles import Trouble, any_change, any_troubles
 
 # `make search` tries 300; each is some five seconds of runs.
 SEQUENCES = int(os.environ.get("ORGX_SEQUENCES", "4"))
+NIGHTS = 5
 AT_ONCE = 10
 FIRST_SEED = int(os.environ.get("ORGX_SEED", 0 if "CI" in os.environ else random.randrange(10**6)))
 
@@ -45,21 +46,15 @@ class AnySequence(RuleBasedStateMachine):
         if first:
             self._step(self.life.run)
 
-    @rule(steps=st.lists(any_change(), min_size=1, max_size=6))
-    def change(self, steps: list[Change]) -> None:
-        self.life.change(*steps)
-
-    @rule(hours=st.sampled_from([0.2, 3, 26, 200]))
-    def wait(self, hours: float) -> None:
-        self.life.wait(hours)
-
-    @rule()
-    def run_quietly(self) -> None:
-        self._step(self.life.run)
-
-    @rule(data=st.data())
-    def run_badly(self, data: Any) -> None:
+    @rule(
+        steps=st.lists(st.deferred(any_change), max_size=6), hours=st.sampled_from([0, 0.2, 3, 26, 200]), data=st.data()
+    )
+    def night(self, steps: list[Change], hours: float, data: Any) -> None:
         troubles: list[Trouble] = data.draw(any_troubles(files=self.files))
+        if steps:
+            self.life.change(*steps)
+        if hours:
+            self.life.wait(hours)
         self._step(self.life.run, *troubles)
 
     def _step(self, step: Any, *given: Any) -> None:
@@ -92,10 +87,10 @@ def search(machine: type[AnySequence], number: int, sequences: int) -> None:
             seed(chosen)(machine),
             settings=settings(
                 max_examples=sequences,
-                stateful_step_count=6,
+                stateful_step_count=NIGHTS,
                 deadline=None,
                 database=None,
-                # Making a sequence smaller means hundreds of them again; six steps are short enough to read.
+                # Making a sequence smaller means hundreds of them again; five nights are short enough to read.
                 phases=[Phase.generate],
                 report_multiple_bugs=False,
                 suppress_health_check=list(HealthCheck),

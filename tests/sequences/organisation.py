@@ -46,7 +46,7 @@ TABLES_OF = {play.kind: table for table, play in IN_PLAY.items()}
 STAMPED = ("task", "initiative")
 
 State = tuple[str, datetime | None]
-"""A version: its value, and when it says that it changed."""
+"""A version: its value with its status, and when it says that it changed."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,8 @@ class Organisation:
         state = None
         if row is not None:
             stamp = row.get("updated_at") or row.get("created_at") if kind in STAMPED else None
-            state = str(row[IN_PLAY[TABLES_OF[kind]].column]), stamp and datetime.fromisoformat(stamp)
+            value = f"{row[IN_PLAY[TABLES_OF[kind]].column]} ({row.get('status')})"
+            state = value, stamp and datetime.fromisoformat(stamp)
         self._timeline[kind, row_id].append((self._tick(), state))
 
     # -- what happens ----------------------------------------------------------------------------------------------
@@ -261,6 +262,7 @@ class Organisation:
         if change.kind in STAMPED and row_id is not None:
             earlier = [s for s in self.ever(change.kind, row_id) if s is not None]
             value, stamp = earlier[change.number % len(earlier)]
+            value = value.rpartition(" (")[0]
             column = IN_PLAY[TABLES_OF[change.kind]].column
             updated = None if stamp is None else _iso(stamp)
             self._edit_row(change.kind, row_id, touch=False, **{column: value, "updated_at": updated})

@@ -105,12 +105,12 @@ def _rows(ask: Any, table: str, place: str, columns: set[str]) -> list[Stored]:
     stamped = IN_PLAY[table].kind in ("task", "initiative")
     stamp = of("updated_at", "created_at") if stamped else "null"
     sql = (
-        f"select id, {of(IN_PLAY[table].column)}, {stamp}, {of('deleted_at')} is not null, {of('valid_from')}, "
-        f"{of('_row_hash')} from orgx.{place} order by 5"
+        f"select id, {of(IN_PLAY[table].column)}, {of('status')}, {stamp}, {of('deleted_at')} is not null, "
+        f"{of('valid_from')}, {of('_row_hash')} from orgx.{place} order by 6"
     )
     return [
-        Stored(row_id, (str(value), _utc(stamp)), deleted, _utc(since), row_hash)
-        for row_id, value, stamp, deleted, since, row_hash in ask(sql)
+        Stored(row_id, (f"{value} ({status})", _utc(stamp)), deleted, _utc(since), row_hash)
+        for row_id, value, status, stamp, deleted, since, row_hash in ask(sql)
     ]
 
 
