@@ -11,7 +11,8 @@ from pathlib import Path
 from unittest import mock
 
 from tests.running import execute
-from tests.sequences.machine import Life, small_product
+from tests.sequences.hooks import small_product
+from tests.sequences.machine import Life
 
 
 @contextmanager

@@ -13,29 +13,10 @@ The claims are written from what a verdict means, not from how it is reached:
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from datetime import timedelta
-from functools import cache
 from itertools import pairwise
 from typing import Any
-from unittest import mock
-
-import dlt
-import duckdb
-import orjson
-from dlt.common.configuration.specs import BaseConfiguration, base_configuration
-from dlt.common.destination.client import RunnableLoadJob
-from dlt.destinations.exceptions import DatabaseTransientException
-from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
-from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
-from dlt.destinations.job_client_impl import SqlJobClientBase, SqlLoadJob
-from dlt.load.load import Load
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.http import HttpTransport
@@ -46,205 +27,22 @@ from orgx_source.reading.session import Stretch
 from orgx_source.sandbox import Fault
 from orgx_source.sandbox.app import create_sandbox
 from orgx_source.sync import run_sync
-from orgx_source.tables import TABLES, Column, Table
+from orgx_source.tables import TABLES
 from tests.running import FakeTime, pipeline
+from tests.sequences.answers import Answers
+from tests.sequences.hooks import Hooks
 from tests.sequences.in_process import InProcess
-from tests.sequences.organisation import COLUMNS, FIELD, IN_PLAY, Change, Organisation
+from tests.sequences.organisation import FIELD, IN_PLAY, STAMPED, Change, Organisation
 from tests.sequences.troubles import Honesty, KilledError, Plan, Setting, Trouble
 from tests.sequences.warehouse import Copies, Holdings, Stored
 
 GOOD = ("certified", "repaired")
 KEYS = {"narrow": "oxk_narrow_00000000", "field": "oxk_field_00000000"}
-ONE_AT_A_TIME = {"LOAD__WORKERS": "1", "EXTRACT__WORKERS": "1", "NORMALIZE__WORKERS": "1"}
-PATHS = {
-    "/api/client/live/agents": "agents",
-    "/api/client/live/activity": "activity",
-    "/api/client/live/initiatives": "initiatives",
-    "/api/v1/work": "tasks",
-}
-ENTITIES = {"task": "tasks", "initiative": "initiatives"}
 END = "# The end: everything is quiet from here on."
-ROWS = ("data", "agents", "activities", "initiatives")
 
 
 class LieError(AssertionError):
     """A run claimed what is not so."""
-
-
-class Answers:
-    """What the server showed during one run, table by table.
-
-    Attributes:
-        listed: Ids that stood in any list.
-        shown, denied: Ids that were asked for and were there, or were not.
-    """
-
-    def __init__(self) -> None:
-        self.listed: dict[str, set[str]] = defaultdict(set)
-        self.shown: dict[str, set[str]] = defaultdict(set)
-        self.denied: dict[str, set[str]] = defaultdict(set)
-
-    def note(self, path: str, params: dict[str, str], status: int, body: bytes) -> None:
-        """Take an answer into account."""
-        table = ENTITIES.get(params.get("type", "")) if path == "/api/entities" else PATHS.get(path)
-        if table is None or status != 200:
-            return
-        with suppress(orjson.JSONDecodeError):
-            document = orjson.loads(body)
-            rows = next((document[name] for name in ROWS if name in document), [])
-            ids = {row.get("id") or row.get("agentId") for row in rows}
-            asked = set(params.get("ids", "").split(",")) - {""}
-            if asked:
-                self.shown[table] |= asked & ids
-                self.denied[table] |= asked - ids
-            else:
-                self.listed[table] |= ids
-
-
-class Hooks:
-    """What happens inside one run: moments at which it can be killed, refusals, and losses without a word."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._left = dict([plan.kill] if plan.kill else [])
-        self._failing = dict([plan.failing] if plan.failing else [])
-        self._tampering = plan.tampering
-        self._lock = threading.Lock()
-        self.dead = False
-
-    def pass_moment(self, kind: str) -> None:
-        """Note that a request is about to be sent, or that a write begins or has ended.
-
-        Raises:
-            KilledError: This is where the run ends.
-        """
-        with self._lock:
-            if kind in self._left:
-                self._left[kind] -= 1
-                self.dead |= self._left[kind] <= 0
-        if self.dead:
-            raise KilledError
-
-    def refuses(self, kind: str) -> bool:
-        """Return whether this is the time at which the destination refuses."""
-        with self._lock:
-            self._failing[kind] = self._failing.get(kind, 0) - 1
-            return self._failing[kind] == 0
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Hook into dlt's writing."""
-        managed, complete, sql_job = RunnableLoadJob.run_managed, SqlJobClientBase.complete_load, SqlLoadJob.run
-        submit = Load.submit_job
-
-        def run_managed(job: Any, *args: Any) -> None:
-            self.pass_moment("write")
-            managed(job, *args)
-            self.pass_moment("write")
-
-        def submit_job(load: Any, *args: Any) -> Any:
-            if self.dead:
-                raise KilledError
-            job = submit(load, *args)
-            # dlt keeps what a job raises, whatever it is.
-            if self.dead:
-                raise KilledError
-            return job
-
-        def complete_load(client: Any, load_id: str) -> None:
-            self.pass_moment("write")
-            if self.refuses("load"):
-                raise duckdb.IOException("the network is gone")
-            complete(client, load_id)
-            self.pass_moment("write")
-
-        def run_sql_job(job: Any) -> None:
-            sql_job(job)
-            table = job.job_file_info().table_name
-            if self._tampering and (table in IN_PLAY or table.removesuffix("_history") in IN_PLAY):
-                self._tamper(job, table)
-
-        with ExitStack() as stack:
-            for place, name, hook in (
-                (RunnableLoadJob, "run_managed", run_managed),
-                (Load, "submit_job", submit_job),
-                (SqlJobClientBase, "complete_load", complete_load),
-                (SqlLoadJob, "run", run_sql_job),
-                (DuckDbSqlClient, "commit_transaction", self._commit(DuckDbSqlClient)),
-                (Psycopg2SqlClient, "commit_transaction", self._commit(Psycopg2SqlClient)),
-            ):
-                stack.enter_context(mock.patch.object(place, name, hook))
-            yield
-
-    def _commit(self, kind: Any) -> Any:
-        commit = kind.commit_transaction
-
-        def commit_transaction(client: Any) -> None:
-            if self.refuses("commit"):
-                client.rollback_transaction()
-                text = "TransactionContext Error: Failed to commit: out of memory"
-                raise DatabaseTransientException(duckdb.TransactionException(text))
-            commit(client)
-
-        return commit_transaction
-
-    def _tamper(self, job: Any, table: str) -> None:
-        """Lose or double some of what the load brought."""
-        client = job._job_client.sql_client
-        name = client.make_qualified_table_name(table)
-        newest = f"_dlt_load_id = (select max(_dlt_load_id) from {name})"
-        if not client.execute_sql(f"select 1 from {name} where {newest} limit 1"):
-            return
-        chosen = f"{newest} and id in (select id from {name} where {newest} order by id limit 2)"
-        if self._tampering == "lose":
-            client.execute_sql(f"delete from {name} where {chosen}")
-        else:
-            client.execute_sql(f"insert into {name} select * from {name} where {chosen}")
-        self._tampering = None
-
-
-# What dlt does again and again in a run and never with another result: a third of a small run's time.
-REPEATED = (
-    ("dlt.common.schema.schema.validate_dict", lambda *args, **options: None),
-    ("dlt.common.normalizers.json.relational.validate_dict", lambda *args, **options: None),
-    ("dlt.common.schema.utils.validate_stored_schema", lambda *args, **options: None),
-    ("yaml.dump", lambda *args, **options: ""),
-    (
-        "dlt.common.configuration.specs.base_configuration.BaseConfiguration.get_resolvable_fields",
-        classmethod(cache(BaseConfiguration.get_resolvable_fields.__func__)),
-    ),
-)
-
-
-def _sequential(*args: Any, parallelized: bool = False, **options: Any) -> Any:
-    """Make a resource that is read in the thread of the run: the same sequence does the same every time."""
-    return _make_resource(*args, **options)
-
-
-_make_resource = dlt.resource
-
-
-@contextmanager
-def small_product() -> Iterator[None]:
-    """Leave out what sequences do not look at: tables and columns that are not in play, the marts and the log."""
-    kept = {name: replace(TABLES[name], columns=_in_play(TABLES[name])) for name in ("workspaces", *IN_PLAY)}
-    with ExitStack() as stack:
-        stack.enter_context(mock.patch.dict(os.environ, ONE_AT_A_TIME))
-        stack.enter_context(mock.patch.dict(TABLES, {name: kept[name] for name in TABLES if name in kept}, clear=True))
-        stack.enter_context(mock.patch("dlt.resource", _sequential))
-        stack.enter_context(mock.patch("orgx_source.sync.renew_marts", lambda *args: False))
-        stack.enter_context(mock.patch("orgx_source.sync._write_log", lambda *args: None))
-        for place, substitute in REPEATED:
-            stack.enter_context(mock.patch(place, substitute))
-        for function in (base_configuration.is_secret_hint, base_configuration.extract_inner_hint):
-            for module in [module for name, module in sys.modules.items() if name.startswith("dlt.")]:
-                if vars(module).get(function.__name__) is function:
-                    stack.enter_context(mock.patch.object(module, function.__name__, cache(function)))
-        yield
-
-
-def _in_play(table: Table) -> tuple[Column, ...]:
-    return tuple(column for column in table.columns if column.name in COLUMNS)
 
 
 class Life:
@@ -273,6 +71,8 @@ class Life:
         self.since: int | None = None
         # How many runs left a row out of their answers though OrgX held it.
         self.left_out: Counter[tuple[str, str]] = Counter()
+        # How many runs showed a version of a row that was not true any more.
+        self.outdated: Counter[tuple[str, str]] = Counter()
         # What was written by hand, and histories that lack versions.
         self.by_hand: set[tuple[str, str]] = set()
         self.torn: set[str] = set()
@@ -463,6 +263,8 @@ class Life:
         for row_id in organisation.ids(kind):
             lived = None not in organisation.states(kind, row_id, start, organisation.now)
             missed = whole and row_id not in answers.listed[table]
+            if answers.versions[table][row_id] - {*organisation.states(kind, row_id, start, organisation.now)}:
+                self.outdated[table, row_id] += 1
             if lived and row_id not in answers.shown[table] and (missed or row_id in answers.denied[table]):
                 self.left_out[table, row_id] += 1
 
@@ -535,7 +337,8 @@ class Life:
             if new is None or new.deleted or (table, row_id) in self.by_hand:
                 continue
             (_, was), (_, is_now) = old.state, new.state
-            if was is None or is_now is None or is_now >= was:
+            if was is None or is_now is None or is_now >= was or self.outdated[table, row_id] > 1:
+                # What a later run still shows is believed.
                 continue
             if new.state not in organisation.states(kind, row_id, start, organisation.now):
                 self._fail(f"{table}: {row_id} was {old.state} and is {new.state}, which is older")
@@ -613,8 +416,12 @@ class Life:
             self._fail(f"{table}_history: no version of {lacking}")
 
     def _may_repeat(self, table: str, row_id: str) -> bool:
-        # Two runs that were told the same lie believe it; and what was lost by hand is brought anew.
-        return self.left_out[table, row_id] > 1 or table in self.torn or any(row == row_id for _, row in self.by_hand)
+        # What was lost by hand is brought anew.
+        if table in self.torn or any(row == row_id for _, row in self.by_hand):
+            return True
+        # Two runs that were told the same believe it; so does one where nothing tells an older version from a newer.
+        told = self.outdated[table, row_id] > (IN_PLAY[table].kind in STAMPED)
+        return told or self.left_out[table, row_id] > 1
 
     def _fail(self, what: str) -> None:
         raise LieError("\n".join([what, "", *self.steps]))

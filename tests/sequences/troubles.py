@@ -53,7 +53,7 @@ class Plan:
         during: Number of the request to what happens at OrgX before its answer.
         kill: Kind of moment ("request", "write") and its number.
         failing: What the destination refuses: "load" or "commit", and which time.
-        tampering: What the first merge does beside its work: "lose" or "double".
+        tampering: What the first merge does beside its work: "lose", "double" or "swap".
         key: Name of the key; None for the one that sees everything.
         skew_minutes: How far this machine's clock is ahead.
         may_fail: Whether exit code 1 is justified.
@@ -154,7 +154,7 @@ class Failing(Trouble):
 
 @dataclass(frozen=True)
 class Tampering(Trouble):
-    """The destination loses or doubles rows of a load, without a word."""
+    """The destination loses a row of a load, doubles one, or both ("swap"), without a word."""
 
     what: str
 
@@ -305,7 +305,7 @@ class Kind:
     Attributes:
         troubles: What it does to a run; None when it only changes OrgX.
         changes: What it adds to what happens at OrgX.
-        passes: Whether the code stands it today; else only searched when it is named.
+        passes: Whether the code is known to stand it; else it is searched only when it is named.
         copies_files: Whether it needs a warehouse that is a file.
     """
 
@@ -354,8 +354,10 @@ KINDS: dict[str, Kind] = {
     "errors": Kind(served(*ERRORS)),
     "manners": Kind(served(*MANNERS)),
     "order": Kind(served(Fault("ignore_order"), Fault("ignore_order", entity="task"))),
-    "order by chance": Kind(lambda: _by_chance("ignore_order")),
-    "totals": Kind(served(Fault("no_total"), Fault("no_total", entity="task"), Fault("no_total", after=3))),
+    "order by chance": Kind(lambda: _by_chance("ignore_order"), passes=False),
+    "totals": Kind(
+        served(Fault("no_total"), Fault("no_total", entity="task"), Fault("no_total", after=3)), passes=False
+    ),
     "wrong totals": Kind(
         lambda: st.builds(
             lambda off, entity: Served((Fault("wrong_total", off, entity=entity),), Honesty.BLIND),
@@ -364,25 +366,34 @@ KINDS: dict[str, Kind] = {
         )
     ),
     "ignored ids": Kind(served(Fault("ignore_ids"))),
-    "ignored filters": Kind(served(Fault("ignore_since"), Fault("ignore_workspace"))),
+    "ignored filters": Kind(served(Fault("ignore_since"), Fault("ignore_workspace")), passes=False),
     "refused": Kind(
         served(*(Fault("refuse", name) for name in ("ids", "order_by", "fields", "since", "workspace_id")))
     ),
     "omissions": Kind(served(*OMISSIONS, honesty=Honesty.LIES)),
-    "omissions by chance": Kind(lambda: _by_chance("hidden", honesty=Honesty.LIES)),
-    "lag": Kind(lambda: st.builds(lambda s: Served((Fault("stale", s),), Honesty.LIES), st.sampled_from(SECONDS))),
-    "mixed lag": Kind(
-        lambda: st.builds(Mixed, st.lists(st.sampled_from((0.0, 0.0, *SECONDS)), min_size=2, max_size=5).map(tuple))
+    "omissions by chance": Kind(lambda: _by_chance("hidden", honesty=Honesty.LIES), passes=False),
+    "lag": Kind(
+        lambda: st.builds(lambda s: Served((Fault("stale", s),), Honesty.LIES), st.sampled_from(SECONDS)), passes=False
     ),
-    "cached pages": Kind(lambda: st.sampled_from(SECONDS).flatmap(lambda s: _by_chance("stale", s, Honesty.LIES))),
+    "mixed lag": Kind(
+        lambda: st.builds(Mixed, st.lists(st.sampled_from((0.0, 0.0, *SECONDS)), min_size=2, max_size=5).map(tuple)),
+        passes=False,
+    ),
+    "cached pages": Kind(
+        lambda: st.sampled_from(SECONDS).flatmap(lambda s: _by_chance("stale", s, Honesty.LIES)), passes=False
+    ),
     "cached counts": Kind(
-        lambda: st.builds(lambda s: Served((Fault("stale_total", s),), Honesty.BLIND), st.sampled_from(SECONDS))
+        lambda: st.builds(lambda s: Served((Fault("stale_total", s),), Honesty.BLIND), st.sampled_from(SECONDS)),
+        passes=False,
     ),
     "their clock": Kind(
-        served(Fault("no_date"), *(Fault("date_off", seconds) for seconds in (-60, 60, -5400, 5400, -3e6, 3e6)))
+        served(Fault("no_date"), *(Fault("date_off", seconds) for seconds in (-60, 60, -5400, 5400, -3e6, 3e6))),
+        passes=False,
     ),
     "clock": Kind(lambda: st.builds(Clock, st.sampled_from([-90.0, -1.0, 1.0, 90.0]))),
-    "wild clock": Kind(lambda: st.builds(Clock, st.sampled_from([-26 * YEARS, -YEARS, YEARS, 73 * YEARS]))),
+    "wild clock": Kind(
+        lambda: st.builds(Clock, st.sampled_from([-26 * YEARS, -YEARS, YEARS, 73 * YEARS])), passes=False
+    ),
     "full": Kind(lambda: st.just(Setting("full", True))),
     "budget": Kind(lambda: st.builds(Setting, st.just("max_requests"), st.sampled_from([2, 5, 9]))),
     "stretches": Kind(lambda: st.builds(Stretches, st.sampled_from([1, 2]))),
@@ -390,15 +401,18 @@ KINDS: dict[str, Kind] = {
         lambda: st.builds(Only, st.sampled_from([("tasks",), ("initiatives", "agents"), ("activity",)]))
     ),
     "routes": Kind(
-        lambda: st.just(Setting("routes", {"tasks": "/api/v1/work", "initiatives": "/api/client/live/initiatives"}))
+        lambda: st.just(Setting("routes", {"tasks": "/api/v1/work", "initiatives": "/api/client/live/initiatives"})),
+        passes=False,
     ),
-    "workspace": Kind(lambda: st.builds(Setting, st.just("workspace_id"), st.sampled_from([HOME, FIELD]))),
-    "keys": Kind(lambda: st.builds(Key, st.sampled_from(["narrow", "field"]))),
+    "workspace": Kind(
+        lambda: st.builds(Setting, st.just("workspace_id"), st.sampled_from([HOME, FIELD])), passes=False
+    ),
+    "keys": Kind(lambda: st.builds(Key, st.sampled_from(["narrow", "field"])), passes=False),
     "killed at a request": Kind(lambda: st.builds(Kill, st.just("request"), st.integers(1, 25))),
     "killed at a write": Kind(lambda: st.builds(Kill, st.just("write"), st.integers(1, 40))),
     "failing load": Kind(lambda: st.builds(Failing, st.just("load"), st.integers(1, 2))),
-    "failing commit": Kind(lambda: st.builds(Failing, st.just("commit"), st.integers(1, 12))),
-    "tampering": Kind(lambda: st.builds(Tampering, st.sampled_from(["lose", "double"]))),
+    "failing commit": Kind(lambda: st.builds(Failing, st.just("commit"), st.integers(1, 12)), passes=False),
+    "tampering": Kind(lambda: st.builds(Tampering, st.sampled_from(["lose", "double", "swap", "swap"])), passes=False),
     "machine": Kind(lambda: st.just(NewMachine())),
     "backups": Kind(
         lambda: st.sampled_from([Copied(), Restored("file"), Restored("folder"), Restored("both")]), copies_files=True
@@ -409,7 +423,8 @@ KINDS: dict[str, Kind] = {
             st.sampled_from(["drop table", "drop column", "add column", "double", "delete", "edit", "index"]),
             st.sampled_from(["tasks", "tasks", "initiatives", "agents", "activity"]),
             st.integers(0, 99),
-        )
+        ),
+        passes=False,
     ),
     "analyst of history": Kind(
         lambda: st.builds(
@@ -417,17 +432,19 @@ KINDS: dict[str, Kind] = {
             st.sampled_from(["drop table", "double", "add column", "index"]),
             st.sampled_from(["tasks_history", "initiatives_history", "agents_history"]),
             st.integers(0, 99),
-        )
+        ),
+        passes=False,
     ),
     "silent": Kind(changes=("silent",)),
     "late": Kind(changes=("late",)),
+    "late events": Kind(changes=("belated",), passes=False),
     "cancel": Kind(changes=("cancel",)),
-    "mass": Kind(changes=("mass",)),
-    "rewind": Kind(changes=("rewind",)),
-    "future": Kind(changes=("future",)),
+    "mass": Kind(changes=("mass",), passes=False),
+    "rewind": Kind(changes=("rewind",), passes=False),
+    "future": Kind(changes=("future",), passes=False),
     "unstamped": Kind(changes=("unstamped",)),
-    "workspaces": Kind(changes=("move",)),
-    "fields": Kind(changes=("field",)),
+    "workspaces": Kind(changes=("move",), passes=False),
+    "fields": Kind(changes=("field",), passes=False),
 }
 
 
