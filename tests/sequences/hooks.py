@@ -26,6 +26,7 @@ from orgx_source.tables import TABLES, Column, Table
 from tests.sequences.organisation import COLUMNS, IN_PLAY
 from tests.sequences.troubles import KilledError, Plan
 
+HISTORIES = frozenset(f"{table}_history" for table in IN_PLAY)
 ONE_AT_A_TIME = {"LOAD__WORKERS": "1", "EXTRACT__WORKERS": "1", "NORMALIZE__WORKERS": "1"}
 
 
@@ -89,8 +90,8 @@ class Hooks:
         def run_sql_job(job: Any) -> None:
             sql_job(job)
             table = job.job_file_info().table_name
-            if self._tampering and (table in IN_PLAY or table.removesuffix("_history") in IN_PLAY):
-                self._tamper(job, table)
+            if self._tampering and (table in HISTORIES if self._tampering[1] == "history" else table in IN_PLAY):
+                self._tamper(job, table, self._tampering[0])
 
         with ExitStack() as stack:
             for place, name, hook in (
@@ -116,19 +117,22 @@ class Hooks:
 
         return commit_transaction
 
-    def _tamper(self, job: Any, table: str) -> None:
+    def _tamper(self, job: Any, table: str, what: str) -> None:
         """Lose or double some of what the load brought."""
         client = job._job_client.sql_client
-        name = client.make_qualified_table_name(table)
+        # A merge runs with the names of the staging dataset.
+        with client.with_alternative_dataset_name("orgx"):
+            name = client.make_qualified_table_name(table)
         newest = f"_dlt_load_id = (select max(_dlt_load_id) from {name})"
         ids = [row[0] for row in client.execute_sql(f"select distinct id from {name} where {newest} order by id") or ()]
         if not ids:
             return
-        if self._tampering != "double":
-            client.execute_sql(f"delete from {name} where {newest} and id = '{ids[0]}'")
-        if self._tampering != "lose":
-            # A swap leaves the count as it was: what a commit does that failed and was tried again in one instance.
-            client.execute_sql(f"insert into {name} select * from {name} where {newest} and id = '{ids[-1]}'")
+        with client.begin_transaction():
+            if what != "double":
+                client.execute_sql(f"delete from {name} where {newest} and id = '{ids[0]}'")
+            if what != "lose":
+                # A swap leaves the count as it was, as a commit did that failed and was tried again in one instance.
+                client.execute_sql(f"insert into {name} select * from {name} where {newest} and id = '{ids[-1]}'")
         self._tampering = None
 
 

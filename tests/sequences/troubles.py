@@ -53,7 +53,7 @@ class Plan:
         during: Number of the request to what happens at OrgX before its answer.
         kill: Kind of moment ("request", "write") and its number.
         failing: What the destination refuses: "load" or "commit", and which time.
-        tampering: What the first merge does beside its work: "lose", "double" or "swap".
+        tampering: What the first merge into a "table" or "history" does beside its work: "lose", "double" or "swap".
         key: Name of the key; None for the one that sees everything.
         skew_minutes: How far this machine's clock is ahead.
         may_fail: Whether exit code 1 is justified.
@@ -67,7 +67,7 @@ class Plan:
     during: dict[int, list[Change]] = field(default_factory=dict)
     kill: tuple[str, int] | None = None
     failing: tuple[str, int] | None = None
-    tampering: str | None = None
+    tampering: tuple[str, str] | None = None
     key: str | None = None
     skew_minutes: float = 0
     may_fail: bool = False
@@ -154,12 +154,13 @@ class Failing(Trouble):
 
 @dataclass(frozen=True)
 class Tampering(Trouble):
-    """The destination loses a row of a load, doubles one, or both ("swap"), without a word."""
+    """The destination loses a row of a load, doubles one, or both ("swap"), without a word; or a version in history."""
 
     what: str
+    place: str = "table"
 
     def apply(self, life: Life, plan: Plan) -> None:
-        plan.tampering, plan.may_fail = self.what, True
+        plan.tampering, plan.may_fail = (self.what, self.place), True
 
 
 @dataclass(frozen=True)
@@ -412,7 +413,12 @@ KINDS: dict[str, Kind] = {
     "killed at a write": Kind(lambda: st.builds(Kill, st.just("write"), st.integers(1, 40))),
     "failing load": Kind(lambda: st.builds(Failing, st.just("load"), st.integers(1, 2))),
     "failing commit": Kind(lambda: st.builds(Failing, st.just("commit"), st.integers(1, 12)), passes=False),
-    "tampering": Kind(lambda: st.builds(Tampering, st.sampled_from(["lose", "double", "swap", "swap"])), passes=False),
+    "tampering": Kind(
+        lambda: st.builds(
+            Tampering, st.sampled_from(["lose", "double", "swap", "swap"]), st.sampled_from(["table", "history"])
+        ),
+        passes=False,
+    ),
     "machine": Kind(lambda: st.just(NewMachine())),
     "backups": Kind(
         lambda: st.sampled_from([Copied(), Restored("file"), Restored("folder"), Restored("both")]), copies_files=True
