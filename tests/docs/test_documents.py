@@ -39,3 +39,34 @@ def test_the_readme_names_every_command_and_exit_code() -> None:
 
     assert all(f"orgx-sync {command}" in README for command in app.commands)
     assert all(f"| {code} |" in README for code in (0, 1, 2, 3, 4))
+
+
+GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
+
+
+@pytest.mark.parametrize("test", sorted(set(re.findall(r"`(tests/[^`]+)`", GUARANTEES))))
+def test_what_holds_us_to_a_sentence_exists(test: str) -> None:
+    file, _, name = test.partition("::")
+    assert not name or f"def {name}(" in (ROOT / file).read_text()
+    assert (ROOT / file).exists()
+
+
+def test_every_promise_of_the_readme_has_its_tests() -> None:
+    section = README.partition("## What you can rely on")[2].partition("\n## ")[0]
+    promised = _words(section)
+    for line in re.findall(r"^\| (?!sentence|---)(.*) \| `", GUARANTEES, re.MULTILINE):
+        missing = [word for word in _words(line) if word not in promised]
+        assert not missing, f"{line!r} says {missing}, the README does not"
+    for promise in re.findall(r"^\* \*\*(.*?)\*\*", section, re.MULTILINE):
+        rest = section.partition(f"**{promise}**")[2].partition("\n* **")[0]
+        words = set(_words(promise + rest))
+        kept = [
+            line
+            for line in GUARANTEES.splitlines()
+            if line.startswith("| ") and set(_words(line.split("|")[1])) <= words
+        ]
+        assert kept, f"no test is named for: {promise}"
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9_]{2,}", text.lower())
