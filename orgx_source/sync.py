@@ -244,10 +244,10 @@ def _load(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> None:
 def _load_pending(pipeline: Any) -> None:
     if pipeline.list_extracted_load_packages():
         pipeline.normalize()
-    _check_arrival(pipeline, pipeline.load())
+    _check_jobs(pipeline, pipeline.load())
 
 
-def _check_arrival(pipeline: Any, info: Any) -> None:
+def _check_jobs(pipeline: Any, info: Any) -> None:
     """Take back what dlt calls loaded although a job of it failed, as it does where its settings say so.
 
     Args:
