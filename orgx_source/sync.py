@@ -43,6 +43,7 @@ __all__ = ["make_pipeline", "one_run_at_a_time", "renew_marts", "run_sync"]
 
 logger = logging.getLogger(__name__)
 
+SCHEMA = "orgx"
 DEFAULT_STRETCH = Stretch()
 
 Progress = Callable[[str, int, int], None]
@@ -119,12 +120,38 @@ def _bring_up_to_date(
     _patiently(pipeline, session.patience, pipeline.sync_destination)
     report.reached = True
     session.workspace()
+    report.messages += make_missing(pipeline, session, warehouse)
     _read_and_load(pipeline, session, names, warehouse)
     with warehouse.kept_open():
         # Where nothing could ever be read there is nothing to see.
         report.has_tables = any(map(warehouse.columns, TABLES))
         _count(report, warehouse)
         warehouse.make_views(TABLES[name] for name in names)
+
+
+def make_missing(pipeline: Any, session: ReadSession, warehouse: Warehouse) -> list[str]:
+    """Make tables and columns anew that somebody has dropped, and return what was made, in sentences.
+
+    dlt makes a table only when its schema changes, and would fail at what is gone every night.
+    """
+    if not warehouse.can_be_asked or SCHEMA not in pipeline.schema_names:
+        return []
+    tables = pipeline.schemas[SCHEMA].data_tables(seen_data_only=True)
+    wanted = {
+        table["name"]: [name for name, hints in table["columns"].items() if hints.get("data_type")] for table in tables
+    }
+    missing = warehouse.missing(wanted)
+    if missing:
+        with pipeline.destination_client(SCHEMA) as client:
+            client.update_stored_schema(only_tables=list(missing), force=True)
+    session.emptied |= {name for name, columns in missing.items() if columns}
+    return [
+        f"{name} was gone from the warehouse and is made anew"
+        if not columns
+        else f"{name} had lost columns ({', '.join(columns)}), which are made anew"
+        + ("; what they held in earlier versions is not" if table_of(name) != name else "")
+        for name, columns in missing.items()
+    ]
 
 
 def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], warehouse: Warehouse) -> None:

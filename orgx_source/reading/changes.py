@@ -119,6 +119,13 @@ class Changes:
         self._clock = clock
         self._volatile = [c.name for c in table.columns if c.volatile] + [c.name for c in TRACKING_COLUMNS]
 
+    def distrust_table(self) -> None:
+        """Take every row for changed, whatever hash is stored with it; the history knows which version it has."""
+        if self._table.keeps_history and self._latest is None:
+            self._latest = self._warehouse.latest_versions(self._table)
+        for row_id, known in list(self.known.items()):
+            self.known[row_id] = known._replace(row_hash="")
+
     @property
     def were_in_doubt(self) -> bool:
         """Return whether table and history may differ: after a load that stopped half way."""

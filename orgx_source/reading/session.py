@@ -86,6 +86,7 @@ class ReadSession:
         clock: This machine's time in UTC.
         stretch: How much is read before it is loaded; None reads all at once.
         open_tables: Tables whose read goes on in the next stretch, with their readers.
+        emptied: Tables of which columns were made anew, so that their rows must be written again.
     """
 
     config: OrgxConfig
@@ -96,6 +97,7 @@ class ReadSession:
     clock: Callable[[], datetime] = utc_now
     stretch: Stretch | None = None
     open_tables: dict[str, Any] = field(default_factory=dict)
+    emptied: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.executor = ThreadPoolExecutor(self.config.workers, thread_name_prefix="orgx")

@@ -174,6 +174,9 @@ class TableReader:
         self._can_wait = self._session.stretch is not None
         self._changes = Changes(self._table, self._warehouse, self._types, self._session.now, once=self._can_wait)
         self._changes.believed = self._state.older
+        if self._table.name in self._session.emptied:
+            self._state.forget_origin()
+            self._changes.distrust_table()
         if any(compare(self._warehouse, *self._state.take_handed())):
             # Loaded by a pipeline of somebody's own, which does not look.
             self._state.forget_origin()

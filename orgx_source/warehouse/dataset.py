@@ -195,8 +195,11 @@ class Warehouse:
             for one, other in ((table.name, table.history), (table.history, table.name))
             for sql in (unfinished, unmatched)
         )
-        if not doubts:
-            return None
+        return self.latest_versions(table) if doubts else None
+
+    def latest_versions(self, table: Table) -> dict[str, KnownRow]:
+        """Return the latest version of each row in history."""
+        key = f"{{{table.key}}}"
         rows = self._select(
             f"select {key}, {{_row_hash}}, {{deleted_at}}, {{valid_from}} from "
             f"(select {key}, {{_row_hash}}, {{deleted_at}}, {{valid_from}}, "
@@ -324,6 +327,22 @@ class Warehouse:
             except (DestinationUndefinedEntity, DatabaseTerminalException):
                 # DuckDB refuses a view whose table has got columns since.
                 return None
+
+    def missing(self, wanted: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+        """Return what somebody has taken out of the dataset: table to its columns, to none where it is gone itself.
+
+        Args:
+            wanted: Table to the columns that loads have brought there.
+        """
+        found: dict[str, list[str]] = {}
+        with self.kept_open():
+            for name, columns in wanted.items():
+                present = self.columns(name)
+                if present is None:
+                    found[name] = []
+                elif lost := sorted(set(columns) - set(present)):
+                    found[name] = lost
+        return found
 
     def make_views(self, tables: Iterable[Table]) -> None:
         """Make or renew the view of versions of each table whose history has got columns since.

@@ -1,0 +1,37 @@
+"""What somebody drops from the warehouse is made anew by the next run, which says so."""
+
+from __future__ import annotations
+
+import pytest
+
+from orgx_source.sandbox import Sandbox, World
+from tests.running import differences, execute, query, sync
+
+pytestmark = pytest.mark.usefixtures("each_warehouse")
+
+
+@pytest.mark.parametrize(
+    ("statements", "message"),
+    [
+        (["drop table orgx.tasks cascade"], "tasks was gone from the warehouse and is made anew"),
+        (["drop table orgx.tasks_history cascade"], "tasks_history was gone from the warehouse and is made anew"),
+        (
+            ["alter table orgx.tasks drop column title cascade"],
+            "tasks had lost columns (title), which are made anew",
+        ),
+        (["drop table orgx.sync_log cascade"], "sync_log was gone from the warehouse and is made anew"),
+    ],
+    ids=["table", "history", "column", "log"],
+)
+def test_what_was_dropped_is_there_again_and_no_version_stands_twice(statements: list[str], message: str) -> None:
+    with Sandbox(World("small")) as box:
+        sync(box, ["tasks"])
+        execute(*statements)
+        report = sync(box, ["tasks"])
+        assert message in report.messages
+        assert report.exit_code == 0, report.to_json()
+        assert differences(box.world, tables=["tasks"]) == []
+        assert query("select count(*) from orgx.tasks_history") == [(box.world.count("task"),)]
+        assert query("select count(*) > 0 from orgx.sync_log") == [(True,)]
+        quiet = sync(box, ["tasks"])
+        assert (quiet.messages, quiet.tables["tasks"].rows_changed) == ([], 0)
