@@ -37,7 +37,7 @@ test: setup ## Run all tests
 
 search: setup ## Search for counter-examples for about an hour, and take the guards out one by one
 	@ORGX_SEQUENCES=300 ORGX_EXAMPLES=20000 ORGX_KILLS=50 ORGX_MIXTURES=200 $(BIN)/python -m pytest \
-		tests/e2e/test_any_sequence.py tests/e2e/test_interrupted.py tests/unit/test_paging_property.py \
+		tests/e2e/test_any_sequence.py tests/e2e/test_known_sequences.py tests/e2e/test_interrupted.py tests/unit/test_paging_property.py \
 		tests/contract/test_faults.py $(PYTEST_ARGS)
 	@$(BIN)/python tests/guards.py
 

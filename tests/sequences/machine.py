@@ -8,13 +8,14 @@ The claims are written from what a verdict means, not from how it is reached:
 - Whatever a server says, a row that OrgX held throughout is not marked as deleted, unless it was left out of two runs
   and was not shown when it was asked for; and no row is replaced by an older version under a good verdict.
 - A run never raises, never calls anything a defect, and fails (exit code 1) only where somebody has to do something.
+- No table goes without a read of everything for more than a week.
 - In the end at most two reads of everything bring table, deletions and history to the truth.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -38,6 +39,7 @@ from tests.sequences.warehouse import Copies, Holdings, Stored
 
 GOOD = ("certified", "repaired")
 KEYS = {"narrow": "oxk_narrow_00000000", "field": "oxk_field_00000000"}
+WEEK_AND_A_DAY = timedelta(days=8)
 END = "# The end: everything is quiet from here on."
 
 
@@ -78,6 +80,10 @@ class Life:
         self.torn: set[str] = set()
         # Per row, what each good run must have seen, in order; None is its absence.
         self.seen: dict[tuple[str, str], list[str | None]] = defaultdict(list)
+        # Tables that were read by another route, which shows other things of the same version.
+        self.detours: set[str] = set()
+        # When the last good read of everything began, by a clock that is right.
+        self.whole_at: dict[str, datetime] = {}
         self._kept: dict[str, Any] = {}
 
     # -- steps -----------------------------------------------------------------------------------------------------
@@ -103,6 +109,7 @@ class Life:
         plan = Plan()
         for trouble in troubles:
             trouble.apply(self, plan)
+        self.detours |= set(plan.settings.get("routes", ()))
         if any(trouble.changes_warehouse for trouble in troubles):
             self.before = Holdings.read()
         start, answers = self.organisation.now, Answers()
@@ -155,6 +162,7 @@ class Life:
             "proven": dict(self.proven),
             "seen": {key: list(states) for key, states in self.seen.items()},
             "since": self.since,
+            "whole_at": dict(self.whole_at),
         }
 
     def restore(self, what: str) -> None:
@@ -163,7 +171,7 @@ class Life:
             return
         if what in ("file", "both"):
             self.copies.restore_file()
-            self.proven = defaultdict(int, self._kept["proven"])
+            self.proven, self.whole_at = defaultdict(int, self._kept["proven"]), dict(self._kept["whole_at"])
             self.seen = defaultdict(list, {key: list(states) for key, states in self._kept["seen"].items()})
         if what in ("folder", "both"):
             self.copies.restore_folder()
@@ -304,6 +312,7 @@ class Life:
     def _keeps_its_word(self, plan: Plan, table: str, report: TableReport, start: int, after: Holdings) -> None:
         organisation, kind = self.organisation, IN_PLAY[table].kind
         self._nothing_is_older(table, start, after)
+        self._is_read_whole_in_time(plan, table, report)
         if plan.honesty is Honesty.LIES or plan.key is not None:
             return
         if not report.whole:
@@ -322,6 +331,13 @@ class Life:
             rows = after.by_id(table)
             for row_id in organisation.ids(kind):
                 self._note_seen(table, row_id, rows.get(row_id))
+
+    def _is_read_whole_in_time(self, plan: Plan, table: str, report: TableReport) -> None:
+        now, last = self.organisation.world.now, self.whole_at.get(table)
+        if report.whole:
+            self.whole_at[table] = now
+        elif last is not None and now - last > WEEK_AND_A_DAY and not (plan.skew_minutes or TABLES[table].append_only):
+            self._fail(f"{table}: not read as a whole for {now - last}")
 
     def _note_seen(self, table: str, row_id: str, row: Stored | None) -> None:
         states = self.seen[table, row_id]
@@ -417,7 +433,7 @@ class Life:
 
     def _may_repeat(self, table: str, row_id: str) -> bool:
         # What was lost by hand is brought anew.
-        if table in self.torn or any(row == row_id for _, row in self.by_hand):
+        if table in self.torn | self.detours or any(row == row_id for _, row in self.by_hand):
             return True
         # Two runs that were told the same believe it; so does one where nothing tells an older version from a newer.
         told = self.outdated[table, row_id] > (IN_PLAY[table].kind in STAMPED)
