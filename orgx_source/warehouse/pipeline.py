@@ -16,6 +16,7 @@ from orgx_source.config import DEFAULT_DATABASE, dlt_defaults
 from orgx_source.errors import ConfigError, MachineError
 from orgx_source.explain import explain, first_words
 from orgx_source.warehouse.duckdb_file import duckdb_credentials, duckdb_file
+from orgx_source.warehouse.postgres import exact
 from orgx_source.warehouse.target import Target
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def _open_pipeline(target: Target) -> Any:
         destination = duckdb_file(credentials=duckdb_credentials(path), destination_name=target.destination)
     else:
         address = _address(target.destination)
+        destination = exact(target.destination)
     place = f"{target.destination}:{address}|{target.dataset}"
     digest = hashlib.blake2b(place.encode(), digest_size=6).hexdigest()
     working = Path(dlt.current.run_context().data_dir) / "orgx-sync" / digest

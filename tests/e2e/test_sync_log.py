@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
 from orgx_source.sandbox import Fault, Sandbox, World
+from orgx_source.source import sync_log_source
 from orgx_source.sync import one_run_at_a_time
 from orgx_source.tables import SYNC_LOG_COLUMNS
 from orgx_source.version import __version__
@@ -94,3 +96,12 @@ def test_a_second_run_at_the_same_time_leaves_and_names_the_first() -> None:
         assert f"process {os.getpid()}" in str(report.error)
         assert box.requests == []
         assert sync(box).status == "ok"
+
+
+def test_its_texts_are_stored_as_they_are() -> None:
+    texts = ["", " ", "NULL", "\\N", '"', "'", "a\\", "a\nb", "%s", "Größe"]
+    started = datetime(2026, 11, 20, tzinfo=UTC)
+    rows = [{"run_id": str(n), "started_at": started, "error": text, "reasons": [text]} for n, text in enumerate(texts)]
+    pipeline().run(sync_log_source(rows))
+    found = query("select error, reasons from orgx.sync_log order by cast(run_id as integer)")
+    assert [(error, json.loads(reasons)) for error, reasons in found] == [(text, [text]) for text in texts]

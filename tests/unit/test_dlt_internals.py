@@ -19,11 +19,12 @@ from dlt.common import exceptions as of_dlt
 from dlt.common.configuration import exceptions as of_settings
 from dlt.common.destination import Destination
 from dlt.common.destination import exceptions as of_any_destination
-from dlt.destinations import duckdb
+from dlt.destinations import duckdb, postgres
 from dlt.destinations import exceptions as of_destinations
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.destinations.impl.duckdb.duck import DuckDbClient, DuckDbCopyJob
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
+from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresCsvCopyJob
 from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.state_sync import bump_pipeline_state_version_if_modified, default_pipeline_state, state_doc
 
@@ -32,6 +33,7 @@ from orgx_source.warehouse import duckdb_file
 from orgx_source.warehouse.stored_file import StoredFile, UnknownFormError
 
 FILE = "orgx_source/warehouse/duckdb_file.py"
+COPY = "orgx_source/warehouse/postgres_copy.py"
 DATASET = "orgx_source/warehouse/dataset.py"
 PIPELINE = "orgx_source/warehouse/pipeline.py"
 STORED = "orgx_source/warehouse/stored_file.py"
@@ -58,6 +60,10 @@ METHODS: list[tuple[type, str, list[str], str]] = [
     (DuckDbClient, "initialize_storage", ["truncate_tables"], FILE),
     (DuckDbCopyJob, "__init__", ["file_path"], FILE),
     (DuckDbCopyJob, "run", [], FILE),
+    (PostgresClient, "create_load_job", ["table", "file_path", "load_id", "restore"], COPY),
+    (PostgresCsvCopyJob, "__init__", ["file_path"], COPY),
+    (PostgresCsvCopyJob, "run", [], COPY),
+    (postgres, "_raw_capabilities", [], "orgx_source/warehouse/postgres.py"),
     (duckdb, "capabilities", ["config", "naming"], FILE),
     (duckdb, "configuration", ["initial_config", "accept_partial"], PIPELINE),
     (dlt.Pipeline, "list_extracted_load_packages", [], SYNC),
@@ -69,6 +75,7 @@ ATTRIBUTES: list[tuple[Any, str, str]] = [
     (DuckDbSqlClient, "native_connection", DATASET),
     (duckdb, "client_class", FILE),
     (duckdb, "spec", FILE),
+    (postgres, "client_class", "orgx_source/warehouse/postgres.py"),
     (Destination, "from_reference", PIPELINE),
     (dlt.Pipeline, "state", DATASET),
     (dlt.Pipeline, "schema_names", DATASET),

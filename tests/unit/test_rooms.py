@@ -40,7 +40,10 @@ ALLOWED = {
         "commands/export.py",
     },
     "dlt": {"config.py", "source.py", "sync.py"}
-    | {f"warehouse/{room}.py" for room in ("arrival", "dataset", "duckdb_file", "pipeline", "run_lock")},
+    | {
+        f"warehouse/{room}.py"
+        for room in ("arrival", "dataset", "duckdb_file", "pipeline", "postgres", "postgres_copy", "run_lock")
+    },
     "duckdb": {
         "cli/demo.py",
         "warehouse/duckdb_file.py",
