@@ -177,6 +177,7 @@ class Listing:
         self._total_doubtful = False
         self._torn = False
         self._first_ids: list[str | None] = []
+        self._first_is_all = False
 
     @property
     def position(self) -> Position | None:
@@ -202,7 +203,8 @@ class Listing:
 
     def _read_whole(self, state: _Pass, stop_at: float | None) -> Iterator[list[Row]]:
         yield from self._walk(state, stop_at)
-        if self._order is Order.UPDATED and state.requests > 1:
+        self._look_again(state)
+        if self._order is Order.UPDATED and state.requests > 1 and not self._came_at_once(state):
             yield from self._reread_head(state)
 
     # -- one walk ------------------------------------------------------------------------------------------------
@@ -411,7 +413,8 @@ class Listing:
         if piece.offset == 0:
             return self._is_head(piece, state)
         overlap = last.end - piece.offset
-        if overlap <= 0 or piece.ids[:overlap] != last.ids[-overlap:]:
+        only = last.offset == 0 and len(last.ids) == 1 and not piece.ids
+        if not only and (overlap <= 0 or piece.ids[:overlap] != last.ids[-overlap:]):
             state.moved = True
         if self._overlap == 0:
             # Pages of one row share nothing that could meet.
@@ -465,6 +468,29 @@ class Listing:
             return 0
         return start if first_of_tie > 1 else None
 
+    # -- a list of one page ------------------------------------------------------------------------------------------
+
+    def _look_again(self, state: _Pass) -> None:
+        """Read the first page again where the second brought nothing, and nothing else proves that it was the list.
+
+        It is the same: all its rows were there when the second page was asked for, which then told how long the list
+        was, so that there were no others.
+        """
+        if state.requests == 2 and self._holds_all(state) and not (self._first_is_all or self._is_proven(state)):
+            again = self._read(0, state)
+            self._first_is_all = again.ids == self._first_ids and not state.moved
+
+    def _holds_all(self, state: _Pass) -> bool:
+        """Whether nothing came but the first page, and nothing moved."""
+        brought = len(state.ids) + len(state.without_id)
+        return self._resume is None and not state.moved and brought == len(self._first_ids)
+
+    def _came_at_once(self, state: _Pass) -> bool:
+        """Whether the first page was the list, and is known to be."""
+        if self._resume is not None:
+            return False
+        return self.report.pages == 1 or (self._first_is_all and self._holds_all(state))
+
     # -- the head ------------------------------------------------------------------------------------------------
 
     def _reread_head(self, state: _Pass) -> Iterator[list[Row]]:
@@ -510,7 +536,7 @@ class Listing:
         A page that was fetched before the one in front of it is ``late``: only a later time makes its copies news.
         """
         if not self._first_ids:
-            self._first_ids = piece.ids
+            self._first_ids, self._first_is_all = piece.ids, piece.offset == 0 and self._claims_end(piece)
         copies: dict[str, Row] = {}
         for position, (row, row_id) in enumerate(zip(piece.rows, piece.ids, strict=True)):
             if row_id is None:
@@ -582,6 +608,15 @@ class Listing:
         return self._says_end(piece)
 
     def _says_end(self, piece: _Slice) -> bool:
+        """Whether the page says that nothing follows, and could have held more.
+
+        A total that a cache is too old for counts too few, and has_more may be made from it: behind a full page, only
+        one more request tells. It finds the rows that the next page shares with this one, or the rest of the list.
+        """
+        full = min(self._size, piece.page.limit or self._size)
+        return len(piece.ids) < full and self._claims_end(piece)  # guard: full-page
+
+    def _claims_end(self, piece: _Slice) -> bool:
         """Whether the page itself says, without contradiction, that nothing follows."""
         received, total, has_more = len(piece.ids), piece.page.total, piece.page.has_more
         if received == 0:
@@ -597,7 +632,7 @@ class Listing:
     # -- the verdict ---------------------------------------------------------------------------------------------
 
     def _wants_second_pass(self, state: _Pass) -> bool:
-        if self.report.pages == 1 or self._resume is not None or self._torn:
+        if self._came_at_once(state) or self._resume is not None or self._torn:
             return False
         return not self._is_proven(state) or (not self.report.stopped_early and self._missing(state) > 0)
 
@@ -621,7 +656,7 @@ class Listing:
             report.total_doubtful = self._total_doubtful
         elif not report.stopped_early:
             self._judge_total(state)
-        if (report.pages > 1 or self._resume is not None) and not self._is_proven(state):
+        if not self._came_at_once(state) and not self._is_proven(state):
             agree = previous is not None and previous.ids == state.ids and not moved
             if not agree:
                 doubt = "was read in more than one run" if self._resume is not None else "moved while it was read"
