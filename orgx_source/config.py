@@ -29,6 +29,7 @@ LEAST = {"workers": 1, "page_size": 1, "max_requests": 0, "max_wait": 0, "lock_t
 FORCED_SETTINGS = {"LOAD__RAISE_ON_FAILED_JOBS": "true", "LOAD__AUTO_ABORT_ON_TERMINAL_ERROR": "false"}
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KEY = re.compile(r"oxk_[A-Za-z0-9_\-]{8,}")
 
 
@@ -71,7 +72,7 @@ def load_config(**given: Any) -> OrgxConfig:
     """Put the settings together; what the caller gives (not None) wins over dlt's providers and the environment.
 
     Raises:
-        ConfigError: No key, a malformed key, or a base URL the key must not travel to.
+        ConfigError: No key, a malformed key, an empty workspace, or a base URL the key must not travel to.
     """
     found: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     for name, plain in (("api_key", "ORGX_API_KEY"), ("base_url", "ORGX_BASE_URL"), ("workspace_id", None)):
@@ -80,6 +81,8 @@ def load_config(**given: Any) -> OrgxConfig:
             if value:
                 found[name] = value
     found["api_key"] = check_key(found.get("api_key"))
+    if "workspace_id" in found:
+        found["workspace_id"] = check_workspace_id(found["workspace_id"])
     found["base_url"] = check_base_url(found.get("base_url", DEFAULT_BASE_URL))
     for name, least in (
         ("workers", 1),
@@ -139,6 +142,18 @@ def check_key(key: Any) -> str:
     if not _KEY.fullmatch(text):
         raise ConfigError(f"The OrgX API key is malformed: it should be oxk_ followed by letters and digits. {where}.")
     return text
+
+
+def check_workspace_id(workspace_id: Any) -> str:
+    """Return the id of a workspace without blanks around it; a UUID in small letters, as OrgX writes it.
+
+    Raises:
+        ConfigError: It is empty: nobody who names a workspace wants all of them.
+    """
+    text = str(workspace_id).strip()
+    if not text:
+        raise ConfigError("The workspace id is empty. Check --workspace, or SOURCES__ORGX__WORKSPACE_ID.")
+    return text.lower() if _UUID.fullmatch(text) else text
 
 
 def check_base_url(url: str) -> str:

@@ -119,7 +119,7 @@ def _bring_up_to_date(
     # Brings the state that is stored with the data to a machine that has none.
     _patiently(pipeline, session.patience, pipeline.sync_destination)
     report.reached = True
-    session.workspace()
+    session.check_workspace()  # guard: workspace-out-of-sight
     report.messages += make_missing(pipeline, session, warehouse)
     _read_and_load(pipeline, session, names, warehouse)
     with warehouse.kept_open():

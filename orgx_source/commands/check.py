@@ -98,7 +98,7 @@ def run_check(
     report = CheckReport(destination=_describe(pipeline))
     session = ReadSession(config, OrgxClient(config))
     try:
-        workspace = session.workspace()
+        workspace = session.check_workspace()
         name, workspace_id = workspace.get("name"), str(workspace["id"])
         report.workspace = f"{name} ({workspace_id})" if name else workspace_id
         for name in tables or TABLES:
@@ -141,6 +141,8 @@ def _check_table(session: ReadSession, name: str) -> TableCheck:
         if page is not None:
             found.rows = page.total
             found.order, found.total = _judge_order(name, route, page), _judge_total(page)
+            if not page.rows:
+                found.note = found.note or session.workspace_doubt()
             if found.total == "missing" and found.note is None:
                 found.note = "no total: a read cannot be certified"
             if found.total == "doubtful":

@@ -97,7 +97,7 @@ def run_plan(
     report = PlanReport()
     session = ReadSession(config, client or OrgxClient(config))
     try:
-        session.workspace()
+        session.check_workspace()
         warehouse = session.warehouse(pipeline)
         states, columns = warehouse.remembered()
         for name in tables or TABLES:

@@ -63,3 +63,11 @@ def test_addresses_where_the_key_must_not_go_are_refused(url: str) -> None:
 def test_numbers_that_make_no_sense_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="must be at least"):
         load_config(api_key=KEY, **setting)
+
+
+def test_a_workspace_is_taken_without_blanks_and_a_uuid_in_small_letters() -> None:
+    given = {" W-1\n": "W-1", "0B6F7D0A-1111-4222-8333-44445555ABCD": "0b6f7d0a-1111-4222-8333-44445555abcd"}
+    for text, taken in given.items():
+        assert load_config(api_key="oxk_12345678", workspace_id=text).workspace_id == taken
+    with pytest.raises(ConfigError, match="workspace id is empty"):
+        load_config(api_key="oxk_12345678", workspace_id=" ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.limits import RetryPolicy
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import AuthError, ServerError
+from orgx_source.errors import AuthError, ConfigError, ServerError
 from orgx_source.reading.session import ReadSession, Stretch
 from orgx_source.tables import TABLES
 from tests.unit.list_transport import HOME, ListTransport
@@ -140,3 +141,71 @@ def test_a_table_has_one_report_and_progress_is_told(session: ReadSession) -> No
     session.on_progress = lambda *progress: told.append(progress)
     session.note_progress("tasks", 3, 4)
     assert told == [("tasks", 3, 4)]
+
+
+FOREIGN = "22222222-2222-4222-8222-222222222222"
+
+
+def test_a_workspace_that_the_key_does_not_see_is_refused_with_those_that_it_sees(transport: ListTransport) -> None:
+    transport.rows[LIST] = [row(HOME["id"]), row("other") | {"name": "Field"}]
+    session = open_session(transport, workspace_id=FOREIGN)
+    for _ in range(2):
+        with pytest.raises(ConfigError) as refused:
+            session.check_workspace()
+    assert f"{FOREIGN} (--workspace" in str(refused.value)
+    assert f"this key sees workspaces Northwind ({HOME['id']}), Field (other)" in str(refused.value)
+    # The list would be that of the workspace otherwise.
+    assert [query.workspace_id for _, query in transport.asked] == [None]
+    session.close()
+
+
+@pytest.mark.parametrize("wanted", [None, HOME["id"], HOME["id"].upper()])
+def test_the_keys_own_workspace_needs_no_list(transport: ListTransport, wanted: str | None) -> None:
+    session = open_session(transport, workspace_id=wanted)
+    assert session.check_workspace() == HOME
+    assert (session.workspace_doubt(), transport.asked) == (None, [])
+    session.close()
+
+
+def test_another_workspace_of_the_key_is_fine_in_capitals_too(transport: ListTransport) -> None:
+    transport.rows[LIST] = [row(HOME["id"]), row("abc")]
+    session = open_session(transport, workspace_id="ABC")
+    assert session.check_workspace() == HOME
+    assert session.workspace_doubt() is None
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("listed", "total"),
+    [
+        # Closed; empty; without the key's own workspace; shorter than its total.
+        (None, None),
+        ([], None),
+        (["other"], None),
+        ([HOME["id"], "other"], 3),
+    ],
+)
+def test_where_a_list_may_lack_workspaces_an_unknown_one_is_doubted(
+    transport: ListTransport, listed: list[str] | None, total: int | None
+) -> None:
+    if listed is not None:
+        transport.rows[LIST] = [row(name) for name in listed]
+    answer = transport.fetch_page
+
+    def count(route: Any, query: Any) -> Any:
+        page = answer(route, query)
+        return page if total is None else replace(page, total=total)
+
+    transport.fetch_page = count
+    session = open_session(transport, workspace_id=FOREIGN)
+    assert session.check_workspace() == HOME
+    assert FOREIGN in str(session.workspace_doubt())
+    session.close()
+
+
+def test_many_workspaces_are_not_all_named(transport: ListTransport) -> None:
+    transport.rows[LIST] = [row(HOME["id"]), *(row(f"w{number:02}") for number in range(30))]
+    session = open_session(transport, workspace_id=FOREIGN)
+    with pytest.raises(ConfigError, match=r"w18 and 11 more"):
+        session.check_workspace()
+    session.close()
