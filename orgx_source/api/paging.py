@@ -31,7 +31,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
-from math import isnan, nan
+from math import inf, isnan, nan
 
 from orgx_source.api.envelope import Page, Row
 from orgx_source.api.listing import ListingReport, Order, Position, RowKeys
@@ -47,6 +47,9 @@ HEAD_ROUNDS = 6
 # A page that meets the one in front of it and yet brings nothing new: as often as that a list may move between two
 # requests, then it is no list.
 VAIN_REPAIRS = 3
+# ``Date`` has whole seconds, was sent a moment ago, and may come from a machine whose clock is behind that of the one
+# that stamps: together less than this. A row from the future within it hides at most what changes in so many seconds.
+CLOCK_TOLERANCE_SECONDS = 5.0
 
 PAGES_DIFFER = "pages of the list contradict each other, as if they were of different age"
 
@@ -77,10 +80,6 @@ class _Slice:
     def last_key(self) -> float | None:
         return next((key for key in reversed(self.keys) if key is not None), None)
 
-    def is_sorted(self) -> bool:
-        keys = [key for key in self.keys if key is not None]
-        return all(a <= b for a, b in pairwise(keys))
-
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
@@ -98,7 +97,8 @@ class _Pass:
     Attributes:
         ids: Ids that came. Those of the first walk are all that the listing knows: it keeps no second set of them.
         covered_to: Every row that existed throughout and has a smaller sort key has come.
-        first_key: Sort key at the head when the walk began.
+        first_key: Sort key at the head when the walk began; of rows without one at the head, the first behind them.
+        keyless: Pages asked for before the one that brought it.
         moved: Whether anything hinted that the list changed meanwhile.
         unproven: Whether a gap cannot be excluded by the sort keys.
         tied: Whether it cannot, only because more rows than a page holds share one time or have none.
@@ -112,6 +112,7 @@ class _Pass:
     ids: Set[str] = field(default_factory=set)
     covered_to: float = float("-inf")
     first_key: float | None = None
+    keyless: int = 0
     moved: bool = False
     unproven: bool = False
     tied: bool = False
@@ -125,6 +126,10 @@ class _Pass:
         """Note that these came."""
         if isinstance(self.ids, set):
             self.ids.update(ids)
+
+
+def _is_sorted(keys: Sequence[float | None]) -> bool:
+    return all(a <= b for a, b in pairwise(key for key in keys if key is not None))
 
 
 class Listing:
@@ -145,6 +150,7 @@ class Listing:
         page_size: int = PAGE_SIZE,
         executor: Executor | None = None,
         ahead: int = AHEAD,
+        now: Callable[[], datetime | None] = lambda: None,
     ) -> None:
         """Prepare the read; no request is made before the first iteration.
 
@@ -157,6 +163,8 @@ class Listing:
             page_size: Rows to ask for; the server may give fewer.
             executor: Where pages are fetched ahead; None fetches one after another.
             ahead: Most pages to hand to the executor before the one being checked is done.
+            now: What the clock said that stamps the rows, when it answered last; None while that is unknown. Times
+                beyond it prove nothing: a row that has one counts as one without a time.
         """
         self.report = ListingReport()
         self._fetch = fetch
@@ -168,6 +176,8 @@ class Listing:
         self._page_size = page_size
         self._executor = executor
         self._ahead = ahead
+        self._now = now
+        self._latest = -inf
         self._size = page_size
         self._given = RowIds()
         # By the place of the id: when the version that was given last changed; not a number where it does not say.
@@ -191,6 +201,9 @@ class Listing:
             DriftError: The server ignores ``offset``, or the list moves too fast to be read.
         """
         current, previous = _Pass(self._given), None
+        self._look_at_clock()
+        if self._watermark is not None and self._is_future(-self._watermark):
+            self._watermark = None
         yield from self._read_whole(current, self._watermark)
         if self._wants_second_pass(current):
             previous, current = current, _Pass()
@@ -238,6 +251,9 @@ class Listing:
                     bridged = None
                     self._forget(ahead)
                 fresh, ended = self._accept(joined, state, last, late=late and joined is piece)
+                if state.first_key is None and joined.first_key is not None:
+                    # Only rows without a usable time lie before it, so what is newer got there after it was asked for.
+                    state.first_key, state.keyless = joined.first_key, state.requests - 1
                 yield fresh
                 last = joined
                 vain = repaired < self.report.seams_repaired and len(state.ids) == before
@@ -280,15 +296,17 @@ class Listing:
         state.requests += 1
         report.pages += 1
         report.received += len(page.rows)
+        self._look_at_clock()
         rows, ids = self._without_copies(page.rows, state)
-        piece = _Slice(offset, page, rows, ids, self._sort_keys(rows), asked.known)
+        keys = self._sort_keys(rows)
+        piece = _Slice(offset, page, rows, ids, self._without_future(keys), asked.known)
         if page.total is not None:
             state.moved = state.moved or (report.totals is not None and report.totals[2] != page.total)
             report.note_total(page.total)
             # Rows beyond the total: it counts something else than the list.
             self._total_doubtful = self._total_doubtful or (len(page.rows) > 0 and page.total <= offset)
         if self._order is not Order.UNKNOWN:
-            obeyed = piece.is_sorted()
+            obeyed = _is_sorted(keys)
             report.order_obeyed = obeyed and report.order_obeyed is not False
             state.unproven = state.unproven or not obeyed
         return piece
@@ -317,6 +335,19 @@ class Listing:
             return [None] * len(rows)
         read, sign = (self._keys.created, 1) if self._order is Order.CREATED else (self._keys.updated, -1)
         return [None if moment is None else sign * moment.timestamp() for moment in map(read, rows)]
+
+    def _look_at_clock(self) -> None:
+        # The latest that it said: an answer may overtake another, or come from a cache with the time of its making.
+        if (now := self._now()) is not None:
+            self._latest = max(self._latest, now.timestamp())
+
+    def _is_future(self, stamp: float) -> bool:
+        return self._latest != -inf and stamp > self._latest + CLOCK_TOLERANCE_SECONDS  # guard: times-beyond-the-clock
+
+    def _without_future(self, keys: list[float | None]) -> list[float | None]:
+        """Return the sort keys, None for those beyond the clock."""
+        sign = 1 if self._order is Order.CREATED else -1
+        return [None if key is None or self._is_future(sign * key) else key for key in keys]
 
     def _learn_page_size(self, piece: _Slice) -> None:
         """Take the size of a full page from what came, not from what was asked for."""
@@ -507,7 +538,7 @@ class Listing:
             yield from self._walk(probe, began, inclusive=True)
             state.add(probe.ids)
             state.moved = state.moved or probe.moved or len(state.ids) > before
-            if probe.requests == 1:
+            if probe.requests - probe.keyless == 1:
                 self._torn = self._torn or self._lacks_newer_rows(probe, state, known)
                 return
             state.unproven = state.unproven or probe.unproven
@@ -581,7 +612,8 @@ class Listing:
 
     def _stamp(self, row: Row) -> float | None:
         moment = self._keys.updated(row)
-        return None if moment is None else moment.timestamp()
+        stamp = None if moment is None else moment.timestamp()
+        return None if stamp is None or self._is_future(stamp) else stamp
 
     def _is_older(self, row: Row, other: Row) -> bool:
         mine, theirs = self._stamp(row), self._stamp(other)

@@ -410,6 +410,7 @@ class OffsetReader(RouteReader):
             # Twice: while pages that have come wait for their turn, no worker should be idle (5 % of a first sync at
             # 50 ms). When the list turns out to have moved, those that nobody has begun to fetch cost nothing.
             ahead=2 * self._access.client.config.workers,
+            now=lambda: self._access.client.server_time,
         )
         self.report = listing.report
         self._listing = listing if first.order is Order.CREATED else None

@@ -106,6 +106,15 @@ def test_changes_are_asked_for_newest_first_and_end_at_the_watermark(executor: A
     assert [query.order for _, query in transport.asked] == [Order.UPDATED]
 
 
+def test_times_beyond_the_clock_of_orgx_are_no_place_to_go_on(executor: Any) -> None:
+    transport = ListTransport(**{TASKS: rows(250)})
+    transport.server_time = START + timedelta(minutes=50)
+    reader = open_reader(transport, TASKS, executor)
+    next(reader.rows())
+    assert reader.position is not None
+    assert reader.position.covered_to == (START + timedelta(minutes=50)).timestamp()
+
+
 def test_bootstraps_workspace_joins_the_list_of_workspaces(executor: Any) -> None:
     listed = [{"id": HOME["id"], "slug": "north"}, {"id": "other"}]
     transport = ListTransport(**{WORKSPACES: listed})
