@@ -17,6 +17,7 @@ ROWS = st.tuples(
         st.booleans(),
         st.sampled_from([None, "a", "b"]),
         st.none(),
+        st.none() | st.sampled_from([0.0, 1.5e9]),
     ),
 )
 
@@ -31,6 +32,7 @@ def test_a_row_is_known_as_it_came_last(batches: list[list[tuple[str, KnownRow]]
             [row.row_hash for row in rows],
             [row.workspace for row in rows],
             [row.deleted for row in rows],
+            [row.updated for row in rows],
         )
         model.update(batch)
     # A hash that is none of ours equals none, and reads as none.
