@@ -7,7 +7,6 @@ it the source's.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Generator, Iterator
 from datetime import datetime
 from typing import Any
@@ -15,14 +14,15 @@ from typing import Any
 from orgx_source.api.limits import Spending
 from orgx_source.api.listing import ListingReport, Position
 from orgx_source.api.route_choice import read_first_open, tells_all
-from orgx_source.api.route_reader import RouteReader, row_keys
+from orgx_source.api.route_reader import RouteReader
 from orgx_source.api.routes import Route
 from orgx_source.errors import BudgetError, OrgxError, RouteClosedError
-from orgx_source.reading.changes import SAME_TIME, Changes
+from orgx_source.reading.changes import Changes
 from orgx_source.reading.cursor import Beginning, Past, Wishes, begin, end
 from orgx_source.reading.deletions import Deletions
 from orgx_source.reading.intake import Intake, Piece
 from orgx_source.reading.scope import comparable_total
+from orgx_source.reading.second_look import SecondLook
 from orgx_source.reading.session import ReadSession
 from orgx_source.reading.table_state import Origin, Resume, TableState
 from orgx_source.rows.column_types import ColumnTypes
@@ -78,7 +78,6 @@ class TableReader:
         self._pages_before = 0
         self._pages = 0
         self._spending = Spending()
-        self._sampled = 0
         self._resumed: Resume | None = None
         self._steps = self._read()
 
@@ -188,6 +187,9 @@ class TableReader:
             self._table, self._changes, view.sight, self._config.workspace_id, view.local, self.handed
         )
         self._deletions = Deletions(self._table, self._warehouse, self._changes, view, own, self._started_at_orgx)
+        self._second_look = SecondLook(
+            self._table, self._session, self._changes, self._intake, self._deletions, self._report
+        )
 
     def _read_route(self, route: Route) -> Iterator[Step]:
         self._report.route = route.name
@@ -212,12 +214,13 @@ class TableReader:
         reader = self._open(route)
         yield from self._pass(reader, watermark)
         whole = watermark is None or not reader.report.stopped_early
-        if not whole and (why := (yield from self._why_not_enough(reader))):
+        obeyed = self._filter_is_obeyed(route)
+        if not whole and (why := (yield from self._second_look.why_not_enough(reader, self._state, obeyed=obeyed))):
             logger.info("%s: %s, reading the whole table", self._table.name, why)
             reader, whole_at, whole = self._open(route), self._started, True
             self._state.begin_anew()
             yield from self._pass(reader, None)
-        yield from self._ask_for_newer(reader)
+        yield from self._second_look.ask_for_newer(reader, self._state)
         if whole:
             yield from self._mark_deleted(reader)
         elif doubtful is not None:
@@ -225,73 +228,6 @@ class TableReader:
         if beginning.looks_back or (whole and self._table.append_only):
             self._state.note_look_back(self._started)
         self._finish(reader, whole_at=whole_at if whole else None)
-
-    def _why_not_enough(self, reader: RouteReader) -> Generator[Step, None, str | None]:
-        """Return why the read of the changes must be followed by one of the whole table; None when it is enough."""
-        if not self._adds_up(reader):  # guard: counts-that-differ
-            # Something was deleted, or slipped behind the cursor.
-            return "OrgX counts otherwise than the warehouse"
-        if reader.report.totals is None and not self._table.append_only:
-            reader.report.miss("OrgX gave no total: what it no longer lists shows at the next whole read")
-        if absent := self._absent(reader):  # guard: rows-that-should-have-come
-            return f"{absent} rows did not come that changed later than others that did"
-        if self._table.append_only:
-            return None
-        if not self._changes.untraced:
-            yield from self._sample(reader)
-        if untraced := self._changes.untraced:  # guard: changes-without-a-trace
-            self._report.mended(f"{untraced} old rows changed without a new time; the table was read whole")
-            return "old rows changed without a new time"
-        return None
-
-    def _adds_up(self, reader: RouteReader) -> bool:
-        obeyed = self._filter_is_obeyed(reader.route)
-        return self._deletions.adds_up(reader, self._state, self._report, obeyed=obeyed)
-
-    def _absent(self, reader: RouteReader) -> int:
-        """Return how many living rows a read of changes should have met by their time, and did not.
-
-        A list that is not in the order that was asked for can look as if it were: only what is missing shows it.
-        """
-        oldest = self._changes.oldest_met
-        if oldest is None or not reader.report.order_obeyed:
-            return 0
-        return sum(map(self._deletions.sees, self._changes.known.unseen_since(oldest + SAME_TIME)))
-
-    def _sample(self, reader: RouteReader) -> Iterator[Step]:
-        """Read one page of rows from anywhere in the list, where it is the table's turn."""
-        total = reader.report.totals[2] if reader.report.totals else 0
-        is_longer = reader.has_places and total > reader.report.received
-        if not is_longer or not self._session.may_sample(self._table.name):
-            return
-        rows = reader.sample(total, random.random()) or []
-        self._sampled = len(rows)
-        yield from self._intake.gather(rows)
-        yield from self._intake.flush()
-
-    def _ask_for_newer(self, reader: RouteReader) -> Iterator[Step]:
-        """Ask for the rows alone that came in versions older than the stored ones; what stays older is left out."""
-        older, self._changes.older = self._changes.older, {}
-        if older:
-            rows = reader.find_rows(list(older))
-            self._changes.confirming = True
-            yield from self._intake.gather(rows)
-            yield from self._intake.flush()
-            self._changes.confirming = False
-            reader.report.moved = True
-            came = set(map(row_keys(self._table).id, rows))
-            self._changes.older |= {row_id: row_hash for row_id, row_hash in older.items() if row_id not in came}
-        self._state.older = still = self._changes.older
-        if went_back := self._changes.went_back:
-            self._report.mended(
-                f"{went_back} rows went back to an older version, which an earlier run had seen as well"
-            )
-        if still:
-            reader.report.miss(
-                f"{len(still)} rows came in a version older than the stored one, which was kept. "
-                "If the next run sees the same, it will believe it",
-                gap=True,
-            )
 
     def _open(self, route: Route) -> RouteReader:
         return self._session.open_route(self._table, route, self._spending)
@@ -463,8 +399,8 @@ class TableReader:
         parts = ["every row was read" if whole else "what changed since the last run was read"]
         if counted and not self._table.append_only:
             parts.append("OrgX counts as many rows as the warehouse")
-        if self._sampled and not whole:
-            parts.append(f"{self._sampled} old rows were compared")
+        if self._second_look.sampled and not whole:
+            parts.append(f"{self._second_look.sampled} old rows were compared")
         return "; ".join(parts)
 
 

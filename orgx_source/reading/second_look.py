@@ -1,0 +1,136 @@
+"""What a read is held against before it is believed: counts, rows that should have come, old rows, older copies.
+
+A read of changes sees only what OrgX says has changed. Here the rest is looked at, with few requests or none.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator, Iterator
+
+from orgx_source.api.route_reader import RouteReader, row_keys
+from orgx_source.reading.changes import SAME_TIME, Changes
+from orgx_source.reading.deletions import Deletions
+from orgx_source.reading.intake import Intake, Piece
+from orgx_source.reading.report import TableReport
+from orgx_source.reading.session import ReadSession
+from orgx_source.reading.table_state import TableState
+from orgx_source.tables import Table
+
+
+class SecondLook:
+    """Looks at what one table's read of changes does not show.
+
+    Attributes:
+        sampled: How many old rows were compared.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        session: ReadSession,
+        changes: Changes,
+        intake: Intake,
+        deletions: Deletions,
+        report: TableReport,
+    ) -> None:
+        """Prepare; nothing is asked.
+
+        Args:
+            table: The table.
+            session: What the tables of the run share.
+            changes: What is known of its rows.
+            intake: Takes rows that are asked for here.
+            deletions: Knows whether counts add up.
+            report: Gets what was put right.
+        """
+        self.sampled = 0
+        self._table = table
+        self._session = session
+        self._changes = changes
+        self._intake = intake
+        self._deletions = deletions
+        self._report = report
+
+    def why_not_enough(
+        self, reader: RouteReader, state: TableState, *, obeyed: bool
+    ) -> Generator[Piece, None, str | None]:
+        """Return why the read of the changes must be followed by one of the whole table; None when it is enough.
+
+        Args:
+            reader: Has read the changes.
+            state: What the table remembers.
+            obeyed: Whether OrgX counts what was asked for.
+
+        Raises:
+            OrgxError: OrgX was asked for old rows and failed.
+        """
+        if not self._deletions.adds_up(reader, state, self._report, obeyed=obeyed):  # guard: counts-that-differ
+            # Something was deleted, or slipped behind the cursor.
+            return "OrgX counts otherwise than the warehouse"
+        if self._table.append_only:
+            return None
+        if reader.report.totals is None:
+            reader.report.miss("OrgX gave no total: what it no longer lists shows at the next whole read")
+        if absent := self._absent(reader):  # guard: rows-that-should-have-come
+            return f"{absent} rows did not come that changed later than others that did"
+        if not self._changes.untraced:
+            yield from self._sample(reader)
+        if untraced := self._changes.untraced:  # guard: changes-without-a-trace
+            self._report.mended(f"{untraced} old rows changed without a new time; the table was read whole")
+            return "old rows changed without a new time"
+        return None
+
+    def _absent(self, reader: RouteReader) -> int:
+        """Return how many living rows a read of changes should have met by their time, and did not.
+
+        A list that is not in the order that was asked for can look as if it were: only what is missing shows it.
+        """
+        oldest = self._changes.oldest_met
+        if oldest is None or not reader.report.order_obeyed:
+            return 0
+        return sum(map(self._deletions.sees, self._changes.known.unseen_since(oldest + SAME_TIME)))
+
+    def _sample(self, reader: RouteReader) -> Iterator[Piece]:
+        """Read one page of rows from anywhere in the list, where it is the table's turn."""
+        total = reader.report.totals[2] if reader.report.totals else 0
+        is_longer = reader.has_places and total > reader.report.received
+        if not is_longer or not self._session.may_sample(self._table.name):
+            return
+        rows = reader.sample(total, random.random()) or []
+        self.sampled = len(rows)
+        yield from self._intake.gather(rows)
+        yield from self._intake.flush()
+
+    def ask_for_newer(self, reader: RouteReader, state: TableState) -> Iterator[Piece]:
+        """Ask for the rows alone that came in versions older than the stored ones; what stays older is not written.
+
+        Args:
+            reader: Has read the table, or its changes.
+            state: Remembers what stays older.
+
+        Raises:
+            OrgxError: OrgX was asked for the rows and failed.
+        """
+        older, self._changes.older = self._changes.older, {}
+        if older:
+            yield from self._confirm(older, reader)
+        state.older = still = self._changes.older
+        if went_back := self._changes.went_back:
+            self._report.mended(f"{went_back} rows went back to an older version, which an earlier run had seen too")
+        if still:
+            reader.report.miss(
+                f"{len(still)} rows came in a version older than the stored one, which was kept. "
+                "If the next run sees the same, it will believe it",
+                gap=True,
+            )
+
+    def _confirm(self, older: dict[str, str], reader: RouteReader) -> Iterator[Piece]:
+        rows = reader.find_rows(list(older))
+        self._changes.confirming = True
+        yield from self._intake.gather(rows)
+        yield from self._intake.flush()
+        self._changes.confirming = False
+        reader.report.moved = True
+        came = set(map(row_keys(self._table).id, rows))
+        self._changes.older |= {row_id: row_hash for row_id, row_hash in older.items() if row_id not in came}
