@@ -23,7 +23,7 @@ from tests.sequences.lives import a_life
 from tests.sequences.organisation import Change
 from tests.sequences.troubles import Trouble, any_change, any_troubles
 
-# `make search` tries 300; each is some five seconds of runs.
+# `make search` tries 300; each is half a dozen runs.
 SEQUENCES = int(os.environ.get("ORGX_SEQUENCES", "4"))
 NIGHTS = 5
 AT_ONCE = 10

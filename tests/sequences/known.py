@@ -313,7 +313,7 @@ KNOWN = (
     ),
     Known(
         "a week after a run in 2099",
-        ("wild clock",),
+        ("wild clock", "weekly reads"),
         ("life.run()", "life.run(Clock(38368800.0))", "life.wait(200)", "life.run()", "life.wait(200)", "life.run()"),
     ),
     Known(

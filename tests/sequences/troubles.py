@@ -441,6 +441,8 @@ KINDS: dict[str, Kind] = {
         ),
         passes=False,
     ),
+    # No trouble but a claim: a good read of everything each week.
+    "weekly reads": Kind(passes=False),
     "silent": Kind(changes=("silent",)),
     "late": Kind(changes=("late",)),
     "late events": Kind(changes=("belated",), passes=False),
