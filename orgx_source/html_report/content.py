@@ -376,6 +376,12 @@ def _notes(facts: Facts) -> Iterable[str]:
         f"All times and days are UTC. Pictures show {_day(facts.since)} to {_day(facts.as_of.date())}, as far as that "
         "was read; ages and waiting times are counted to the last read."
     )
+    if facts.in_doubt:
+        yield (
+            f"{plural(facts.in_doubt, 'time')} that OrgX states or should state cannot be believed and "
+            f"{inflected(facts.in_doubt, 'counts', 'count')} as unknown: the view times_in_doubt lists "
+            f"{inflected(facts.in_doubt, 'it', 'them')}."
+        )
     if len(facts.decisions) == MAX_DECISIONS:
         yield f"How long decisions wait is told by the {MAX_DECISIONS:,} that were asked last."
     if len(facts.artifacts) == MAX_ARTIFACTS:

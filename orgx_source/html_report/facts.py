@@ -30,6 +30,7 @@ class Facts:
         artifacts: The newest.
         days: The organisation per day.
         health: The tables and their last reads.
+        in_doubt: How many stamps of OrgX are not believed.
     """
 
     workspaces: Sequence[str] = ()
@@ -44,6 +45,7 @@ class Facts:
     artifacts: list[Row] = field(default_factory=list)
     days: list[Row] = field(default_factory=list)
     health: list[Row] = field(default_factory=list)
+    in_doubt: int = 0
 
 
 def read_facts(marts: MartsReader) -> Facts:
@@ -68,6 +70,7 @@ def read_facts(marts: MartsReader) -> Facts:
             order_by="created_at desc, artifact_id",
             most=MAX_ARTIFACTS,
         )
+        facts.in_doubt = len(marts.rows("times_in_doubt", columns=("entity_id",)))
         facts.days = marts.rows("org_daily", where="day >= %s", values=[facts.since], order_by="day")
     return facts
 

@@ -56,9 +56,9 @@ def test_a_time_that_stands_for_none_makes_no_days() -> None:
     assert query("select min(created_at) from orgx.artifacts")[0][0].year == 1740
     days = "select min(day), max(day), sum(artifacts_produced), sum(decisions_asked) from orgx_marts"
     first, last = date(2026, 4, 12), world.now.date()
-    # The decision of 1740 was asked when it was first seen, for all that is known.
-    assert query(f"{days}.org_daily") == [(first, last, 1, 2)]
-    assert query(f"{days}.agent_throughput_daily") == [(first, last + timedelta(days=1), 1, 2)]
+    # The decisions of 1740 and 2290 were asked when they were first seen, for all that is known.
+    assert query(f"{days}.org_daily") == [(first, last, 1, 3)]
+    assert query(f"{days}.agent_throughput_daily") == [(first, last, 1, 3)]
 
 
 @pytest.mark.usefixtures("each_warehouse")

@@ -77,6 +77,7 @@ def test_a_bar_of_the_portfolio_holds_what_its_initiative_has_done() -> None:
     ]  # fmt: skip
     assert found.lanes == [("Initiative 2", "9.0 d ago"), ("Initiative 1", "24 h ago")]
     assert found.finding == "0 of 1 initiative under way have not moved for a week"
+    assert shown(describe_portfolio([initiative(1, days_since_movement=None)])).lanes == [("Initiative 1", "unknown")]
 
 
 @pytest.mark.parametrize(("count", "lanes", "said"), [(25, 25, ""), (26, 25, " The 25 longest still of 26.")])
@@ -338,7 +339,7 @@ def test_waits_have_a_dot_per_decision_and_quartiles_of_those_that_were_answered
     assert found.quartiles == [{"low": 1.0, "middle": 2.0, "high": 3.0, "lane": 1}]
     assert found.lanes == [("critical", "none answered"), ("medium", "3 answered, median 2.0 h")]
     assert found.longest == 9.0
-    assert found.how.endswith("1 that were withdrawn are left out.")
+    assert found.how.endswith("1 that were withdrawn are left out. How long 1 more waited is not known.")
 
 
 def test_the_curve_of_survival_reaches_from_the_first_minute_to_the_longest_wait() -> None:

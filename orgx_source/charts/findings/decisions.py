@@ -55,6 +55,7 @@ def describe_decision_waits(rows: Rows) -> DecisionWaits | Nothing:
     dots = [_dot(order.index(row["urgency"]), row) for row in shown]
     withdrawn = sum(row["outcome"] in WITHDRAWN for row in rows)
     left_out = f" {withdrawn} that were withdrawn are left out." if withdrawn else ""
+    left_out += _say_unknown(rows)
     return DecisionWaits(
         finding=f"Half of the decisions are answered within {say_hours(quantile(hours, 0.5))}, "
         f"one in ten takes longer than {say_hours(quantile(hours, 0.9))}",
@@ -73,6 +74,11 @@ def _hours(row: Row) -> float:
 
 def _is_timed(row: Row) -> bool:
     return row["hours_waiting"] is not None
+
+
+def _say_unknown(rows: Rows) -> str:
+    unknown = sum(not _is_timed(row) and _is_answered(row) for row in rows)
+    return f" How long {unknown} more waited is not known." if unknown else ""
 
 
 def _is_answered(row: Row) -> bool:
@@ -134,7 +140,7 @@ def describe_decision_survival(rows: Rows) -> DecisionSurvival | Nothing:
         finding=f"{100 * point.share:.0f} % of the decisions still wait after {when} "
         f"(95 % sure: {100 * point.low:.0f} to {100 * point.high:.0f} %)",
         how=f"Kaplan-Meier estimate from {plural(len(waits), 'decision')}; {censored} open or withdrawn count only for "
-        "as long as they were watched. Band: 95 % confidence.",
+        f"as long as they were watched. Band: 95 % confidence.{_say_unknown(rows)}",
         longest=longest,
         curve=_survival_curve(points, longest),
         spots=[

@@ -17,6 +17,7 @@ from orgx_source.charts.findings.wording import inflected, plural, say_day, say_
 STILL_DAYS = 7
 PENDING_HOURS = 24
 UNDER_WAY = ("active", "blocked")
+UNKNOWN = "unknown"
 
 
 def is_still(row: Row) -> bool:
@@ -66,7 +67,7 @@ def describe_portfolio(rows: Rows) -> Portfolio | Nothing:
         how="Bar: tasks done. Dark line: progress as OrgX states it. At the right: its last change. Colour: status."
         f"{say_shown(len(bars), len(found), 'longest still')}",
         bars=bars,
-        lanes=[(bar["title"], f"{bar['moved']} ago") for bar in bars],
+        lanes=[(bar["title"], UNKNOWN if bar["moved"] == UNKNOWN else f"{bar['moved']} ago") for bar in bars],
     )
 
 
@@ -79,8 +80,12 @@ def _progress_bar(lane: int, row: Row) -> Mark:
         "full": 100,
         "stated": row["progress_pct"],
         "tasks": f"{row['tasks_done']} of {count_tasks(row)}",
-        "moved": say_hours(24 * number(row["days_since_movement"])),
+        "moved": _say_moved(row["days_since_movement"]),
     }
+
+
+def _say_moved(days: float | None) -> str:
+    return UNKNOWN if days is None else say_hours(24 * days)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

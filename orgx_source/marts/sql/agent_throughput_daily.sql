@@ -1,6 +1,7 @@
--- What each agent got done, each day (UTC) from the first event to the last read; days without work are zeros.
+-- What each agent got done, each day (UTC) from the first event to the last read, or to a stamp of the day after; days
+-- without work are zeros.
 -- Runs come from the activity feed, tasks and approvals from history: they are null before the first read. Aliases count
--- as the agent they stand for.
+-- as the agent they stand for. What has no stamp that can be believed is on none of these days: times_in_doubt lists it.
 -- grain: agent and day
 -- key: agent_id, day
 -- not to sum: median_run_hours, p90_run_hours.
@@ -129,11 +130,7 @@ worked as (
 span as (
     select
         min(worked.day) as first_day,
-        -- A clock may be ahead, but not by years.
-        least(
-            greatest(max(worked.day), max(cast(as_of.as_of at time zone 'UTC' as date))),
-            max(cast(as_of.as_of at time zone 'UTC' as date)) + 1
-        ) as last_day
+        greatest(max(worked.day), max(cast(as_of.as_of at time zone 'UTC' as date))) as last_day
     from worked
     cross join marts.stg_orgx__as_of as as_of
 ),

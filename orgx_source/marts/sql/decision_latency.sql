@@ -9,11 +9,12 @@
 --   workspace_id       Workspace it belongs to.
 --   initiative_id      Initiative it belongs to.
 --   initiative_title   Its title.
---   asked_at           When it was asked (UTC).
+--   asked_at           When it was asked (UTC); null where nobody knows.
 --   settled_at         When it was settled (UTC); null while it waits. Of one that vanished, the last read with it.
 --   is_settled_exact   Whether OrgX says when it was settled; else settled_at is the last change of the row.
 --   is_open            Whether it waits for a human.
---   hours_waiting      Hours from asked to settled; to as_of while it waits.
+--   hours_waiting      Hours from asked to settled; to as_of while it waits; null where one is not known, or where OrgX says that
+--                      it was settled before it was asked.
 --   outcome            approved, declined, superseded, cancelled, pending, or settled where OrgX does not say how.
 --   status             Status as OrgX sends it.
 --   urgency            low, medium, high or critical.
@@ -60,7 +61,7 @@ select
     decisions.is_settled_exact,
     decisions.final_outcome = 'pending' as is_open,  -- guard: open-and-settled-decisions-are-all
     case
-        when decisions.final_settled_at < decisions.asked_at then null
+        when decisions.final_settled_at < decisions.asked_at then null  -- guard: nothing-waits-for-less-than-no-time
         when decisions.asked_at is not null
             then cast(
                 greatest(

@@ -10,7 +10,7 @@
 --   title           Title that day.
 --   status          Status that day, as OrgX sent it.
 --   status_group    planned, active, paused, blocked, completed or closed.
---   progress_pct    Progress that OrgX stated, 0 to 100.
+--   progress_pct    Progress that OrgX stated, 0 to 100; null for any other number.
 --   progress_raw    The same as OrgX sent it.
 --   tasks_total     Tasks that OrgX listed; the sum of the five below.
 --   tasks_todo      Tasks not begun.

@@ -12,9 +12,9 @@
 --   status_group           planned, active, paused, blocked, completed or closed (archived, cancelled, deleted).
 --   priority               Priority as OrgX sends it.
 --   domain                 Domain, such as engineering.
---   progress_pct           Progress that OrgX states, 0 to 100.
+--   progress_pct           Progress that OrgX states, 0 to 100; null for any other number.
 --   progress_raw           The same as OrgX sent it, 0 to 100 or 0 to 1.
---   health_score           Health that OrgX states, 0 to 100.
+--   health_score           Health that OrgX states, 0 to 100; null for any other number.
 --   created_at             When it was made (UTC).
 --   age_days               Days from then to as_of.
 --   last_movement_at       Newest change of the initiative or of anything below it, deletions aside (UTC).
@@ -62,10 +62,13 @@ tasks as (
 ),
 
 workstreams as (
-    select initiative_id, max(updated_at) as moved_at
-    from raw.workstreams
-    where deleted_at is null
-    group by initiative_id
+    select workstreams.initiative_id, max(workstreams.updated_at) as moved_at
+    from raw.workstreams as workstreams
+    cross join marts.stg_orgx__bounds as bounds
+    where
+        workstreams.deleted_at is null
+        and cast(workstreams.updated_at at time zone 'UTC' as date) <= bounds.last_day
+    group by workstreams.initiative_id
 ),
 
 milestones as (
@@ -73,8 +76,13 @@ milestones as (
         milestones.initiative_id,
         count(*) as milestones_total,
         count(*) filter (where statuses.status_group = 'completed') as milestones_done,
-        max(milestones.updated_at) as moved_at
+        max(
+            case
+                when cast(milestones.updated_at at time zone 'UTC' as date) <= bounds.last_day then milestones.updated_at
+            end
+        ) as moved_at
     from raw.milestones as milestones
+    cross join marts.stg_orgx__bounds as bounds
     left join marts.stg_orgx__statuses as statuses
         on statuses.entity_type = 'milestone' and milestones.status = statuses.status
     where milestones.deleted_at is null

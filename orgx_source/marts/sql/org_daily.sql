@@ -1,6 +1,7 @@
--- The organisation in one line per day (UTC), from the first stamp in the data to the last read.
+-- The organisation in one line per day (UTC), from where its data begin to the last read, or to a stamp of the day after.
 -- Counts of runs, artifacts and decisions follow OrgX's stamps and reach back before the first read; initiatives, tasks
--- and approvals follow history and are null before it.
+-- and approvals follow history and are null before it. What has no stamp that can be believed is on none of these days:
+-- times_in_doubt lists it.
 -- grain: day
 -- key: day
 -- not to sum: initiatives_active, tasks_total, tasks_done_total, decisions_open: each day counts them all again.
@@ -17,8 +18,9 @@
 --   artifacts_approved       Artifacts that became approved that day.
 --   decisions_asked          Decisions that were asked.
 --   decisions_settled        Decisions that were settled, cancelled or superseded.
---   decisions_open           Decisions that waited at the end of the day; asked less settled, so far.
---   median_decision_hours    Median hours that the decisions settled that day had waited; null when none was.
+--   decisions_open           Decisions that waited at the end of the day: asked, and not settled. One of which OrgX says that it was
+--                            settled before it was asked never waited.
+--   median_decision_hours    Median hours that the decisions settled that day had waited, where that is known; else null.
 --   cost_usd                 Cost of the day's events, in US dollars; null where OrgX gave none.
 --   reads                    Good reads of the initiatives that day.
 with recursive progress as (
@@ -74,21 +76,44 @@ artifacts as (
     group by 1
 ),
 
-asked as (
-    select cast(asked_at at time zone 'UTC' as date) as day, count(*) as decisions_asked
+decisions as (
+    select
+        cast(asked_at at time zone 'UTC' as date) as asked_day,
+        cast(settled_at at time zone 'UTC' as date) as settled_day,
+        hours_waiting
     from marts.decision_latency
-    where asked_at is not null
-    group by 1
+),
+
+asked as (
+    select asked_day as day, count(*) as decisions_asked
+    from decisions
+    where asked_day is not null
+    group by asked_day
 ),
 
 settled as (
     select
-        cast(settled_at at time zone 'UTC' as date) as day,
+        settled_day as day,
         count(*) as decisions_settled,
         percentile_cont(0.5) within group (order by hours_waiting) as median_decision_hours
-    from marts.decision_latency
-    where settled_at is not null and asked_at is not null
-    group by 1
+    from decisions
+    where settled_day is not null
+    group by settled_day
+),
+
+-- Only a decision of which both is known, in this order, waited: so no day has fewer than none.
+waited as (
+    select day, sum(step) as step
+    from (
+        select asked_day as day, 1 as step
+        from decisions
+        where asked_day is not null and (settled_day is null or settled_day >= asked_day)  -- guard: no-day-has-fewer-decisions-than-none
+        union all
+        select settled_day, -1
+        from decisions
+        where settled_day >= asked_day
+    ) as steps
+    group by day
 ),
 
 reads as (
@@ -105,19 +130,39 @@ first_days as (
     union all
     select min(day) from asked
     union all
+    select min(day) from settled
+    union all
     select min(day) from progress
 ),
 
+last_days as (
+    select max(day) as day from activity
+    union all
+    select max(day) from artifacts
+    union all
+    select max(day) from asked
+    union all
+    select max(day) from settled
+    union all
+    select max(day) from seen
+),
+
+read_days as (
+    select cast(as_of at time zone 'UTC' as date) as day from marts.stg_orgx__as_of
+),
+
 span as (
-    select min(first_days.day) as first_day, max(cast(as_of.as_of at time zone 'UTC' as date)) as last_day
-    from first_days
-    cross join marts.stg_orgx__as_of as as_of
+    select
+        (select min(day) from first_days) as first_day,
+        day as read_day,
+        greatest(day, coalesce((select max(day) from last_days), day)) as last_day
+    from read_days
 ),
 
 days as (
-    select first_day as day, last_day from span where first_day is not null
+    select first_day as day, read_day, last_day from span where first_day is not null
     union all
-    select day + 1, last_day from days where day < last_day
+    select day + 1, read_day, last_day from days where day < last_day
 )
 
 select
@@ -138,18 +183,20 @@ select
     coalesce(asked.decisions_asked, 0) as decisions_asked,
     coalesce(settled.decisions_settled, 0) as decisions_settled,
     cast(
-        sum(coalesce(asked.decisions_asked, 0) - coalesce(settled.decisions_settled, 0)) over so_far as bigint  -- guard: decisions-asked-less-settled-are-open
+        sum(coalesce(waited.step, 0)) over so_far as bigint  -- guard: decisions-asked-less-settled-are-open
     ) as decisions_open,
     settled.median_decision_hours,
     activity.cost_usd,
     coalesce(reads.reads, 0) as reads
 from days
-left join progress on days.day = progress.day
+-- A run that passes midnight brings stamps of the day after, of which no read knows more than its own day.
+left join progress on least(days.day, days.read_day) = progress.day
 left join tasks on days.day = tasks.day
 left join seen on days.day = seen.day
 left join activity on days.day = activity.day
 left join artifacts on days.day = artifacts.day
 left join asked on days.day = asked.day
 left join settled on days.day = settled.day
+left join waited on days.day = waited.day
 left join reads on days.day = reads.day
 window so_far as (order by days.day)

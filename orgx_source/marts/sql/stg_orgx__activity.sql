@@ -4,7 +4,7 @@
 -- columns:
 --   event_id    Event id.
 --   agent_id    Agent that acted; an alias counts as the agent it stands for.
---   happened_at  When it happened (UTC); null for a time before 2000, which stands for none.
+--   happened_at  When it happened (UTC); null for a stamp that stands for none (times_in_doubt).
 --   cost_usd    Cost it added, in US dollars; null on most events.
 select
     activity.id as event_id,
@@ -13,7 +13,11 @@ select
     coalesce(agents.agent_name, activity.agent_name, activity.agent_id) as agent_name,
     activity.run_id,
     activity.initiative_id,
-    case when activity.timestamp >= cast('2000-01-01 00:00:00+00' as timestamptz) then activity.timestamp end as happened_at,
+    case
+        when cast(activity.timestamp at time zone 'UTC' as date) between bounds.first_day and bounds.last_day
+            then activity.timestamp
+    end as happened_at,
     activity.cost_delta as cost_usd
 from raw.activity as activity
+cross join marts.stg_orgx__bounds as bounds
 left join marts.stg_orgx__agents as agents on activity.agent_id = agents.agent_id

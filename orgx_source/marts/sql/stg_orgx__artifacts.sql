@@ -4,7 +4,7 @@
 -- columns:
 --   artifact_id   Artifact id.
 --   status_group  draft, in_review, changes_requested, approved, superseded or closed.
---   created_at    When it was made (UTC); null for a time before 2000, which stands for none.
+--   created_at    When it was made (UTC); null for a stamp that stands for none (times_in_doubt).
 --   made_by       agent, human, or unknown.
 --   agent_id      The agent that made it; an alias counts as the agent it stands for. Null for humans.
 with artifacts as (
@@ -41,10 +41,17 @@ select
     end as agent_id,
     coalesce(artifacts.created_by_name, agents.agent_name, artifacts.created_by_id) as made_by_name,
     artifacts.quality_score,
-    case when artifacts.created_at >= cast('2000-01-01 00:00:00+00' as timestamptz) then artifacts.created_at end as created_at,
-    artifacts.updated_at,
+    case
+        when cast(artifacts.created_at at time zone 'UTC' as date) between bounds.first_day and bounds.last_day
+            then artifacts.created_at
+    end as created_at,
+    case
+        when cast(artifacts.updated_at at time zone 'UTC' as date) between bounds.first_day and bounds.last_day
+            then artifacts.updated_at
+    end as updated_at,
     artifacts.last_changed_at,
     artifacts.deleted_at
 from artifacts
+cross join marts.stg_orgx__bounds as bounds
 left join agents on artifacts.created_by_id = agents.agent_id
 left join statuses on artifacts.status = statuses.status

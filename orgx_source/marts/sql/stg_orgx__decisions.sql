@@ -4,8 +4,9 @@
 -- columns:
 --   decision_id       Decision id.
 --   outcome           pending, approved, declined, superseded, cancelled, or settled where OrgX does not say how.
---   asked_at          When it was asked: requested_at, else created_at, else the first read that saw it; a time before 2000
---                     stands for none.
+--   asked_at          When it was asked: requested_at, else created_at, else the last change of one that waits, else the first
+--                     read that saw it wait; null for one that was never seen to wait. A stamp that stands for none
+--                     (times_in_doubt) is passed over.
 --   settled_at        When it was settled: decided_at or resolved_at, else the last change of a settled row.
 --   is_settled_exact  Whether OrgX says when it was settled.
 --   urgency_raw       As OrgX sends it: urgency, else urgency_level, else priority.
@@ -36,7 +37,29 @@ judged as (
     select
         -- Not all columns: OrgX may send one that is called like one of these.
         decisions.id,
-        coalesce(decisions.decided_at, decisions.resolved_at) as told_at,
+        case
+            when cast(decisions.requested_at at time zone 'UTC' as date) between bounds.first_day and bounds.last_day
+                then decisions.requested_at
+        end as requested_at,
+        case
+            when cast(decisions.created_at at time zone 'UTC' as date) between bounds.first_day and bounds.last_day
+                then decisions.created_at
+        end as created_at,
+        case
+            when cast(decisions.updated_at at time zone 'UTC' as date) between bounds.first_day and bounds.last_day
+                then decisions.updated_at
+        end as updated_at,
+        case when cast(decisions.due_at at time zone 'UTC' as date) >= bounds.first_day then decisions.due_at end as due_at,
+        coalesce(
+            case
+                when cast(decisions.decided_at at time zone 'UTC' as date) between bounds.first_day and bounds.last_day
+                    then decisions.decided_at
+            end,
+            case
+                when cast(decisions.resolved_at at time zone 'UTC' as date) between bounds.first_day and bounds.last_day
+                    then decisions.resolved_at
+            end
+        ) as told_at,
         coalesce(
             statuses.status_group,
             case
@@ -46,7 +69,20 @@ judged as (
         coalesce(decisions.urgency, decisions.urgency_level, decisions.priority) as urgency_raw,
         coalesce(decisions.requested_by, decisions.owner_agent, decisions.assigned_agent) as asked_by_other
     from decisions
+    cross join marts.stg_orgx__bounds as bounds
     left join statuses on decisions.status = statuses.status
+),
+
+timed as (
+    select
+        judged.id,
+        judged.outcome <> 'pending' as is_settled,
+        case
+            when judged.outcome <> 'pending'
+                then coalesce(judged.told_at, judged.updated_at, decisions.last_changed_at)
+        end as settled_at
+    from judged
+    inner join decisions on judged.id = decisions.id
 )
 
 select
@@ -59,15 +95,15 @@ select
     decisions.status,
     judged.outcome,
     coalesce(
-        case when decisions.requested_at >= cast('2000-01-01 00:00:00+00' as timestamptz) then decisions.requested_at end,
-        case when decisions.created_at >= cast('2000-01-01 00:00:00+00' as timestamptz) then decisions.created_at end,
-        case when decisions.updated_at >= cast('2000-01-01 00:00:00+00' as timestamptz) then decisions.updated_at end,
-        first_seen.first_seen_at
+        judged.requested_at,
+        judged.created_at,
+        case when not timed.is_settled then judged.updated_at end,
+        -- Who saw it settled only does not know since when it waited.
+        case when not timed.is_settled or first_seen.first_seen_at < timed.settled_at then first_seen.first_seen_at end,
+        case when not timed.is_settled then decisions.last_changed_at end
     ) as asked_at,
-    case
-        when judged.outcome <> 'pending' then coalesce(judged.told_at, decisions.updated_at, decisions.last_changed_at)
-    end as settled_at,
-    judged.outcome <> 'pending' and judged.told_at is not null as is_settled_exact,
+    timed.settled_at,
+    timed.is_settled and judged.told_at is not null as is_settled_exact,
     judged.urgency_raw,
     coalesce(urgencies.level, 'medium') as urgency,
     coalesce(urgencies.level_rank, 2) as urgency_rank,
@@ -80,14 +116,15 @@ select
     ) as is_system,
     decisions.decided_by,
     decisions.blocks_task,
-    decisions.due_at,
+    judged.due_at,
     decisions.expected_cost_usd,
-    decisions.updated_at,
+    judged.updated_at,
     decisions.last_changed_at,
     decisions.deleted_at,
     decisions.last_seen_at
 from decisions
 inner join judged on decisions.id = judged.id
+inner join timed on decisions.id = timed.id
 left join marts.stg_orgx__urgencies as urgencies on judged.urgency_raw = urgencies.urgency
 left join agents on decisions.agent_id = agents.agent_id
 left join named on decisions.agent_name = named.agent_name

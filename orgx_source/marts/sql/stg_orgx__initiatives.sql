@@ -6,8 +6,9 @@
 --   workspace_id   Its workspace, under whichever name OrgX sent it.
 --   status_group   planned, active, paused, blocked, completed or closed.
 --   progress_raw   Progress as OrgX sent it: 0 to 100, on some rows 0 to 1.
---   progress_pct   Progress from 0 to 100; a 1 is 100 when the initiative is completed, else 1.
---   due_on         Target date, else due date, else estimated end.
+--   progress_pct   Progress from 0 to 100; a 1 is 100 when the initiative is completed, else 1. Null for any other number.
+--   health_score   Health from 0 to 100; null for any other number.
+--   due_on         Target date, else due date, else estimated end; one before the organisation's data begin is none.
 with initiatives as (
     select * from raw.initiatives
 ),
@@ -24,21 +25,33 @@ select
     coalesce(statuses.status_group, 'active') as status_group,
     initiatives.priority,
     initiatives.domain,
-    initiatives.health_score,
+    case when initiatives.health_score between 0 and 100 then initiatives.health_score end as health_score,
     initiatives.progress_pct as progress_raw,
     case
         when initiatives.progress_pct > 0 and initiatives.progress_pct < 1 then initiatives.progress_pct * 100
         when initiatives.progress_pct = 1 and statuses.status_group = 'completed' then 100
-        else initiatives.progress_pct
+        when initiatives.progress_pct between 0 and 100 then initiatives.progress_pct  -- guard: what-is-no-percentage-is-not-known
     end as progress_pct,
     coalesce(
-        initiatives.target_date, initiatives.due_date, cast(initiatives.eta_end_at at time zone 'UTC' as date)
+        case when initiatives.target_date >= bounds.first_day then initiatives.target_date end,
+        case when initiatives.due_date >= bounds.first_day then initiatives.due_date end,
+        case
+            when cast(initiatives.eta_end_at at time zone 'UTC' as date) >= bounds.first_day
+                then cast(initiatives.eta_end_at at time zone 'UTC' as date)
+        end
     ) as due_on,
     initiatives.assigned_agent_ids,
     initiatives.assigned_agent_names,
-    initiatives.created_at,
-    initiatives.updated_at,
+    case
+        when cast(initiatives.created_at at time zone 'UTC' as date) between bounds.first_day and bounds.last_day
+            then initiatives.created_at
+    end as created_at,
+    case
+        when cast(initiatives.updated_at at time zone 'UTC' as date) between bounds.first_day and bounds.last_day
+            then initiatives.updated_at
+    end as updated_at,
     initiatives.last_changed_at,
     initiatives.deleted_at
 from initiatives
+cross join marts.stg_orgx__bounds as bounds
 left join statuses on initiatives.status = statuses.status

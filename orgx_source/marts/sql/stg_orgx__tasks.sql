@@ -22,10 +22,17 @@ select
     tasks.status,
     coalesce(statuses.status_group, 'todo') as status_group,
     coalesce(tasks.assigned_agent, tasks.assigned_agent_ids ->> 0) as agent_id,
-    tasks.due_date as due_on,
-    tasks.created_at,
-    tasks.updated_at,
+    case when tasks.due_date >= bounds.first_day then tasks.due_date end as due_on,
+    case
+        when cast(tasks.created_at at time zone 'UTC' as date) between bounds.first_day and bounds.last_day
+            then tasks.created_at
+    end as created_at,
+    case
+        when cast(tasks.updated_at at time zone 'UTC' as date) between bounds.first_day and bounds.last_day
+            then tasks.updated_at
+    end as updated_at,
     tasks.last_changed_at,
     tasks.deleted_at
 from tasks
+cross join marts.stg_orgx__bounds as bounds
 left join statuses on tasks.status = statuses.status

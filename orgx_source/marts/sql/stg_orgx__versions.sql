@@ -8,7 +8,7 @@
 --   initiative_id  The initiative it belongs to.
 --   agent_id       Agent it is assigned to, that asks, or that made it; as OrgX sends it.
 --   status_group   What the status is counted as (stg_orgx__statuses).
---   progress_pct   Progress from 0 to 100; a 1 is 100 when the status is completed, else 1.
+--   progress_pct   Progress from 0 to 100; a 1 is 100 when the status is completed, else 1. Null for any other number.
 --   is_deleted     Whether this version says that OrgX no longer lists it.
 --   valid_from     When the version was first seen.
 --   valid_to       When the next version was first seen; null for the current one.
@@ -78,7 +78,7 @@ select
     case
         when histories.progress_raw > 0 and histories.progress_raw < 1 then histories.progress_raw * 100  -- guard: a-share-is-not-a-percentage
         when histories.progress_raw = 1 and statuses.status_group = 'completed' then 100
-        else histories.progress_raw
+        when histories.progress_raw between 0 and 100 then histories.progress_raw
     end as progress_pct,
     histories.agent_id,
     histories.created_at,

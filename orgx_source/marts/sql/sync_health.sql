@@ -72,7 +72,11 @@ late as (
         entity_type || 's' as table_name,
         cast((extract(epoch from valid_from) - extract(epoch from updated_at)) / 60.0 as double precision) as minutes
     from marts.stg_orgx__versions
-    where seen_after is not null and updated_at is not null and not is_deleted  -- guard: rows-that-were-there-at-the-first-read-are-not-late
+    cross join marts.stg_orgx__bounds as bounds
+    where
+        valid_from >= updated_at
+        and cast(updated_at at time zone 'UTC' as date) >= bounds.first_day
+        and seen_after is not null and not is_deleted  -- guard: rows-that-were-there-at-the-first-read-are-not-late
 ),
 
 lateness as (
