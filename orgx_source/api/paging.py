@@ -51,6 +51,13 @@ VAIN_REPAIRS = 3
 # that stamps: together less than this. A row from the future within it hides at most what changes in so many seconds.
 CLOCK_TOLERANCE_SECONDS = 5.0
 
+# How often as many pages as the first total promises may be asked for before the way to the end is looked at, and how
+# many more in any case. A total from a cache may be far too small: then the end comes nearer nevertheless.
+PATIENCE = 4
+PATIENCE_PAGES = 50
+# The most for a list that tells neither a total nor when its rows were made: two million rows at 100 a page.
+UNCOUNTED_PAGES = 20_000
+
 PAGES_DIFFER = "pages of the list contradict each other, as if they were of different age"
 
 
@@ -91,6 +98,23 @@ class _Asked:
 
 
 @dataclass(slots=True)
+class _Look:
+    """How far a walk had come when it looked whether it gains on the list, and what has come since.
+
+    Attributes:
+        requests: Pages that had been asked for.
+        left: Rows to the end of the list by its total; None where it has none, or counts something else.
+        dated: Rows since then that say when they were made.
+        young: Those of them that were made since the read began.
+    """
+
+    requests: int
+    left: int | None
+    dated: int = 0
+    young: int = 0
+
+
+@dataclass(slots=True)
 class _Pass:
     """What one walk from offset 0 has established.
 
@@ -107,6 +131,7 @@ class _Pass:
         repeated_head: Pages in a row that brought the first page again.
         empty_at: Smallest offset at which a page came back empty.
         vain_repairs: Seams in a row whose repair brought nothing new.
+        look: When it last looked whether it gains on the list; None before the first time.
     """
 
     ids: Set[str] = field(default_factory=set)
@@ -121,6 +146,7 @@ class _Pass:
     repeated_head: int = 0
     empty_at: int | None = None
     vain_repairs: int = 0
+    look: _Look | None = None
 
     def add(self, ids: Iterable[str]) -> None:
         """Note that these came."""
@@ -186,6 +212,9 @@ class Listing:
         self._revised: dict[str, Row] = {}
         self._total_doubtful = False
         self._torn = False
+        self._outrun = False
+        self._first_total: int | None = None
+        self._began_at: float | None = None
         self._first_ids: list[str | None] = []
         self._first_is_all = False
 
@@ -216,6 +245,8 @@ class Listing:
 
     def _read_whole(self, state: _Pass, stop_at: float | None) -> Iterator[list[Row]]:
         yield from self._walk(state, stop_at)
+        if self._outrun:
+            return
         self._look_again(state)
         if self._order is Order.UPDATED and state.requests > 1 and not self._came_at_once(state):
             yield from self._reread_head(state)
@@ -259,6 +290,9 @@ class Listing:
                 vain = repaired < self.report.seams_repaired and len(state.ids) == before
                 state.vain_repairs = state.vain_repairs + 1 if vain else 0
                 ended = self._goes_in_circles(last, state) or ended
+                if not ended and self._is_outrun(last, state):
+                    self._outrun = True
+                    break
         finally:
             self._forget(ahead)
         if stop_at is not None and stop_at == self._watermark and not ended:
@@ -303,6 +337,7 @@ class Listing:
         if page.total is not None:
             state.moved = state.moved or (report.totals is not None and report.totals[2] != page.total)
             report.note_total(page.total)
+            self._first_total = page.total if self._first_total is None else self._first_total
             # Rows beyond the total: it counts something else than the list.
             self._total_doubtful = self._total_doubtful or (len(page.rows) > 0 and page.total <= offset)
         if self._order is not Order.UNKNOWN:
@@ -340,6 +375,7 @@ class Listing:
         # The latest that it said: an answer may overtake another, or come from a cache with the time of its making.
         if (now := self._now()) is not None:
             self._latest = max(self._latest, now.timestamp())
+            self._began_at = self._latest if self._began_at is None else self._began_at
 
     def _is_future(self, stamp: float) -> bool:
         return self._latest != -inf and stamp > self._latest + CLOCK_TOLERANCE_SECONDS  # guard: times-beyond-the-clock
@@ -415,6 +451,40 @@ class Listing:
                 "be read, or its pages repeat"
             )
         return False
+
+    def _is_outrun(self, last: _Slice, state: _Pass) -> bool:
+        """Whether the list grows about as fast as it is read, so that its end hardly comes nearer.
+
+        That is looked at behind several times the pages that the first total promised, and then now and again.
+        """
+        step = max(1, self._size - self._overlap)
+        if state.look is None:
+            promised = (self._first_total or 0) // step + 1
+            if state.requests >= PATIENCE * promised + PATIENCE_PAGES:  # guard: a-list-that-outruns-its-reader
+                state.look = _Look(state.requests, self._count_left(last))
+            return False
+        self._note_ages(last, state.look)
+        if state.requests < state.look.requests + PATIENCE_PAGES:
+            return False
+        before, left = state.look, self._count_left(last)
+        state.look = _Look(state.requests, left)
+        if left is not None and before.left is not None:
+            # Where seams are repaired, half of the requests bring the end no nearer.
+            return 4 * (before.left - left) < (state.requests - before.requests) * step
+        if before.dated:
+            return 2 * before.young > before.dated
+        return state.requests > UNCOUNTED_PAGES
+
+    def _count_left(self, last: _Slice) -> int | None:
+        total = last.page.total
+        return None if total is None or self._total_doubtful else max(0, total - last.end)
+
+    def _note_ages(self, piece: _Slice, look: _Look) -> None:
+        if self._began_at is None:
+            return
+        made = [moment.timestamp() for moment in map(self._keys.created, piece.rows) if moment is not None]
+        look.dated += len(made)
+        look.young += sum(stamp > self._began_at for stamp in made)
 
     # -- seams ---------------------------------------------------------------------------------------------------
 
@@ -537,6 +607,8 @@ class Listing:
             probe, before, known = _Pass(), len(state.ids), len(self._given)
             yield from self._walk(probe, began, inclusive=True)
             state.add(probe.ids)
+            if self._outrun:
+                return
             state.moved = state.moved or probe.moved or len(state.ids) > before
             if probe.requests - probe.keyless == 1:
                 self._torn = self._torn or self._lacks_newer_rows(probe, state, known)
@@ -664,7 +736,7 @@ class Listing:
     # -- the verdict ---------------------------------------------------------------------------------------------
 
     def _wants_second_pass(self, state: _Pass) -> bool:
-        if self._came_at_once(state) or self._resume is not None or self._torn:
+        if self._came_at_once(state) or self._resume is not None or self._torn or self._outrun:
             return False
         return not self._is_proven(state) or (not self.report.stopped_early and self._missing(state) > 0)
 
@@ -683,6 +755,8 @@ class Listing:
         report.rows_without_id = len(state.without_id)
         if self._torn:
             report.miss(PAGES_DIFFER, gap=True)
+        if self._outrun:
+            report.miss(f"the list grows as fast as it is read; given up after {report.pages} pages", gap=True)
         if self._resume is not None:
             # What came before is not in this count; whoever knows all rows compares.
             report.total_doubtful = self._total_doubtful
