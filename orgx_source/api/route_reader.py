@@ -342,7 +342,7 @@ class RouteReader(ABC):
         if error.can_go_on:
             prospect = "the next run goes on from there"
         elif not self.report.pages:
-            prospect = f"nothing of {self._table.name} was read"
+            prospect = "nothing was read there"
         else:
             error.needs = self._least_requests(watermark)
             what = "the list" if watermark is None else "a list of changes"

@@ -23,7 +23,6 @@ from orgx_source.config import OrgxConfig
 from orgx_source.errors import ConfigError, OrgxError, RouteClosedError
 from orgx_source.reading.report import TableReport
 from orgx_source.reading.scope import LocalIds, Look, Sight, View, is_same_workspace, key_digest
-from orgx_source.reading.table_state import MAX_AHEAD
 from orgx_source.rows.known_rows import KnownRows
 from orgx_source.tables import TABLES, Table
 from orgx_source.times import utc_now
@@ -268,10 +267,10 @@ class ReadSession:
                     for row_id in self._ids_of(table, self._access()):
                         yield table.entity_type, row_id
 
-    def now(self) -> datetime:
-        """Return this machine's time, or OrgX's where this machine is more than a day ahead of it."""
-        told, moment = self.client.server_time, self.clock()
-        return told if told is not None and moment - told > MAX_AHEAD else moment
+    def latest_time(self) -> datetime:
+        """Return the time by whichever clock is ahead, OrgX's or this machine's: nothing was noted later than that."""
+        told = self.client.server_time
+        return self.clock() if told is None else max(told, self.clock())
 
     def may_sample(self, table: str) -> bool:
         """Return whether a request may go to old rows of a table; each table has its turn every other day."""

@@ -106,7 +106,7 @@ class TableReader:
             self._report.note_spending(self._spending)
 
     def _open_state(self, state: dict[str, Any], load_id: str) -> TableState:
-        return TableState(state, load_id, self._warehouse.has_loads, self._session.now())
+        return TableState(state, load_id, self._warehouse.has_loads, self._session.latest_time())
 
     def close(self) -> None:
         """Give up what was not read."""
@@ -168,10 +168,10 @@ class TableReader:
         own = str(self._session.check_workspace()["id"])
         self._own_workspace = own
         self._workspace_id = self._config.workspace_id or own
-        self._started = never_before(self._session.now(), self._state.read_at)
+        self._started = never_before(self._session.clock(), self._state.read_at)
         self._started_at_orgx = self._session.orgx_time()
         self._can_wait = self._session.stretch is not None
-        self._changes = Changes(self._table, self._warehouse, self._types, self._session.now, once=self._can_wait)
+        self._changes = Changes(self._table, self._warehouse, self._types, self._session.clock, once=self._can_wait)
         self._changes.believed = self._state.older
         if self._table.name in self._session.emptied:
             self._state.forget_origin()

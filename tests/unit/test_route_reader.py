@@ -604,7 +604,7 @@ class Unsorted(ListTransport):
         (ListTransport, TASKS, START, 3, False, 4, "a list of changes cannot be read in parts"),
         (Unsorted, "/api/client/live/initiatives", None, 3, False, 20, "one read takes at least 20 requests"),
         (Cursors, WORK, None, 2, False, 3, "one read takes at least 3 requests"),
-        (ListTransport, TASKS, None, 0, False, None, "nothing of tasks was read"),
+        (ListTransport, TASKS, None, 0, False, None, "nothing was read there"),
     ],
 )
 def test_a_bound_that_ends_a_read_says_what_becomes_of_it(
