@@ -60,6 +60,9 @@ class ListingReport:
         rows_without_id: Rows without an id; they are kept out.
         totals: Smallest, largest and last ``total`` that OrgX reported; None when it reported none.
         order_obeyed: Whether the rows came in the order that was asked for; None before the first page.
+        order_shown: Whether rows came that tell this order from others. For ``updated_at`` descending: one made before
+            its successor although it changed later, which newest-made-first never brings. For ``created_at`` ascending:
+            one made before its successor. Rows of one time, and times in the future, show nothing.
         stopped_early: Whether reading ended at the watermark instead of the end of the list.
         total_doubtful: Whether ``total`` counts something else than the list.
         short_by: How many rows ``total`` promises beyond those that came.
@@ -79,6 +82,7 @@ class ListingReport:
     rows_without_id: int = 0
     totals: tuple[int, int, int] | None = None
     order_obeyed: bool | None = None
+    order_shown: bool = False
     stopped_early: bool = False
     total_doubtful: bool = False
     short_by: int = 0

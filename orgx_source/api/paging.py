@@ -343,6 +343,7 @@ class Listing:
         if self._order is not Order.UNKNOWN:
             obeyed = _is_sorted(keys)
             report.order_obeyed = obeyed and report.order_obeyed is not False
+            report.order_shown = report.order_obeyed and (report.order_shown or self._shows_order(piece))
             state.unproven = state.unproven or not obeyed
         return piece
 
@@ -370,6 +371,18 @@ class Listing:
             return [None] * len(rows)
         read, sign = (self._keys.created, 1) if self._order is Order.CREATED else (self._keys.updated, -1)
         return [None if moment is None else sign * moment.timestamp() for moment in map(read, rows)]
+
+    def _shows_order(self, piece: _Slice) -> bool:
+        """Whether a sorted page would not look the same in the order in which servers list when they are not asked."""
+        pairs = enumerate(pairwise(piece.keys))
+        strict = (place for place, (a, b) in pairs if a is not None and b is not None and a < b)
+        if self._order is Order.CREATED:
+            return next(strict, None) is not None
+        for place in strict:
+            first, second = self._keys.created(piece.rows[place]), self._keys.created(piece.rows[place + 1])
+            if first is not None and second is not None and first < second:
+                return True
+        return False
 
     def _look_at_clock(self) -> None:
         # The latest that it said: an answer may overtake another, or come from a cache with the time of its making.
