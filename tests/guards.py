@@ -76,9 +76,6 @@ GUARDS: dict[str, Sequence[Removal]] = {
     "order-that-was-not-kept": (Removal("pass", "tests/unit/test_table_reader.py"),),
     "counts-that-differ": (Removal("if False:", "tests/unit/test_table_reader.py"),),
     "changes-behind-a-resumed-read": (Removal("watermark = self._started", "tests/unit/test_table_reader.py"),),
-    "rows-set-aside": (
-        Removal("gone, aside = list(workspaces), dict[str, Look]()", "tests/unit/test_keys_and_workspaces.py"),
-    ),
     "arrival": (Removal("if False:", "tests/e2e/test_arrival.py"),),
     "rows-that-stand-twice": (Removal("for table in ():", "tests/e2e/test_arrival.py"),),
     "versions-that-stand-twice": (Removal("for table in ():", "tests/e2e/test_arrival.py"),),
@@ -88,7 +85,9 @@ GUARDS: dict[str, Sequence[Removal]] = {
         Removal("still_there: set[str] | None = set()", "tests/unit/test_table_reader.py"),
     ),
     "vanished-twice": (Removal("if False:", "tests/unit/test_table_reader.py"),),
-    "rows-out-of-sight": (Removal("if False:", "tests/unit/test_table_reader.py"),),
+    "rows-set-aside": (Removal("gone, aside = list(ids), {}", "tests/unit/test_keys_and_workspaces.py"),),
+    "workspace-out-of-sight": (Removal("pass", "tests/e2e/test_workspaces.py"),),
+    "rows-out-of-sight": (Removal("in_sight = candidates", "tests/unit/test_table_reader.py"),),
     "deletions-before-the-place": (
         Removal("earlier: frozenset[str] = frozenset()", "tests/unit/test_table_reader.py"),
     ),
@@ -114,7 +113,6 @@ GUARDS: dict[str, Sequence[Removal]] = {
     ),
     "times-beyond-the-clock": (Removal("return False", "tests/unit/test_paging_future.py"),),
     "full-page": (Removal("return self._claims_end(piece)", "tests/unit/test_paging_end.py"),),
-    "workspace-out-of-sight": (Removal("session.workspace()", "tests/e2e/test_workspaces.py"),),
     "a-list-that-outruns-its-reader": (Removal("if False:", "tests/unit/test_paging_growth.py"),),
     "one-run-at-a-time": (Removal("", "tests/e2e/test_sync_log.py"),),
     "one-run-per-file": (Removal("pass", "tests/e2e/test_one_run.py"),),
@@ -183,6 +181,9 @@ GUARDS: dict[str, Sequence[Removal]] = {
         Removal("when histories.progress_raw > 0 and histories.progress_raw < 1 then histories.progress_raw", NUMBERS),
     ),
     "what-was-there-at-the-first-read-did-not-appear-then": (Removal("(number = 1 and not is_deleted)", NUMBERS),),
+    "agents-of-another-workspace-are-no-aliases": (
+        Removal("partition by coalesce(agents.name, agents.id)", "tests/e2e/test_workspaces.py"),
+    ),
     "an-alias-counts-as-the-agent-it-stands-for": (Removal("activity.agent_id as agent_id,", NUMBERS),),
     "the-artifacts-of-agents-add-up": (
         Removal("from (select * from marts.stg_orgx__artifacts limit 1) as one", NUMBERS),

@@ -156,7 +156,8 @@ class _Comparison:
         self._keys = row_keys(table)
         self._seen: set[str] = set()
         own = str(session.workspace()["id"])
-        home = TableState(state, "", warehouse.has_loads).ids_home(session.config.workspace_id or own)
+        remembered = TableState(state, "", warehouse.has_loads)
+        self._looks, home = remembered.looks, remembered.ids_home(session.config.workspace_id or own)
         self._view = session.view(table, home, self._changes.known)
         self._ignored = {c.name for c in table.columns if c.volatile} | {c.name for c in TRACKING_COLUMNS}
 
@@ -165,8 +166,8 @@ class _Comparison:
         ask_first_open(self._table.name, self._session.config.routes, self._read, [])
         living = {row_id: known for row_id, known in self._changes.known.items() if not known.deleted}
         if not self._table.append_only:
-            unmet = ((row_id, known) for row_id, known in living.items() if row_id not in self._seen)
-            extra = [row_id for row_id, known in unmet if self._view.sight.sees(self._view.workspace_of(known))]
+            unmet = {row_id: known for row_id, known in living.items() if row_id not in self._seen}
+            extra = self._view.expected(unmet, self._looks)
             found.extra = len(extra)
             found.examples += [Difference(row_id, "extra") for row_id in extra[:EXAMPLES]]
         found.rows_at_orgx, found.rows_in_warehouse = len(self._seen), len(living)

@@ -11,7 +11,7 @@ from orgx_source.api.routes import Route
 from orgx_source.reading.changes import Changes
 from orgx_source.reading.doubts import Doubt, weigh
 from orgx_source.reading.report import TableReport
-from orgx_source.reading.scope import View, may_be_deleted, remembered
+from orgx_source.reading.scope import NOBODY, Looks, View, may_be_deleted, remembered
 from orgx_source.reading.table_state import Resume, TableState
 from orgx_source.tables import Table
 from orgx_source.warehouse.dataset import Warehouse
@@ -119,8 +119,8 @@ class Deletions:
         """
         if self._table.append_only or not is_proof(reader.report, reader.route):
             return []
-        candidates = self.candidates(None, resumed)
-        in_sight = [row_id for row_id in candidates if self._may_go(row_id, state)]
+        known, candidates = self._changes.known, self.candidates(None, resumed)
+        in_sight = [row_id for row_id in candidates if self._view.sees(known[row_id])]  # guard: rows-out-of-sight
         gone = self._seen_before(in_sight, state)
         report.rows_out_of_sight, report.rows_set_aside = len(candidates) - len(gone), len(in_sight) - len(gone)
         return self._confirmed(gone, reader, state)
@@ -133,16 +133,12 @@ class Deletions:
         )
         return kept
 
-    def _may_go(self, row_id: str, state: TableState) -> bool:
-        if not self._view.sees(self._changes.known[row_id]):  # guard: rows-out-of-sight
-            return False
-        # Workspaces themselves go only under the key that brought them: another one may see others.
-        own = self._own_workspace
-        return self._table.name != "workspaces" or state.first_workspace(own) == own
-
     def _seen_before(self, ids: Sequence[str], state: TableState) -> list[str]:
         """Return those of the rows in sight that a read like this one saw before, and remember this one."""
-        known, view, before = self._changes.known, self._view, state.looks
+        known, view, before, own = self._changes.known, self._view, state.looks, self._own_workspace
+        if self._table.name == "workspaces" and not before.last and state.first_workspace(own) != own:
+            # Earlier versions remembered no keys, and that another key than the first may see other workspaces.
+            before = Looks({"": NOBODY})
         workspaces = {row_id: view.workspace_of(known[row_id]) for row_id in ids}
         gone, aside = may_be_deleted(workspaces.items(), view.look, before, full=view.full)  # guard: rows-set-aside
         # Out of sight by now, or before the place where a read went on: nothing was learnt of these.

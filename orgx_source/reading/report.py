@@ -31,7 +31,7 @@ class TableReport:
         rows_new, rows_changed, rows_deleted: What was written.
         rows_in_warehouse: Rows there after the load that OrgX still lists; None when it was not counted.
         rows_out_of_sight: Of these, rows that this run could not see.
-        rows_set_aside: Of these, rows that only an earlier key, or a run without the workspace filter, saw.
+        rows_set_aside: Of these, rows that came only under another key, or in a run over another workspace.
         total_reported: What OrgX last counted; None when it did not.
         total_lowest, total_highest: What it counted while the table was read.
         cursor_before, cursor_after: Up to where changes are known, by OrgX's clock.
@@ -131,8 +131,8 @@ class TableReport:
             self.reasons.append(f"{foreign} rows of workspaces that this run does not see were left as they are")
         if self.rows_set_aside:
             self.reasons.append(
-                f"{self.rows_set_aside} rows that only an earlier key, or a run without this workspace filter, saw "
-                "were left as they are; a run with --full and without --workspace settles whether OrgX still lists them"
+                f"{self.rows_set_aside} rows that came only under another key or workspace were left as they are; a "
+                "run with these, or with --full where only the key changed, settles whether OrgX still lists them"
             )
 
 

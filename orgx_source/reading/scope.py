@@ -104,27 +104,30 @@ def key_digest(api_key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What decides which rows of a workspace come in a whole read.
+    """What decides which rows come in a whole read.
 
     Attributes:
         key: Digest of the key; empty when it is not known.
-        workspace: The workspace asked for, where that decides; None for all.
+        workspace: The workspace asked for, else the one that the key resolves to, in small letters; empty for rows that
+            name theirs, and when it is not known.
+        filtered: Whether it was asked for. Else rows of others may have come too.
     """
 
     key: str
-    workspace: str | None = None
+    workspace: str = ""
+    filtered: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Look:
         """Read what ``str`` wrote."""
-        key, _, workspace = text.partition("/")
-        return cls(key, workspace or None)
+        key, filtered, workspace = [*text.split("/", 2), "", ""][:3]
+        return cls(key, workspace, filtered == "only")
 
     def __str__(self) -> str:
-        return self.key if self.workspace is None else f"{self.key}/{self.workspace}"
+        return f"{self.key}/{'only' if self.filtered else 'with'}/{self.workspace}" if self.workspace else self.key
 
     def at(self, workspace: str | None) -> Look:
-        """Return what decides for rows that name this workspace, or none: only for the latter the filter counts."""
+        """Return what decides for rows that name this workspace, or none: of the former every look at it brings all."""
         return self if workspace is None else Look(self.key)
 
     def covers(self, last: Look, *, full: bool) -> bool:
@@ -134,7 +137,8 @@ class Look:
             last: The last whole read that could see the row.
             full: Whether the user says that this key sees what any other key saw.
         """
-        return (full or self.key == last.key) and self.workspace in (None, last.workspace)
+        is_known = last.workspace == self.workspace and (last.filtered or not self.filtered)
+        return (full or self.key == last.key) and (is_known or not (last.workspace or self.filtered))
 
 
 NOBODY = Look("")
@@ -155,7 +159,7 @@ class Looks:
     more: int = 0
 
     def of(self, row_id: str, workspace: str | None, look: Look) -> Look:
-        """Return the last look that saw a row; where none is recorded, one with this key and without a filter."""
+        """Return the last look that saw a row; where none is recorded, one with this key."""
         if self.more:
             return NOBODY
         return self.aside.get(row_id) or self.last.get((workspace or "").casefold()) or Look(look.key)
@@ -166,7 +170,7 @@ def may_be_deleted(
 ) -> tuple[list[str], dict[str, Look]]:
     """Divide the rows that a whole read did not see into those that may be called deleted, and those set aside.
 
-    A row is set aside when it last came under another key, or without the filter of this read: OrgX may list it still.
+    A row is set aside when it last came under another key or in another workspace: OrgX may list it still.
     It stays there until that look is taken again, until it comes again, or until the user says so.
 
     Args:
@@ -280,6 +284,11 @@ class View:
         """Return whether a row is of a workspace in sight, or may be."""
         workspace = self.workspace_of(row)
         return workspace is None or self.sight.sees(workspace)
+
+    def expected(self, rows: Mapping[str, KnownRow], before: Looks) -> list[str]:
+        """Return the ids of the rows that would have come if OrgX still listed them."""
+        in_sight = [(row_id, self.workspace_of(row)) for row_id, row in rows.items() if self.sees(row)]
+        return may_be_deleted(in_sight, self.look, before, full=self.full)[0]
 
     def count_set_aside(self, known: KnownRows, before: Looks) -> int:
         """Return how many living rows that no read has met yet only another look saw, as far as is remembered."""

@@ -235,10 +235,11 @@ class ReadSession:
             ids_home: The workspace whose ids the table keeps as OrgX sends them, where they are unique within one only.
             known: The rows of the warehouse.
         """
-        own, look = str(self.workspace()["id"]), Look(self.key, self.config.workspace_id)
+        own, wanted = str(self.workspace()["id"]), self.config.workspace_id
+        workspace = wanted or own
+        look = Look(self.key, workspace.casefold(), wanted is not None)
         if not table.local_ids:
             return View(self.sight(own), look, self.config.full)
-        workspace = self.config.workspace_id or own
         # Its rows seldom name a workspace, and nobody says of which ones OrgX lists them: that of the run is certain.
         sight = Sight(None, workspace, set)
         return View(sight, look, self.config.full, LocalIds(table, ids_home, workspace, known))

@@ -288,7 +288,7 @@ class TableReader:
     def _note_order(self, reader: RouteReader, *, whole: bool) -> None:
         """Note whether the route kept the order that it was asked for: one page that did not is enough to say no."""
         obeyed = reader.report.order_obeyed
-        if whole or obeyed is False:
+        if obeyed is False or (whole and reader.report.order_shown):
             self._state.note_order(reader.route.name, obeyed)  # guard: order-that-was-not-kept
 
     def _next_stretch(self, reader: RouteReader, watermark: datetime | None) -> Iterator[StretchEnd]:
@@ -356,6 +356,10 @@ class TableReader:
         if self._table.local_ids:
             self._state.keep_ids_home(self._ids_home)
         self._state.settle(self._origin(route), cursor=cursor, whole_at=whole_at, first_workspace=own)
+
+    def _adds_up(self, reader: RouteReader) -> bool:
+        obeyed = self._filter_is_obeyed(reader.route)
+        return self._deletions.adds_up(reader, self._state, self._report, obeyed=obeyed)
 
     def _filter_is_obeyed(self, route: Route) -> bool:
         """Return whether OrgX keeps to the workspace that was asked for, as far as this read and the last one tell."""

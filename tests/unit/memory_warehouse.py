@@ -56,7 +56,7 @@ class MemoryWarehouse:
                 row.get("_row_hash") or "",
                 row.get("deleted_at") is not None,
                 workspace,
-                updated=None if updated is None else updated.timestamp(),
+                updated=updated.timestamp() if isinstance(updated, datetime) else None,
             )
         return known
 

@@ -22,7 +22,11 @@ from tests.unit.list_transport import HOME, ListTransport
 from tests.unit.memory_warehouse import MemoryWarehouse
 
 A, B = HOME["id"], "22222222-2222-4222-8222-222222222222"
-ROUTES = {"tasks": "/api/entities?type=task", "agents": "/api/client/live/agents"}
+ROUTES = {
+    "tasks": "/api/entities?type=task",
+    "agents": "/api/client/live/agents",
+    "workspaces": "/api/entities?type=command_center",
+}
 MADE = datetime(2026, 11, 1, tzinfo=UTC)
 # Neither is to be found in what a table remembers.
 WIDE, NARROW = "oxk_wide_000001", "oxk_narrow_0001"
@@ -105,7 +109,7 @@ def test_rows_that_only_another_key_saw_stay_until_it_looks_again(values: dict[s
     for _ in range(2):
         report = there.run(NARROW)
         assert (report.rows_deleted, report.rows_out_of_sight, report.exit_code) == (0, 14, 0)
-        assert [reason for reason in report.reasons if reason.startswith("14 rows that only an earlier key")]
+        assert [reason for reason in report.reasons if reason.startswith("14 rows that came only under another key")]
     there.transport.hidden = set()
     there.rows.pop(7)
     report = there.run(WIDE)
@@ -190,10 +194,23 @@ def test_a_row_without_a_workspace_stays_when_it_never_came_through_the_filter()
         # Rows that name none are the first workspace's: the filter lets none of them pass.
         report = there.run(workspace_id=B, full=True)
         assert (report.rows_deleted, report.rows_set_aside, report.exit_code) == (0, 4, 0)
-        assert "4 rows that only an earlier key, or a run without this workspace filter" in report.reasons[0]
+        assert "4 rows that came only under another key or workspace" in report.reasons[0]
     assert there.run(workspace_id=B).whole is False
     there.rows.pop(0)
     assert there.run().rows_deleted == 1
+
+
+def test_rows_without_a_workspace_stay_when_the_same_key_resolves_to_another_workspace() -> None:
+    there = Nights(5)
+    there.run()
+    there.transport.home, rows = B, list(there.rows)
+    there.rows[:] = [task(9)]
+    for full in (False, True, False):
+        report = there.run(full=full)
+        assert (report.rows_deleted, report.rows_set_aside, report.exit_code) == (0, 5, 0)
+    there.transport.home, there.rows[:] = A, rows[1:]
+    report = there.run()
+    assert (report.rows_deleted, report.rows_set_aside) == (1, 1)
 
 
 @pytest.mark.parametrize("first", [{}, {"workspace_id": A}])
@@ -281,3 +298,13 @@ def test_whoever_has_filled_the_table_so_far_keeps_its_ids() -> None:
     assert (report.rows_new, report.rows_changed, there.living()) == (0, 0, {"eli-agent"})
     there.run(workspace_id=A)
     assert there.living() == {"eli-agent", f"{A}/eli-agent"}
+
+
+def test_workspaces_that_an_earlier_version_brought_stay_under_another_key() -> None:
+    there = Nights(table="workspaces")
+    there.rows[:] = [task(0) | {"id": A}, task(1) | {"id": "third"}]
+    there.run(WIDE)
+    there.state.pop("seen_by")
+    there.rows[:], there.transport.home = [task(2) | {"id": B}], B
+    for _ in range(2):
+        assert (there.run(NARROW).rows_deleted, there.living()) == (0, {A, B, "third"})

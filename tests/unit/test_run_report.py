@@ -30,6 +30,9 @@ def test_the_end_tells_how_sure_the_last_pass_is_and_each_reason_once() -> None:
     assert report.reasons == [
         "known", "new", "3 rows of workspaces that this run does not see were left as they are",
     ]  # fmt: skip
+    aside = TableReport(rows_out_of_sight=5, rows_set_aside=2)
+    aside.note_ending(ListingReport(), total=None, whole=True)
+    assert [reason.partition(" rows")[0] for reason in aside.reasons] == ["3", "2"]
     unseen = TableReport()
     unseen.note_ending(ListingReport(finished=True), total=None, whole=False)
     assert unseen.reasons == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from orgx_source.api.listing import Position
 from orgx_source.reading.doubts import Doubt
+from orgx_source.reading.scope import Look, Looks
 from orgx_source.reading.table_state import Origin, Resume, TableState
 
 NOW = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)
@@ -101,6 +103,45 @@ def test_a_place_that_is_damaged_or_of_another_origin_is_none(damage: dict[str, 
     state(stored).keep_place(PLACE, HERE, full=False)
     stored["resume"] |= damage
     assert state(stored).resume(HERE, full=False) is None
+
+
+def test_who_saw_the_rows_is_remembered_in_either_form() -> None:
+    stored: dict[str, Any] = {}
+    known = state(stored)
+    assert known.looks == Looks()
+    look = Look("k", "a", filtered=True)
+    for looks in (Looks({"": look, "a": Look("k")}, {"x": look, "y": Look("o"), "z": look}), Looks({"": look}, more=9)):
+        known.looks = looks
+        assert state(json.loads(json.dumps(stored))).looks == looks
+    known.looks = Looks()
+    assert "set_aside" not in stored
+
+
+def test_whether_a_filter_is_obeyed_and_whose_ids_are_plain_is_remembered() -> None:
+    stored = settled()
+    known = state(stored)
+    assert (known.obeys_filter, known.ids_home("b"), state({}).ids_home("b")) == (True, HERE.workspace_id, "b")
+    known.obeys_filter = False
+    known.keep_ids_home("c")
+    assert (state(stored).obeys_filter, state(stored).ids_home("b")) == (False, "c")
+    known.obeys_filter = True
+    assert "filter_ignored" not in stored
+
+
+def test_a_filter_makes_another_origin_unless_an_earlier_version_remembered_it() -> None:
+    stored = settled()
+    filtered = Origin(HERE.route, HERE.workspace_id, filtered=True)
+    assert not state(stored).is_of(filtered)
+    del stored["filtered"]
+    assert state(stored).is_of(filtered)
+
+
+def test_a_place_is_that_of_its_key_unless_an_earlier_version_remembered_it() -> None:
+    stored: dict[str, Any] = {}
+    state(stored).keep_place(PLACE, Origin(HERE.route, HERE.workspace_id, key="k"), full=False)
+    assert state(stored).resume(HERE, full=False) is None
+    del stored["resume"]["key"]
+    assert state(stored).resume(HERE, full=False) == PLACE
 
 
 def test_a_read_of_changes_that_is_cut_short_counts_when_it_was_long_or_happens_twice() -> None:

@@ -20,4 +20,8 @@ select
     activity.cost_delta as cost_usd
 from raw.activity as activity
 cross join marts.stg_orgx__bounds as bounds
-left join marts.stg_orgx__agents as agents on activity.agent_id = agents.agent_id
+left join raw.initiatives as initiatives on activity.initiative_id = initiatives.id
+-- Slugs are unique within a workspace: its own agent comes first.
+left join marts.stg_orgx__agents as theirs
+    on theirs.agent_id = coalesce(initiatives.workspace_id, initiatives.command_center_id) || '/' || activity.agent_id
+left join marts.stg_orgx__agents as agents on coalesce(theirs.agent_id, activity.agent_id) = agents.agent_id

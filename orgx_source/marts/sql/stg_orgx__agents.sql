@@ -3,7 +3,8 @@
 -- grain: agent record
 -- key: agent_id
 -- columns:
---   agent_id            Id as OrgX sends it.
+--   agent_id            Id as OrgX sends it; with its workspace and a slash in front in any workspace but the first.
+--   workspace_id        That workspace; null for agents of the first one.
 --   canonical_agent_id  The agent that this record stands for; its own id when it is no alias.
 --   is_alias            Whether the record is an alias of another.
 --   is_application      Whether it is an application that acts as an agent, such as chatgpt-app.
@@ -17,7 +18,7 @@
 --   started_at          Start of the current run.
 --   deleted_at          First read without it; null while OrgX lists it.
 with agents as (
-    select * from raw.agents
+    select *, case when id like '%/%' then split_part(id, '/', 1) end as other_workspace_id from raw.agents
 ),
 
 statuses as (
@@ -26,6 +27,7 @@ statuses as (
 
 select
     agents.id as agent_id,
+    agents.other_workspace_id as workspace_id,
     first_value(agents.id) over same_name as canonical_agent_id,
     first_value(agents.id) over same_name <> agents.id as is_alias,
     agents.id like '%-app' as is_application,
@@ -44,6 +46,6 @@ select
 from agents
 left join statuses on agents.status = statuses.status
 window same_name as (
-    partition by coalesce(agents.name, agents.id)
+    partition by agents.other_workspace_id, coalesce(agents.name, agents.id)  -- guard: agents-of-another-workspace-are-no-aliases
     order by case when agents.id like '%-agent' then 0 else 1 end, agents.id
 )

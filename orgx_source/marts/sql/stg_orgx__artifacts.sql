@@ -53,5 +53,8 @@ select
     artifacts.deleted_at
 from artifacts
 cross join marts.stg_orgx__bounds as bounds
-left join agents on artifacts.created_by_id = agents.agent_id
+-- Slugs are unique within a workspace: its own agent comes first.
+left join agents as theirs
+    on theirs.agent_id = coalesce(artifacts.workspace_id, artifacts.command_center_id) || '/' || artifacts.created_by_id
+left join agents on coalesce(theirs.agent_id, artifacts.created_by_id) = agents.agent_id
 left join statuses on artifacts.status = statuses.status

@@ -18,11 +18,11 @@ with decisions as (
 ),
 
 agents as (
-    select agent_id, canonical_agent_id, agent_name from marts.stg_orgx__agents
+    select agent_id, canonical_agent_id, agent_name, workspace_id from marts.stg_orgx__agents
 ),
 
 named as (
-    select agent_name, min(canonical_agent_id) as agent_id from agents group by agent_name
+    select workspace_id, agent_name, min(canonical_agent_id) as agent_id from agents group by workspace_id, agent_name
 ),
 
 statuses as (
@@ -107,7 +107,9 @@ select
     judged.urgency_raw,
     coalesce(urgencies.level, 'medium') as urgency,
     coalesce(urgencies.level_rank, 2) as urgency_rank,
-    coalesce(agents.canonical_agent_id, decisions.agent_id, named.agent_id, judged.asked_by_other) as agent_id,
+    coalesce(
+        agents.canonical_agent_id, decisions.agent_id, named_there.agent_id, named.agent_id, judged.asked_by_other
+    ) as agent_id,
     coalesce(agents.agent_name, decisions.agent_name, decisions.agent_id, judged.asked_by_other) as asked_by,
     coalesce(
         decisions.source = 'system' or decisions.source_system = 'system' or decisions.created_by_type = 'system'
@@ -126,6 +128,12 @@ from decisions
 inner join judged on decisions.id = judged.id
 inner join timed on decisions.id = timed.id
 left join marts.stg_orgx__urgencies as urgencies on judged.urgency_raw = urgencies.urgency
-left join agents on decisions.agent_id = agents.agent_id
-left join named on decisions.agent_name = named.agent_name
+-- Slugs and names are unique within a workspace: its own agent comes first.
+left join agents as theirs
+    on theirs.agent_id = coalesce(decisions.workspace_id, decisions.command_center_id) || '/' || decisions.agent_id
+left join agents on coalesce(theirs.agent_id, decisions.agent_id) = agents.agent_id
+left join named as named_there
+    on decisions.agent_name = named_there.agent_name
+    and coalesce(decisions.workspace_id, decisions.command_center_id) = named_there.workspace_id
+left join named on decisions.agent_name = named.agent_name and named.workspace_id is null
 left join first_seen on decisions.id = first_seen.id

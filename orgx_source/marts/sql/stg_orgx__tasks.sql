@@ -21,7 +21,7 @@ select
     tasks.title,
     tasks.status,
     coalesce(statuses.status_group, 'todo') as status_group,
-    coalesce(tasks.assigned_agent, tasks.assigned_agent_ids ->> 0) as agent_id,
+    coalesce(theirs.agent_id, tasks.assigned_agent, tasks.assigned_agent_ids ->> 0) as agent_id,
     case when tasks.due_date >= bounds.first_day then tasks.due_date end as due_on,
     case
         when cast(tasks.created_at at time zone 'UTC' as date) between bounds.first_day and bounds.last_day
@@ -35,4 +35,8 @@ select
     tasks.deleted_at
 from tasks
 cross join marts.stg_orgx__bounds as bounds
+-- Slugs are unique within a workspace: its own agent comes first.
+left join marts.stg_orgx__agents as theirs
+    on theirs.agent_id = coalesce(tasks.workspace_id, tasks.command_center_id) || '/'
+    || coalesce(tasks.assigned_agent, tasks.assigned_agent_ids ->> 0)
 left join statuses on tasks.status = statuses.status

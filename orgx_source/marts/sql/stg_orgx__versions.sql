@@ -6,7 +6,7 @@
 --   entity_type    initiative, workstream, milestone, task, decision or artifact.
 --   entity_id      Its id.
 --   initiative_id  The initiative it belongs to.
---   agent_id       Agent it is assigned to, that asks, or that made it; as OrgX sends it.
+--   agent_id       Agent it is assigned to, that asks, or that made it; an alias is not resolved.
 --   status_group   What the status is counted as (stg_orgx__statuses).
 --   progress_pct   Progress from 0 to 100; a 1 is 100 when the status is completed, else 1. Null for any other number.
 --   is_deleted     Whether this version says that OrgX no longer lists it.
@@ -16,32 +16,34 @@
 with histories as (
     select
         'initiative' as entity_type, 'initiatives' as table_name, id as entity_id, id as initiative_id, title, status,
-        progress_pct as progress_raw, cast(null as text) as agent_id, created_at, updated_at, valid_from, deleted_at
+        progress_pct as progress_raw, cast(null as text) as agent_id, created_at, updated_at, valid_from, deleted_at,
+        coalesce(workspace_id, command_center_id) as workspace_id
     from raw.initiatives_history
     union all
     select
         'workstream', 'workstreams', id, initiative_id, name, status, progress_pct, null, created_at, updated_at,
-        valid_from, deleted_at
+        valid_from, deleted_at, coalesce(workspace_id, command_center_id)
     from raw.workstreams_history
     union all
     select
         'milestone', 'milestones', id, initiative_id, title, status, progress_pct, null, created_at, updated_at,
-        valid_from, deleted_at
+        valid_from, deleted_at, coalesce(workspace_id, command_center_id)
     from raw.milestones_history
     union all
     select
         'task', 'tasks', id, initiative_id, title, status, null, coalesce(assigned_agent, assigned_agent_ids ->> 0),
-        created_at, updated_at, valid_from, deleted_at
+        created_at, updated_at, valid_from, deleted_at, coalesce(workspace_id, command_center_id)
     from raw.tasks_history
     union all
     select
         'decision', 'decisions', id, initiative_id, title, status, null, agent_id, created_at, updated_at, valid_from,
-        deleted_at
+        deleted_at, coalesce(workspace_id, command_center_id)
     from raw.decisions_history
     union all
     select
         'artifact', 'artifacts', id, initiative_id, name, status, null,
-        case when created_by_type = 'agent' then created_by_id end, created_at, updated_at, valid_from, deleted_at
+        case when created_by_type = 'agent' then created_by_id end, created_at, updated_at, valid_from, deleted_at,
+        coalesce(workspace_id, command_center_id)
     from raw.artifacts_history
 ),
 
@@ -80,7 +82,7 @@ select
         when histories.progress_raw = 1 and statuses.status_group = 'completed' then 100
         when histories.progress_raw between 0 and 100 then histories.progress_raw
     end as progress_pct,
-    histories.agent_id,
+    coalesce(theirs.agent_id, histories.agent_id) as agent_id,
     histories.created_at,
     histories.updated_at,
     histories.deleted_at is not null as is_deleted,
@@ -90,6 +92,8 @@ select
     ) as valid_to,
     bounds.seen_after
 from histories
+-- Slugs are unique within a workspace: its own agent comes first.
+left join marts.stg_orgx__agents as theirs on theirs.agent_id = histories.workspace_id || '/' || histories.agent_id
 left join bounds on histories.table_name = bounds.table_name and histories.valid_from = bounds.valid_from
 left join marts.stg_orgx__statuses as statuses
     on histories.entity_type = statuses.entity_type and histories.status = statuses.status
