@@ -56,7 +56,7 @@ def app() -> None:
 @app.command()
 @options.only_tables
 @options.warehouse
-@click.option("--full", is_flag=True, help="Read everything again.")
+@click.option("--full", is_flag=True, help="Read everything again, and write again what was changed by hand.")
 @options.workspace
 @click.option("--workers", type=click.IntRange(1, 64), default=8, metavar="N", help="Pages asked for at the same time.")
 @click.option(
@@ -212,7 +212,8 @@ def verify(
 ) -> int:
     """Compare the warehouse with OrgX, row for row.
 
-    OrgX is read whole, and nothing is written.
+    OrgX is read whole and compared with the values that are stored, also where they were changed by hand. Nothing is
+    written.
     """
     _set_up_logging(verbose)
     config = _config(workspace_id=workspace)

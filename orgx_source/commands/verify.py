@@ -20,7 +20,7 @@ from orgx_source.reading.scope import rows_in_workspace
 from orgx_source.reading.session import ReadSession
 from orgx_source.reading.table_state import TableState
 from orgx_source.rows.column_types import ColumnTypes
-from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
+from orgx_source.tables import TABLES, Table
 from orgx_source.times import parse_timestamp
 from orgx_source.warehouse.dataset import Warehouse
 
@@ -34,7 +34,7 @@ class Difference:
     Attributes:
         id: Its id.
         problem: ``missing`` (not in the warehouse), ``extra`` (only there) or ``different``.
-        columns: Which columns differ, for a row that is different.
+        columns: Which columns differ, for a row that is different; ``_row_hash`` where only that was changed.
     """
 
     id: str
@@ -159,7 +159,6 @@ class _Comparison:
         remembered = TableState(state, "", warehouse.has_loads)
         self._looks, home = remembered.looks, remembered.ids_home(session.config.workspace_id or own)
         self._view = session.view(table, home, self._changes.known)
-        self._ignored = {c.name for c in table.columns if c.volatile} | {c.name for c in TRACKING_COLUMNS}
 
     def run(self) -> None:
         found = self._found
@@ -195,7 +194,8 @@ class _Comparison:
         found = self._found
         self._view.sight.note(shaped.workspaces)
         moments = {self._keys.id(row): self._keys.updated(row) or self._keys.created(row) for row in rows}
-        for index, (row_id, row_hash) in enumerate(zip(shaped.ids, shaped.hashes, strict=True)):
+        differing = {} if self._table.append_only else self._changes.differing(shaped)
+        for row_id, row_hash in zip(shaped.ids, shaped.hashes, strict=True):
             if row_id in self._seen:
                 continue
             self._seen.add(row_id)
@@ -204,20 +204,11 @@ class _Comparison:
                 found.missing += 1
                 if found.missing <= EXAMPLES:
                     found.examples.append(Difference(row_id, "missing"))
-            elif not self._table.append_only and known.row_hash != row_hash:
+            elif not self._table.append_only and (row_id in differing or known.row_hash != row_hash):
                 found.different += 1
                 if found.different <= EXAMPLES:
-                    found.examples.append(Difference(row_id, "different", self._columns(row_id, shaped, index)))
+                    found.examples.append(Difference(row_id, "different", differing.get(row_id, ["_row_hash"])))
             else:
                 continue
             moment = moments.get(row_id)
             found.newer += moment is not None and self._cursor is not None and moment > self._cursor
-
-    def _columns(self, row_id: str, shaped: Shaped, index: int) -> list[str]:
-        """Return the names of the columns in which a row differs from the stored one."""
-        theirs = shaped.rows.slice(index, 1).to_pylist()[0]
-        ours: dict[str, Any] = {}
-        for piece in self._warehouse.fetch_rows(self._table, [row_id], self._changes.types):
-            ours = next(iter(piece.to_pylist()), {})
-        names = [*theirs, *(name for name in ours if name not in theirs)]
-        return [name for name in names if name not in self._ignored and theirs.get(name) != ours.get(name)]

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 
 from orgx_source.api.envelope import Row
 from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.rows.known_rows import KnownRow
-from orgx_source.rows.shape import ARROW_TYPES, Shaper, row_hashes
+from orgx_source.rows.shape import ARROW_TYPES, Shaper, row_hashes, same_json
 from orgx_source.tables import TRACKING_COLUMNS, ColumnType, Table
 from orgx_source.times import never_before
 from orgx_source.warehouse.dataset import Warehouse
@@ -117,6 +118,7 @@ class Changes:
         self.types = types
         self._shaper = Shaper(table, types)
         self._clock = clock
+        self._mended: set[str] = set()
         self._volatile = [c.name for c in table.columns if c.volatile] + [c.name for c in TRACKING_COLUMNS]
 
     def distrust_table(self) -> None:
@@ -162,6 +164,7 @@ class Changes:
         self._note_times(shaped.updated)
         if self._latest is None and self.known.holds_none_of(shaped.ids):
             return self._take_all(shaped)
+        tampered = self._tampered(shaped)
         changed: list[int] = []
         to_history: list[int] = []
         frozen = self._table.append_only
@@ -169,6 +172,8 @@ class Changes:
             known = self.known.get(row_id)
             differs = known is None or known.deleted or (not frozen and known.row_hash != row_hash)  # guard: revival
             unwritten = differs
+            # The history holds this version already.
+            differs = differs or row_id in tampered  # guard: values-changed-by-hand
             if self._latest is not None:
                 latest = self._latest.get(row_id)
                 unwritten = latest is None or latest.deleted or latest.row_hash != row_hash
@@ -249,6 +254,50 @@ class Changes:
             return Batch(table, None)
         history = table if len(to_history) == table.num_rows else table.take(pa.array(to_history, pa.int64()))
         return Batch(table, as_history(history) if history.num_rows else None)
+
+    def _tampered(self, shaped: Shaped) -> set[str]:
+        """Return the rows whose stored hash is right and whose stored values are not: somebody changed them by hand.
+
+        Each is told once: what this read has handed out is not stored yet.
+        """
+        if self._warehouse.trusted or self._table.append_only:
+            return set()
+        found = self.differing(shaped, of_equal_hash=True).keys() - self._mended
+        self._mended |= found
+        return found
+
+    def differing(self, shaped: Shaped, *, of_equal_hash: bool = False) -> dict[str, list[str]]:
+        """Compare rows with what is stored of them, value by value: a hash tells what was written, not what is there.
+
+        Args:
+            shaped: The rows, each once.
+            of_equal_hash: Whether to leave out rows whose stored hash differs as well.
+
+        Returns:
+            Ids of the rows that are there with other values, and the names of the columns that differ.
+        """
+        found: dict[str, list[str]] = {}
+        place = {row_id: index for index, row_id in enumerate(shaped.ids)}
+        ids = [row_id for row_id in place if row_id in self.known]
+        with self._warehouse.kept_open():
+            for stored in self._warehouse.fetch_rows(self._table, ids, self.types):
+                claims = stored.column("_row_hash").to_pylist() if of_equal_hash else None
+                for index, row_hash in enumerate(row_hashes(stored, self._volatile)):
+                    row_id = stored.column(self._table.key)[index].as_py()
+                    told = shaped.hashes[place[row_id]]
+                    if row_hash != told and (claims is None or claims[index] == told):
+                        pair = (shaped.rows.slice(place[row_id], 1), stored.slice(index, 1))
+                        found[row_id] = self._columns_that_differ(*(rows.to_pylist()[0] for rows in pair))
+        return {row_id: names for row_id, names in found.items() if names}
+
+    def _columns_that_differ(self, row: Row, stored: Row) -> list[str]:
+        names = (name for name in {**row, **stored} if name not in self._volatile)
+        return [name for name in names if not self._are_equal(name, row.get(name), stored.get(name))]
+
+    def _are_equal(self, name: str, value: Any, stored: Any) -> bool:
+        if value is None or stored is None or self.types[name] != "json":
+            return bool(value == stored)
+        return same_json(value, stored)
 
     def delete(self, ids: Iterable[str], deleted_at: datetime, last_seen_at: datetime | None) -> Iterator[Batch]:
         """Yield the stored rows with these ids, marked as deleted."""

@@ -127,7 +127,7 @@ class ReadSession:
         """
         with self._lock:
             if self._warehouse is None:
-                warehouse = Warehouse(pipeline, self.patience)
+                warehouse = Warehouse(pipeline, self.patience, trusted=not self.config.full)
                 warehouse.check_names()
                 self._warehouse = warehouse
             return self._warehouse

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from hashlib import blake2b
 from typing import Any
 
@@ -35,6 +36,7 @@ ARROW_TYPES: dict[ColumnType, pa.DataType] = {
 # As deep as orjson writes; what is deeper, databases refuse at depths of their own, and is kept as text.
 DEEPEST_JSON = 254
 
+_ALL_DIGITS = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _NONE = type(None)
 _FITTING: dict[ColumnType, frozenset[type]] = {
     "text": frozenset({str, _NONE}),
@@ -217,6 +219,31 @@ def canonical_json(value: Any) -> str:
     except (TypeError, orjson.JSONEncodeError):
         # Integers beyond 64 bits, or nesting deeper than orjson goes.
         return _write_json(value)
+
+
+def recanonical(text: str) -> str:
+    """Return JSON text as `canonical_json` writes it; text that is no JSON as it is."""
+    try:
+        return canonical_json(json.loads(text))
+    except (ValueError, RecursionError):
+        return text
+
+
+def same_json(one: str, other: str) -> bool:
+    """Return whether two JSON texts say the same to a database, which knows neither 1e2 nor 1.0 apart from 100."""
+    if one == other:
+        return True
+    try:
+        first, second = (json.loads(text, parse_int=_number, parse_float=_number) for text in (one, other))
+        return canonical_json(first) == canonical_json(second)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _number(digits: str) -> dict[str, str]:
+    number = Decimal(digits)
+    # An object that no row holds: a number is not the text that shows it.
+    return {"\x00number": str(number.normalize(_ALL_DIGITS)) if number else "0"}
 
 
 def _write_json(value: Any) -> str:

@@ -23,7 +23,7 @@ from orgx_source.explain import describe_trouble, explain, first_words, foreseen
 from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.rows.handed import HEX_DIGITS
 from orgx_source.rows.known_rows import KnownRow, KnownRows
-from orgx_source.rows.shape import ARROW_TYPES, canonical_json
+from orgx_source.rows.shape import ARROW_TYPES, canonical_json, recanonical
 from orgx_source.tables import SYNC_LOG, ColumnType, Table
 from orgx_source.warehouse.dialect import dialect_of
 from orgx_source.warehouse.duckdb_file import FileClient, LockPatience
@@ -57,18 +57,21 @@ class Warehouse:
 
     Attributes:
         can_be_asked: False for destinations without SQL; then every row that is read counts as changed.
+        trusted: Whether a row is believed to hold the values that its hash was made of.
     """
 
-    def __init__(self, pipeline: Any, patience: LockPatience | None = None) -> None:
+    def __init__(self, pipeline: Any, patience: LockPatience | None = None, *, trusted: bool = True) -> None:
         """Open the dataset.
 
         Args:
             pipeline: The pipeline that fills it.
             patience: How long to wait for a DuckDB file that another process has open; not at all when not given.
+            trusted: Whether a row is believed to hold the values that its hash was made of.
 
         Raises:
             DestinationError: It cannot be opened.
         """
+        self.trusted = trusted
         self._pipeline = pipeline
         self._patience = patience or LockPatience()
         self._sql: Any = None
@@ -427,7 +430,7 @@ class Warehouse:
                 raise foreseen(error) or DestinationError(describe_trouble(error)) from None
 
     def fetch_rows(self, table: Table, ids: Iterable[str], types: ColumnTypes) -> Iterator[pa.Table]:
-        """Yield the stored rows with these ids as Arrow tables, without dlt's own columns.
+        """Yield the stored rows with these ids as Arrow tables, with the columns that have a type here.
 
         Args:
             table: The table.
@@ -440,17 +443,21 @@ class Warehouse:
         self, name: str, key: str, ids: Iterable[str], types: Mapping[str, ColumnType]
     ) -> Iterator[pa.Table]:
         remaining = iter(ids)
+        names: list[str] = []
         while chunk := list(islice(remaining, IDS_AT_ONCE)):
-            names, rows = self._ask(self._fetch_chunk, name, key, chunk)
+            names = names or [name for name in self.columns(name) or () if name in types]
+            rows = self._ask(self._fetch_chunk, name, key, chunk, {name: types[name] for name in names})
             columns = zip(names, zip(*rows, strict=True), strict=True) if rows else ()
-            yield pa.table({name: _stored(types[name], values) for name, values in columns if name in types})
+            yield pa.table({name: _stored(types[name], values) for name, values in columns})
 
-    def _fetch_chunk(self, name: str, key: str, ids: list[str]) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def _fetch_chunk(self, name: str, key: str, ids: list[str], types: dict[str, ColumnType]) -> list[tuple[Any, ...]]:
         with self._client() as client:
             name, key = client.make_qualified_table_name(name), client.escape_column_name(key)
+            dialect = dialect_of(client)
+            listed = ", ".join(dialect.as_loaded(client.escape_column_name(column), types[column]) for column in types)
             marks = ", ".join(["%s"] * len(ids))
-            with client.execute_query(f"select * from {name} where {key} in ({marks})", *ids) as cursor:
-                return [column[0] for column in cursor.description], list(cursor.fetchall())
+            with client.execute_query(f"select {listed} from {name} where {key} in ({marks})", *ids) as cursor:
+                return list(cursor.fetchall())
 
     def _select(self, sql: str, *values: Any, **tables: str) -> list[tuple[Any, ...]]:
         """Run a query in which ``{alias}`` is one of the tables, and any other ``{name}`` an escaped column."""
@@ -585,7 +592,14 @@ def _utc(moment: datetime) -> datetime:
 def _stored(column_type: ColumnType, values: Sequence[Any]) -> pa.Array:
     """Return what a driver gave for one column as it was loaded: drivers parse JSON and widen numbers."""
     if column_type == "json":
-        values = [value if value is None or isinstance(value, str) else canonical_json(value) for value in values]
+        values = [None if value is None else _json_text(value) for value in values]
     elif column_type == "double":
         values = [None if value is None else float(value) for value in values]
+    elif column_type == "bigint":
+        values = [None if value is None else int(value) for value in values]
     return pa.array(values, ARROW_TYPES[column_type])
+
+
+def _json_text(value: Any) -> str:
+    """Return JSON as it was loaded; PostgreSQL's ``jsonb`` has an order of keys and spaces of its own."""
+    return recanonical(value) if isinstance(value, str) else canonical_json(value)

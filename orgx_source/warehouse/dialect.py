@@ -176,6 +176,15 @@ class Dialect:
     def _beside(self, client: Any, table: str) -> str:
         return str(client.make_qualified_table_name(table))
 
+    def as_loaded(self, column: str, column_type: ColumnType) -> str:
+        """Return the SQL that gives a stored value so that its driver neither parses nor moves it.
+
+        Args:
+            column: Its column, quoted.
+            column_type: The type that it was loaded with.
+        """
+        return column
+
     def clashing_file(self, client: Any) -> str | None:
         """Return the name of the file whose tables cannot be named, because its dataset is called like it."""
         return None
@@ -226,6 +235,10 @@ class _AsWritten(Dialect):
     def sql_type(self, column_type: ColumnType) -> str:
         return SQL_TYPES[column_type]
 
+    def as_loaded(self, column: str, column_type: ColumnType) -> str:
+        # In the zone of a session, the years 1 and 9999 reach into years that Python does not have.
+        return f"{column} at time zone 'UTC'" if column_type == "timestamp" else column
+
 
 class Postgres(_AsWritten):
     """PostgreSQL."""
@@ -246,6 +259,10 @@ class Postgres(_AsWritten):
     def sql_type(self, column_type: ColumnType) -> str:
         """Return what a type is called in SQL."""
         return "jsonb" if column_type == "json" else super().sql_type(column_type)
+
+    def as_loaded(self, column: str, column_type: ColumnType) -> str:
+        """Return JSON as text: of a JSON string, psycopg2 gives what is in it, which is no JSON."""
+        return f"cast({column} as text)" if column_type == "json" else super().as_loaded(column, column_type)
 
     def read_batches(self, client: Any, sql: str, schema: pa.Schema, rows_at_once: int) -> Iterator[pa.Table]:
         """Yield what a query finds, through a cursor of the server's: psycopg2 fetches everything otherwise."""

@@ -145,6 +145,35 @@ def test_equal_is_equal_and_every_kind_of_difference_is_found() -> None:
         assert found.tables["agents"].exit_code == 0
 
 
+def test_values_changed_by_hand_are_found_and_mended_by_a_full_run() -> None:
+    with Sandbox(World("small")) as box:
+        ids = list(box.world.find("task"))[:7]
+        box.world.edit("task", ids[6], metadata={"b": [1e16, -0.0, 1.5e300, 2**63, {}], "a": "1E+16"}, note="", score=1)
+        sync(box)
+        execute(
+            "alter table orgx.tasks add column analyst_note integer",
+            "update orgx.tasks set analyst_note = 7",
+            f"update orgx.tasks set title = 'wrong' where id = '{ids[0]}'",
+            f"update orgx.tasks set metadata = '{{\"by\": \"hand\"}}' where id = '{ids[1]}'",
+            f"update orgx.tasks set created_at = '2020-01-01' where id = '{ids[2]}'",
+            f"update orgx.tasks set note = '' where id = '{ids[3]}'",
+            f"update orgx.tasks set _row_hash = 'wrong' where id = '{ids[4]}'",
+            f"update orgx.tasks set last_changed_at = '2020-01-01' where id = '{ids[5]}'",
+        )
+        tasks = verify(box, ["tasks"]).tables["tasks"]
+        assert {example.id: example.columns for example in tasks.examples} == {
+            ids[0]: ["title"], ids[1]: ["metadata"], ids[2]: ["created_at"], ids[3]: ["note"], ids[4]: ["_row_hash"],
+        }  # fmt: skip
+        assert (tasks.different, tasks.missing, tasks.extra, tasks.exit_code) == (5, 0, 0, 1)
+        versions = query("select count(*) from orgx.tasks_history")[0][0]
+        report = sync(box, ["tasks"], full=True)
+        assert (report.status, report.tables["tasks"].rows_changed) == ("ok", 5)
+        assert verify(box, ["tasks"]).exit_code == 0
+        # Where only the hash was changed, that made it another version.
+        assert query("select count(*) from orgx.tasks_history") == [(versions + 1,)]
+        assert sync(box, ["tasks"], full=True).tables["tasks"].rows_changed == 0
+
+
 def test_neither_writes_anything(each_warehouse: str) -> None:
     with Sandbox(World("small")) as box:
         sync(box, ["tasks"])

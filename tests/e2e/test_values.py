@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orgx_source.sandbox import Sandbox, World
-from tests.running import query, stored, sync
+from tests.running import execute, query, stored, sync
 
 pytestmark = pytest.mark.usefixtures("each_warehouse")
 
@@ -39,6 +39,9 @@ DOCUMENTS = [
 def _any_json(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the sandbox write what only a lenient encoder writes: NaN, lone surrogates, integers beyond 64 bits."""
     monkeypatch.setattr("orgx_source.sandbox.paths.needs_plain_json", lambda hits: True)
+
+
+CHANGED = {"last_changed_at", "deleted_at", "last_seen_at", "_dlt_load_id"}
 
 
 def exact(value: float) -> bytes:
@@ -118,6 +121,30 @@ def test_what_no_database_can_hold_is_seen_to_be_lost_and_kept_where_that_can_be
             if "metadata" in row:
                 found["metadata"] = json.loads(row["metadata"])
             assert found == wanted
+
+
+def test_a_row_that_is_gone_keeps_its_values(each_warehouse: str) -> None:
+    with Sandbox(World("small")) as box:
+        rows: list[dict[str, Any]] = [{"metadata": document} for document in DOCUMENTS]
+        rows += [{"description": text, "note": text} for text in TEXTS]
+        rows += [{"due_date": day, "eta_end_at": time} for day, time in zip(DATES, TIMES, strict=False)]
+        rows += [{"health_score": value} for value in DOUBLES]
+        sync_rows(box, rows)
+        if each_warehouse == "postgres":
+            name = query("select current_database()")[0][0]
+            execute(f"alter database {name} set timezone = 'America/New_York'")
+        before = stored("initiatives")
+        for row_id in box.world.find("initiative").copy():
+            box.world.delete("initiative", row_id)
+        for _ in range(3):
+            report = sync(box, tables=["initiatives"])
+        assert report.error is None
+        found, history = stored("initiatives"), query("select count(*) from orgx.initiatives_history")
+        assert query("select count(*) from orgx.initiatives where deleted_at is null") == [(0,)]
+        assert history == [(2 * len(found),)]
+        for row_id, row in found.items():
+            wanted = {name: value for name, value in before[row_id].items() if name not in CHANGED}
+            assert {name: value for name, value in row.items() if name not in CHANGED} == wanted
 
 
 def test_a_quiet_run_after_such_values_writes_nothing() -> None:

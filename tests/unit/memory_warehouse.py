@@ -27,6 +27,7 @@ class MemoryWarehouse:
     """
 
     can_be_asked = True
+    trusted = True
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[str, Any]] = {}

@@ -199,3 +199,49 @@ def test_of_copies_of_one_row_the_newest_is_kept() -> None:
     (kept,) = changes.single_copies()
     assert kept.column("title").to_pylist() == ["new"]
     assert (changes.known["a"].row_hash, changes.known.is_given("a")) == ("f" * 16, True)
+
+
+def tampered(**values: Any) -> tuple[MemoryWarehouse, Changes]:
+    warehouse = fill({"id": "a", "title": "x", "metadata": {"n": 1e16}}, {"id": "b", "title": "x"})
+    warehouse.rows["a"] |= values
+    warehouse.trusted = False
+    return warehouse, open_changes(warehouse)
+
+
+ROWS: list[dict[str, Any]] = [{"id": "a", "title": "x", "metadata": {"n": 1e16}}, {"id": "b", "title": "x"}]
+
+
+def test_values_that_somebody_changed_are_written_again_once_and_history_is_left_alone() -> None:
+    _, changes = tampered(title="wrong")
+    batch = take(changes, *ROWS)
+    assert batch is not None
+    assert (ids(batch), batch.history, changes.changed) == (["a"], None, 1)
+    assert batch.rows.column("title").to_pylist() == ["x"]
+    assert take(changes, *ROWS) is None
+
+
+def test_a_warehouse_that_is_trusted_is_not_looked_at() -> None:
+    warehouse, _ = tampered(title="wrong")
+    warehouse.trusted = True
+    assert take(open_changes(warehouse), *ROWS) is None
+
+
+def test_a_row_that_this_read_has_handed_out_is_not_taken_for_changed_by_hand() -> None:
+    _, changes = tampered()
+    newer = {**ROWS[0], "title": "y"}
+    assert ids(take(changes, newer, ROWS[1])) == ["a"]
+    assert take(changes, newer, ROWS[1]) is None
+
+
+def test_the_columns_that_differ_are_told_and_numbers_are_compared_as_numbers() -> None:
+    for values, names in (
+        ({}, []),
+        ({"metadata": '{"n": 10000000000000000.0}'}, []),
+        ({"metadata": '{"n": 10000000000000001}'}, ["metadata"]),
+        ({"metadata": '{"n": "1E+16"}'}, ["metadata"]),
+        ({"metadata": None}, ["metadata"]),
+        ({"title": "", "status": "more", "not_ours": 1}, ["title", "status"]),
+        ({"_row_hash": "wrong", "last_changed_at": NOW - timedelta(days=1)}, []),
+    ):
+        _, changes = tampered(**values)
+        assert changes.differing(changes.shape(ROWS)) == ({"a": names} if names else {})

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orgx_source.api.route_reader import row_keys
 from orgx_source.rows.column_types import ColumnTypes
-from orgx_source.rows.shape import Shaper, build_array, canonical_json, row_hashes
+from orgx_source.rows.shape import Shaper, build_array, canonical_json, recanonical, row_hashes, same_json
 from orgx_source.tables import MAX_NAME, RESERVED, TABLES, ColumnType, column_name
 
 
@@ -311,3 +311,29 @@ def test_the_id_is_what_the_reader_takes_for_it(nothing: Any) -> None:
     keys = row_keys(TABLES["decisions"])
     shaped = shaper_of("decisions").shape(rows)
     assert shaped.column("id").to_pylist() == [keys.id(row) for row in rows] == ["d1", "d2"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ('{"a":1,"b":[1e16]}', '{"b": [10000000000000000], "a": 1.0}', True),
+        ("-0.0", "0", True),
+        ("5e-324", f"0.{'0' * 323}5", True),
+        (str(10**40 + 1), str(10**40), False),
+        ("1", "true", False),
+        ("1", '"1"', False),
+        ('""', "null", False),
+        ("no json", "no json", True),
+        ("no json", '"no json"', False),
+        ("[" * 5000, "[" * 5001, False),
+    ],
+)
+def test_json_is_the_same_when_a_database_would_say_so(one: str, other: str, same: bool) -> None:
+    assert same_json(one, other) is same
+
+
+def test_json_that_a_database_wrote_is_written_as_ours() -> None:
+    text = canonical_json({"b": [2**70, 0.1, None, "é\n"], "a": ""})
+    assert recanonical(json.dumps(json.loads(text), indent=2)) == text
+    assert recanonical("no json") == "no json"
+    assert recanonical("[" * 5000) == "[" * 5000

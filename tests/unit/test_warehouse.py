@@ -162,7 +162,7 @@ def test_stored_rows_come_back_as_they_were_loaded(warehouse: Warehouse) -> None
     (rows,) = warehouse.fetch_rows(TASKS, ["a", "nobody"], types(TASKS))
     (row,) = rows.to_pylist()
     assert (row["title"], row["metadata"], row["created_at"]) == (
-        "first", '{"n": 1}', datetime(2026, 11, 1, tzinfo=UTC),
+        "first", '{"n":1}', datetime(2026, 11, 1, tzinfo=UTC),
     )  # fmt: skip
     assert "_dlt_load_id" not in row
 
