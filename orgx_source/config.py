@@ -24,9 +24,14 @@ DEFAULT_BASE_URL = "https://useorgx.com"
 # the file, and half the time to close it.
 DLT_SETTINGS = {"RUNTIME__DLTHUB_TELEMETRY": "false", "LOAD__TRUNCATE_STAGING_DATASET": "true"}
 LEAST = {"workers": 1, "page_size": 1, "max_requests": 0, "max_wait": 0, "lock_timeout": 0, "sample": 0}
-# What dlt does whatever the user says: a job that failed fails its load, and the load stays as it is until a run has
-# decided about it.
-FORCED_SETTINGS = {"LOAD__RAISE_ON_FAILED_JOBS": "true", "LOAD__AUTO_ABORT_ON_TERMINAL_ERROR": "false"}
+# What dlt does whatever the user says: a job that failed fails its load, the load stays as it is until a run has
+# decided about it, no job is tried for ever, and no time loses its last digits.
+FORCED_SETTINGS = {
+    "LOAD__RAISE_ON_FAILED_JOBS": "true",
+    "LOAD__AUTO_ABORT_ON_TERMINAL_ERROR": "false",
+    "LOAD__RAISE_ON_MAX_RETRIES": "5",
+    "DATA_WRITER__ALLOW_TRUNCATED_TIMESTAMPS": "false",
+}
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

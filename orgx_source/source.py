@@ -1,7 +1,7 @@
 """The dlt source: one resource per table, which yields what is new, changed or gone as Arrow tables.
 
-Only what dlt needs to know stands here: names, keys, dispositions, hints. The cursors are kept in dlt's state, which
-is stored with the data.
+Only what dlt needs to know stands here: names, keys, dispositions, hints; and what must not be changed of them. The
+cursors are kept in dlt's state, which is stored with the data.
 """
 
 from __future__ import annotations
@@ -10,15 +10,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import dlt
+from dlt.common.configuration import resolve_configuration
 from dlt.common.typing import TSecretStrValue
 from dlt.extract import DltResource
+from dlt.extract.items_transform import LimitItem, MetricsItem
+from dlt.load.configuration import LoaderConfiguration
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.config import OrgxConfig, load_config
+from orgx_source.errors import ConfigError
 from orgx_source.explain import explain
 from orgx_source.reading.changes import empty_rows
 from orgx_source.reading.intake import Piece
@@ -28,11 +33,15 @@ from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.rows.handed import Handed, as_number, key_hash
 from orgx_source.tables import HISTORY_COLUMNS, SYNC_LOG, SYNC_LOG_COLUMNS, TABLES, TRACKING_COLUMNS, Column, Table
 from orgx_source.warehouse.arrival import note_handed
-from orgx_source.warehouse.dataset import Warehouse
+from orgx_source.warehouse.dataset import RefreshedWarehouse, Warehouse
 
 MERGE: Any = {"disposition": "merge", "strategy": "delete-insert"}
 # A version that is there already is never written again, also when a load is repeated after a crash.
 INSERT_ONLY: Any = {"disposition": "merge", "strategy": "insert-only"}
+# Hints of a column that decide which rows a load replaces, keeps or removes.
+DECIDING_HINTS = ("primary_key", "merge_key", "dedup_sort", "hard_delete")
+# What may be added to a resource: it changes no row. A limit ends a read like an interruption.
+HARMLESS_STEPS = (LimitItem, MetricsItem)
 
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:
@@ -95,9 +104,25 @@ def _open_reader(session: ReadSession, table: Table, warehouse: Warehouse) -> Ta
     return TableReader(session, table, warehouse, ColumnTypes(table, known))
 
 
-def _read_stretch(session: ReadSession, table: Table) -> Iterator[Any]:
+@contextmanager
+def _warehouse(session: ReadSession, table: Table) -> Iterator[Warehouse]:
+    """Open the dataset as it will be when this load has dropped or emptied what it was told to (`refresh`)."""
+    pipeline, found = dlt.current.pipeline(), dlt.current.load_package_state()["state"]
+    warehouse = session.warehouse(pipeline)
+    gone = {each["name"] for each in (*found.get("dropped_tables", ()), *found.get("truncated_tables", ()))}
+    if not gone & {table.name, table.history}:  # guard: refreshed-tables
+        yield warehouse
+        return
+    # Both, also where one of them never got a row.
+    refreshed = RefreshedWarehouse(pipeline, session.patience, gone={table.name, table.history})
+    try:
+        yield refreshed
+    finally:
+        refreshed.close()
+
+
+def _read_stretch(session: ReadSession, table: Table, warehouse: Warehouse) -> Iterator[Any]:
     """Yield what is to be written for a table in this load."""
-    warehouse = session.warehouse(dlt.current.pipeline())
     disposition = _history_disposition()
     reader = _open_reader(session, table, warehouse)
     load_id = str(dlt.current.load_package_state()["load_id"])
@@ -123,13 +148,83 @@ def _read_stretch(session: ReadSession, table: Table) -> Iterator[Any]:
         yield empty_rows(table)
 
 
-def _make_resource(table: Table, open_session: Callable[[], ReadSession], release: Callable[[], None]) -> DltResource:
+def _check_use(table: Table) -> None:
+    """Refuse resources that were changed so that rows would be lost, or written again and again.
+
+    Rows are compared with what the table of that name holds, and only what differs is handed to dlt. All of the source
+    are looked at before the first is read; one that has another name now, when its turn comes.
+
+    Args:
+        table: The table of the resource whose turn it is.
+
+    Raises:
+        ConfigError: One was changed so; the message says what to do instead.
+    """
+    selected = dlt.current.source().resources.selected
+    named = [(TABLES[name], resource) for name, resource in selected.items() if name in TABLES]
+    for each, resource in [*named, (table, dlt.current.resource())]:
+        for reason in _misuses(each, resource):
+            raise ConfigError(f"The resource {each.name} cannot be read like this: {reason}.")
+
+
+def _misuses(table: Table, resource: DltResource) -> Iterator[str]:
+    pipeline, schema = dlt.current.pipeline(), dlt.current.source_schema()
+    extracted = dlt.current.source().resources.extracted_pipes
+    pipe: Any = resource._pipe
+    if (resource.name, resource.table_name) != (table.name, table.name):
+        name = resource.table_name if isinstance(resource.table_name, str) else "what a function returns"
+        yield f"its table was renamed to {name}; give another dataset_name, or make a view of that name"
+    if any(other.parent is not None and other.parent.instance_id == pipe.instance_id for other in extracted):
+        yield "a transformer takes its rows, among them versions that go to its history; ask the warehouse for them"
+    if resource.write_disposition != MERGE:
+        yield (
+            f"its write disposition was changed to {resource.write_disposition}, and only what changed is written; "
+            "leave it, and load everything anew with refresh='drop_resources', or read it with full=True"
+        )
+    if any(not isinstance(step, HARMLESS_STEPS) for step in pipe.steps if step is not pipe.gen):
+        yield "a map, filter or other step was added to it, and what it changes would differ from OrgX; use a view"
+    if changed := _changed_columns(table, resource):
+        yield f"hints that decide which rows stay were changed ({', '.join(changed)}); leave them as they are"
+    if any(mode == "discard_row" for mode in schema.resolve_contract_settings_for_table(table.name).values()):
+        yield "its schema contract discards rows; use evolve, freeze or discard_value"
+    if schema.name != (pipeline.default_schema_name or schema.name) and not pipeline.config.use_single_dataset:
+        yield "it goes to a dataset of its own (use_single_dataset); give it a pipeline of its own"
+
+
+def _changed_columns(table: Table, resource: DltResource) -> list[str]:
+    """Return the columns whose type, or whose part in a merge, is no longer as declared."""
+    if resource.has_other_dynamic_hints:
+        return ["hints that depend on the rows"]
+    declared, found = _column_hints(table), resource.compute_table_schema()["columns"]
+    changed = {name for name, hints in declared.items() if found.get(name, {}).get("data_type") != hints["data_type"]}
+    for name in declared.keys() | found.keys():
+        ours, theirs = declared.get(name, {}), found.get(name, {})
+        changed |= {name for hint in DECIDING_HINTS if (ours.get(hint) or None) != (theirs.get(hint) or None)}
+    return sorted(changed)
+
+
+def _check_settings() -> None:
+    """Refuse to read where dlt would call a load complete of which a part failed: its cursors would count.
+
+    Raises:
+        ConfigError: That is what dlt's settings say.
+    """
+    # Partial, because where it keeps its packages dlt says later.
+    if not resolve_configuration(LoaderConfiguration(), sections=("load",), accept_partial=True).raise_on_failed_jobs:
+        raise ConfigError(
+            "dlt's setting raise_on_failed_jobs is false, so rows that were not loaded would count as loaded and never "
+            "come; remove it (LOAD__RAISE_ON_FAILED_JOBS, or [load] in .dlt/config.toml)"
+        )
+
+
+def _make_resource(table: Table, gate: _SessionGate) -> DltResource:
     def read() -> Iterator[Any]:
-        session = open_session()
+        session = gate.open()
         report = session.report(table.name)
         began = time.monotonic()
         try:
-            yield from _read_stretch(session, table)
+            with _warehouse(session, table) as warehouse:
+                yield from _read_stretch(session, table, warehouse)
         except Exception as error:
             # One table's surprise must not take the others with it.
             failure = explain(error)
@@ -138,12 +233,22 @@ def _make_resource(table: Table, open_session: Callable[[], ReadSession], releas
                 raise
         finally:
             report.seconds = round(report.seconds + time.monotonic() - began, 3)
-            release()
+            gate.release()
 
     # The function, not its generator: where that comes from dlt looks up in every module, 7 ms a table.
     resource: DltResource = dlt.resource(
         read, name=table.name, write_disposition=MERGE, columns=_column_hints(table), parallelized=True
     )
+    pipe: Any = resource._pipe
+    in_parallel = pipe.gen
+
+    def checked() -> Iterator[Any]:
+        # Not in a thread of its own: before any of the others reads, and dlt could not close those that do.
+        gate.check()
+        _check_use(table)
+        yield from in_parallel()
+
+    pipe.replace_gen(checked)
     if table.keeps_history:
         # A variant begins as a copy of the resource's own hints: empty it before it gets the columns of a version.
         resource.apply_hints(table_name=table.history, columns={}, create_table_variant=True)
@@ -211,7 +316,7 @@ def orgx_source(
     gate = _SessionGate(session, lambda: load_config(**given))
     # The same filter is added once, however many sources are built.
     logging.getLogger("dlt").addFilter(_is_worth_telling)
-    return [_make_resource(table, gate.open, gate.release) for table in TABLES.values()]
+    return [_make_resource(table, gate) for table in TABLES.values()]
 
 
 class _SessionGate:
@@ -223,6 +328,11 @@ class _SessionGate:
         self._own: ReadSession | None = None
         self._readers = 0
         self._lock = threading.Lock()
+
+    def check(self) -> None:
+        """Refuse settings of dlt's that a run of ours does not depend on, and a pipeline of the user's own does."""
+        if self._given is None:
+            _check_settings()
 
     def open(self) -> ReadSession:
         if self._given is not None:

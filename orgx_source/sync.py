@@ -23,6 +23,7 @@ from orgx_source.config import OrgxConfig, dlt_defaults
 from orgx_source.errors import (
     CheckpointError,
     CommitError,
+    ConfigError,
     OrgxError,
     worst_exit_code,
 )
@@ -110,6 +111,11 @@ def _bring_up_to_date(
         report: Gets what was done.
         scope: Keeps other runs out until it ends.
     """
+    if pipeline.refresh:  # guard: no-refresh-in-a-run
+        raise ConfigError(
+            f"The pipeline has refresh={pipeline.refresh!r}, and each step of a run would drop what the one before has "
+            "loaded. Make it without; full=True (--full) reads everything again."
+        )
     scope.enter_context(one_run_at_a_time(pipeline))  # guard: one-run-at-a-time
     warehouse = session.warehouse(pipeline)
     # Asked for meanwhile: the first answer, and the connection to OrgX with it, takes a while.

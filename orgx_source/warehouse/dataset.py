@@ -6,7 +6,7 @@ does not count. What differs between databases is the dialect's business, the ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
@@ -576,6 +576,36 @@ class Warehouse:
                 if not self._patience.wait(error):
                     # Whatever stands in the way of a connection, it is none of ours.
                     raise foreseen(error) or DestinationError(describe_trouble(error)) from None
+
+
+class RefreshedWarehouse(Warehouse):
+    """The dataset as it will be when a load has dropped or emptied some tables: they read as if they did not exist."""
+
+    def __init__(self, pipeline: Any, patience: LockPatience, gone: Collection[str]) -> None:
+        """Open the dataset.
+
+        Args:
+            pipeline: The pipeline that fills it.
+            patience: How long to wait for a DuckDB file that another process has open.
+            gone: Names of the tables.
+
+        Raises:
+            DestinationError: It cannot be opened.
+        """
+        self._gone = gone
+        super().__init__(pipeline, patience)
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        with super()._client() as client:
+            path = type(client).make_qualified_table_name
+
+            def path_of_what_stays(name: str, *rest: Any, **more: Any) -> str:
+                return str(path(client, f"_orgx_no_{name}" if name in self._gone else name, *rest, **more))
+
+            # Every question names its tables through it.
+            client.make_qualified_table_name = path_of_what_stays
+            yield client
 
 
 def _seconds(moment: Any) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any
 import dlt
 from dlt.common.destination import Destination
 from dlt.common.destination.exceptions import UnknownDestinationModule
+from dlt.common.runtime.collector import NULL_COLLECTOR
 
 from orgx_source.config import DEFAULT_DATABASE, dlt_defaults
 from orgx_source.errors import ConfigError, MachineError
@@ -60,9 +61,18 @@ def _open_pipeline(target: Target) -> Any:
     digest = hashlib.blake2b(place.encode(), digest_size=6).hexdigest()
     working = Path(dlt.current.run_context().data_dir) / "orgx-sync" / digest
     try:
-        return dlt.pipeline(
-            PIPELINE_NAME, destination=destination, dataset_name=target.dataset, pipelines_dir=str(working)
+        pipeline = dlt.pipeline(
+            PIPELINE_NAME,
+            destination=destination,
+            dataset_name=target.dataset,
+            pipelines_dir=str(working),
+            # Whatever somebody's settings say: a dataset of its own for each run, or words between those of --json.
+            dev_mode=False,
+            progress=NULL_COLLECTOR,
         )
+        # Each step of a run would drop what the one before has loaded.
+        pipeline.refresh = None
+        return pipeline
     except UnknownDestinationModule:
         raise _no_such_destination(target.destination) from None
     except OSError as error:

@@ -21,8 +21,7 @@ from tests.running import DATABASE, differences, pipeline, query, sync
 
 HOLD = """
 import sys
-from orgx_source.sync import one_run_at_a_time
-from orgx_source.sync import make_pipeline
+from orgx_source.sync import make_pipeline, one_run_at_a_time
 with one_run_at_a_time(make_pipeline(*sys.argv[1:])):
     print("held", flush=True)
     sys.stdin.read()
