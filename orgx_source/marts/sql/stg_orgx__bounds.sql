@@ -20,7 +20,7 @@ newest as (
 ),
 
 moments as (
-    select timestamp as moment from raw.activity
+    select activity.timestamp as moment from raw.activity as activity
     union all
     select coalesce(created_at, updated_at) from raw.initiatives
     union all
@@ -47,13 +47,13 @@ days as (
 silences as (
     select
         days.day,
-        lag(days.day) over by_day as day_before,
-        sum(days.stamps) over by_day - days.stamps as stamps_before,
+        lag(days.day) over (order by days.day) as day_before,
+        sum(days.stamps) over (order by days.day rows between unbounded preceding and current row) - days.stamps
+            as stamps_before,
         sum(days.stamps) over () as stamps_in_all
     from days
     cross join newest
     where days.day >= cast('2000-01-01' as date) and days.day <= newest.last_day
-    window by_day as (order by days.day rows between unbounded preceding and current row)
 )
 
 select

@@ -11,7 +11,9 @@
 --   reason       too_early (before the organisation's data begin), too_late (more than a day after the newest run),
 --                missing (and no day counts it), or out_of_order (settled before it was asked).
 with stamps as (
-    select 'activity' as entity_type, id as entity_id, 'timestamp' as stamp, timestamp as told_at from raw.activity
+    select
+        'activity' as entity_type, activity.id as entity_id, 'timestamp' as stamp, activity.timestamp as told_at
+    from raw.activity as activity
     union all
     select 'initiative', id, 'created_at', created_at from raw.initiatives
     union all
