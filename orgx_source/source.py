@@ -148,20 +148,21 @@ def _read_stretch(session: ReadSession, table: Table, warehouse: Warehouse) -> I
         yield empty_rows(table)
 
 
-def _check_use(table: Table) -> None:
+def _check_use(table: Table, *, all_of_them: bool) -> None:
     """Refuse resources that were changed so that rows would be lost, or written again and again.
 
-    Rows are compared with what the table of that name holds, and only what differs is handed to dlt. All of the source
-    are looked at before the first is read; one that has another name now, when its turn comes.
+    Rows are compared with what the table of that name holds, and only what differs is handed to dlt.
 
     Args:
         table: The table of the resource whose turn it is.
+        all_of_them: Whether to look at all resources of the source: before the first of them is read.
 
     Raises:
         ConfigError: One was changed so; the message says what to do instead.
     """
-    selected = dlt.current.source().resources.selected
+    selected = dlt.current.source().resources.selected if all_of_them else {}
     named = [(TABLES[name], resource) for name, resource in selected.items() if name in TABLES]
+    # Also by what it is now: one that has another name is none of these.
     for each, resource in [*named, (table, dlt.current.resource())]:
         for reason in _misuses(each, resource):
             raise ConfigError(f"The resource {each.name} cannot be read like this: {reason}.")
@@ -244,8 +245,7 @@ def _make_resource(table: Table, gate: _SessionGate) -> DltResource:
 
     def checked() -> Iterator[Any]:
         # Not in a thread of its own: before any of the others reads, and dlt could not close those that do.
-        gate.check()
-        _check_use(table)
+        gate.check(table)
         yield from in_parallel()
 
     pipe.replace_gen(checked)
@@ -327,12 +327,22 @@ class _SessionGate:
         self._config = given.config if given is not None else configure()
         self._own: ReadSession | None = None
         self._readers = 0
+        self._checked = ""
         self._lock = threading.Lock()
 
-    def check(self) -> None:
-        """Refuse settings of dlt's that a run of ours does not depend on, and a pipeline of the user's own does."""
-        if self._given is None:
+    def check(self, table: Table) -> None:
+        """Refuse settings and changed resources that can harm a pipeline of the user's own; in our run there are none.
+
+        Args:
+            table: The table of the resource whose turn it is.
+        """
+        if self._given is not None:
+            return
+        load_id = str(dlt.current.load_package_state()["load_id"])
+        if is_first := load_id != self._checked:  # guard: changed-resources
             _check_settings()
+        self._checked = load_id
+        _check_use(table, all_of_them=is_first)
 
     def open(self) -> ReadSession:
         if self._given is not None:

@@ -16,6 +16,7 @@ from orgx_source.config import OrgxConfig
 from orgx_source.errors import worst_exit_code
 from orgx_source.explain import explain
 from orgx_source.reading.changes import Changes, Shaped
+from orgx_source.reading.intake import ROWS_AT_ONCE
 from orgx_source.reading.scope import rows_in_workspace
 from orgx_source.reading.session import ReadSession
 from orgx_source.reading.table_state import TableState
@@ -178,12 +179,15 @@ class _Comparison:
         reader = self._session.open_route(self._table, route, spending)
         self._found.route = route.name
         try:
+            waiting: list[Row] = []
             for batch in reader.rows():
                 rows = rows_in_workspace(self._table, batch, self._session.config.workspace_id)
-                if self._view.local is not None:
-                    rows = self._view.local.stored(rows)
-                if rows:
-                    self._compare(rows, self._changes.shape(rows, partial=partial))
+                waiting += rows if self._view.local is None else self._view.local.stored(rows)
+                if len(waiting) >= ROWS_AT_ONCE:
+                    self._compare(waiting, self._changes.shape(waiting, partial=partial))
+                    waiting = []
+            if waiting:
+                self._compare(waiting, self._changes.shape(waiting, partial=partial))
         finally:
             self._found.requests += spending.requests
         if not self._seen and (doubt := self._session.workspace_doubt()):

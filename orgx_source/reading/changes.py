@@ -270,18 +270,21 @@ class Changes:
         """Compare rows with what is stored of them, value by value: a hash tells what was written, not what is there.
 
         Args:
-            shaped: The rows, each once.
+            shaped: The rows; of one that came more than once, the first counts.
             of_equal_hash: Whether to leave out rows whose stored hash differs as well.
 
         Returns:
             Ids of the rows that are there with other values, and the names of the columns that differ.
         """
         found: dict[str, list[str]] = {}
-        place = {row_id: index for index, row_id in enumerate(shaped.ids)}
+        place: dict[str, int] = {}
+        for index, row_id in enumerate(shaped.ids):
+            place.setdefault(row_id, index)
         ids = [row_id for row_id in place if row_id in self.known]
         with self._warehouse.kept_open():
             for stored in self._warehouse.fetch_rows(self._table, ids, self.types):
-                claims = stored.column("_row_hash").to_pylist() if of_equal_hash else None
+                has_claims = of_equal_hash and "_row_hash" in stored.column_names
+                claims = stored.column("_row_hash").to_pylist() if has_claims else None
                 for index, row_hash in enumerate(row_hashes(stored, self._volatile)):
                     row_id = stored.column(self._table.key)[index].as_py()
                     told = shaped.hashes[place[row_id]]

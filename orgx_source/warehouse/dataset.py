@@ -445,10 +445,14 @@ class Warehouse:
         remaining = iter(ids)
         names: list[str] = []
         while chunk := list(islice(remaining, IDS_AT_ONCE)):
-            names = names or [name for name in self.columns(name) or () if name in types]
-            rows = self._ask(self._fetch_chunk, name, key, chunk, {name: types[name] for name in names})
-            columns = zip(names, zip(*rows, strict=True), strict=True) if rows else ()
-            yield pa.table({name: _stored(types[name], values) for name, values in columns})
+            names = names or [column for column in self.columns(name) or () if column in types]
+            if not names:
+                # There is no such table.
+                return
+            rows = self._ask(self._fetch_chunk, name, key, chunk, {column: types[column] for column in names})
+            if rows:
+                columns = zip(names, zip(*rows, strict=True), strict=True)
+                yield pa.table({column: _stored(types[column], values) for column, values in columns})
 
     def _fetch_chunk(self, name: str, key: str, ids: list[str], types: dict[str, ColumnType]) -> list[tuple[Any, ...]]:
         with self._client() as client:

@@ -149,7 +149,7 @@ def test_values_changed_by_hand_are_found_and_mended_by_a_full_run() -> None:
     with Sandbox(World("small")) as box:
         ids = list(box.world.find("task"))[:7]
         box.world.edit("task", ids[6], metadata={"b": [1e16, -0.0, 1.5e300, 2**63, {}], "a": "1E+16"}, note="", score=1)
-        sync(box)
+        sync(box, ["tasks"])
         execute(
             "alter table orgx.tasks add column analyst_note integer",
             "update orgx.tasks set analyst_note = 7",
