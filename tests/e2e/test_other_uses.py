@@ -13,8 +13,6 @@ from orgx_source.sandbox import Sandbox, World
 from orgx_source.sync import run_sync
 from tests.running import differences, fast_client, pipeline, query
 
-pytestmark = pytest.mark.usefixtures("each_warehouse")
-
 
 def tasks_of(box: Sandbox) -> Any:
     return orgx_source(api_key=box.api_key, base_url=box.url).with_resources("tasks")
@@ -25,6 +23,7 @@ def nothing_is_missing(box: Sandbox) -> None:
     assert query("select count(*), count(distinct id) from orgx.tasks_history") == [(box.world.count("task"),) * 2]
 
 
+@pytest.mark.usefixtures("each_warehouse")
 @pytest.mark.parametrize("refresh", ["drop_sources", "drop_resources", "drop_data"])
 def test_a_refresh_brings_every_row_and_a_version_of_each(refresh: Any) -> None:
     with Sandbox(World("small")) as box:
