@@ -631,7 +631,12 @@ def _stored(column_type: ColumnType, values: Sequence[Any]) -> pa.Array:
         values = [None if value is None else float(value) for value in values]
     elif column_type == "bigint":
         values = [None if value is None else int(value) for value in values]
-    return pa.array(values, ARROW_TYPES[column_type])
+    try:
+        return pa.array(values, ARROW_TYPES[column_type])
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        # Somebody gave the column another type: what is there now is nothing that was loaded.
+        texts = [None if value is None or column_type != "text" else str(value) for value in values]
+        return pa.array(texts, pa.string()).cast(ARROW_TYPES[column_type])
 
 
 def _json_text(value: Any) -> str:

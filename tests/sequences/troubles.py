@@ -433,7 +433,7 @@ KINDS: dict[str, Kind] = {
     "weekly reads": Kind(),
     "silent": Kind(changes=("silent",)),
     "late": Kind(changes=("late",)),
-    "late events": Kind(changes=("belated",)),
+    "late events": Kind(changes=("belated",), passes=False),
     "cancel": Kind(changes=("cancel",)),
     "mass": Kind(changes=("mass",)),
     "rewind": Kind(changes=("rewind",)),
