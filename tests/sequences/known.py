@@ -39,7 +39,7 @@ KNOWN = (
     Known("a column is dropped", ("analyst",), ("life.run()", 'life.run(Analyst("drop column","tasks",1))')),
     Known(
         "a column is added that OrgX sends otherwise",
-        ("analyst of types", "fields"),
+        ("analyst", "fields"),
         (
             "life.run()",
             'life.run(Analyst("add column","tasks",0))',
@@ -337,6 +337,7 @@ KNOWN = (
             'life.change(*[Change("insert","task",i,"n",1) for i in range(8)])',
             'life.run(Moves(((6,(Change("delete","task",31,"x",0),Change("delete","task",30,"x",0))),)))',
         ),
+        stood=False,
     ),
     Known(
         "the list is empty every second night",
