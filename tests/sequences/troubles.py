@@ -7,6 +7,7 @@ claims of a run is said by its honesty.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -73,7 +74,7 @@ class Plan:
     may_fail: bool = False
 
 
-class Trouble:
+class Trouble(ABC):
     """One thing that is bad about a run; applied right before it.
 
     Attributes:
@@ -82,8 +83,9 @@ class Trouble:
 
     changes_warehouse = False
 
+    @abstractmethod
     def apply(self, life: Life, plan: Plan) -> None:
-        raise NotImplementedError
+        """Make the run bad."""
 
 
 # -- the run itself ----------------------------------------------------------------------------------------------------

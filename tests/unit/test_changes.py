@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 
@@ -195,8 +196,8 @@ def test_of_copies_of_one_row_the_newest_is_kept() -> None:
     older = warehouse.rows["a"]
     names = list(older)
     copies = pa.table({name: [newer[name], older[name]] for name in names})
-    warehouse.fetch_rows = lambda table, ids, types: iter([copies])  # type: ignore[method-assign]
-    (kept,) = changes.single_copies()
+    with mock.patch.object(warehouse, "fetch_rows", lambda table, ids, types: iter([copies])):
+        (kept,) = changes.single_copies()
     assert kept.column("title").to_pylist() == ["new"]
     assert (changes.known["a"].row_hash, changes.known.is_given("a")) == ("f" * 16, True)
 

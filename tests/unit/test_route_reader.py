@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -229,7 +230,7 @@ class Sliced(ListTransport):
         obeys: Whether the filter is.
     """
 
-    told: dict[str, Any] = {}  # noqa: RUF012
+    told: Mapping[str, Any] = MappingProxyType({})
     obeys = True
 
     def fetch_page(self, route: Route, query: PageQuery) -> Page:
@@ -561,7 +562,8 @@ def test_a_list_is_read_without_what_is_refused(
     assert len(set(read(reader, watermark))) == 50
     assert reader.refused == says
     assert not reader.report.stopped_early
-    assert len(open_reader(transport, name, executor).first_page(watermark).rows) > 1  # type: ignore[union-attr]
+    first = open_reader(transport, name, executor).first_page(watermark)
+    assert first is not None and len(first.rows) > 1
 
 
 def test_a_route_that_refuses_the_plain_question_too_is_closed(executor: Any) -> None:
