@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ SLOW = frozenset({"test_paging_property.py", "test_charts.py"})
 settings.register_profile("orgx", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("orgx")
 
+# As in the command itself: what dlt copies are containers without cycles.
+gc.set_threshold(100_000, 20, 100)
+
 
 def pytest_xdist_auto_num_workers() -> int:
     """Run one test more than there are processors: a fifth of a test is waiting for threads and files."""
@@ -33,6 +38,9 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let .ci/run split the tests into two stages."""
     parser.addoption("--stage", choices=["quick", "rest"], help="Run the quick unit tests only, or all other tests.")
+    parser.addoption(
+        "--turn", metavar="N/OF", help="Of the cases of each end-to-end test, run every OFth, from the Nth on."
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -44,9 +52,27 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if is_quick != (stage == "quick") else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let one worker make the year at once and use it: it takes from the front, who has nothing to do from the end."""
+    if turn := config.getoption("--turn"):
+        left_out = _cases_of_other_turns(items, *map(int, turn.split("/")))
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: "year" not in getattr(item, "fixturenames", ()))
+
+
+def _cases_of_other_turns(items: list[pytest.Item], number: int, of: int) -> set[pytest.Item]:
+    """Return the cases of tests with a warehouse that are not due in this turn; of each test one is always due."""
+    cases: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if UNIT not in item.path.parents:
+            cases[item.nodeid.partition("[")[0]].append(item)
+    return {
+        case
+        for found in cases.values()
+        for index, case in enumerate(found)
+        if index % min(of, len(found)) != number % min(of, len(found))
+    }
 
 
 @pytest.fixture(autouse=True)
