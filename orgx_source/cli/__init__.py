@@ -12,8 +12,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -259,6 +260,43 @@ def status(target: Target, max_age: timedelta, as_json: bool, verbose: bool) -> 
 
 
 @app.command()
+@click.argument("sql")
+@click.option(
+    "--format",
+    "answer_format",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    help="How to print the answer.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=100,
+    metavar="N",
+    help="Most rows of a table; CSV and JSON have no limit.",
+)
+@options.warehouse
+@options.verbose
+def query(sql: str, answer_format: str, limit: int, target: Target, verbose: bool) -> None:
+    """Run one SQL query on the warehouse.
+
+    Tables and marts are found by their bare names. SQL is one statement that reads; "-" takes it from stdin.
+    """
+    _set_up_logging(verbose)
+    from orgx_source.cli import console
+    from orgx_source.commands.query import run_query, write_csv, write_json
+
+    _check_that_it_exists(target)
+    text = sys.stdin.read() if sql == "-" else sql
+    writers: dict[str, Callable[[Sequence[str], Iterator[tuple[Any, ...]]], None]] = {
+        "table": partial(console.print_answer, limit=limit),
+        "csv": partial(write_csv, sys.stdout),
+        "json": partial(write_json, sys.stdout),
+    }
+    run_query(target, text, writers[answer_format])
+
+
+@app.command()
 @options.warehouse
 @options.as_json
 @options.verbose
@@ -428,7 +466,7 @@ def _print_run(report: RunReport, published: Path | None, target: Target, *, as_
         console.print_run(report)
         console.print_published(published)
         if report.exit_code == 0 and target.is_file:
-            console.print_next_step(target.database, target.dataset)
+            console.print_next_step(target)
     if (quiet or as_json) and report.exit_code:
         console.print_errors(report)
 
