@@ -22,6 +22,9 @@ UNIT = Path(__file__).parent / "unit"
 # They search for counter-examples and draw charts: two thirds of the unit tests' time.
 SLOW = frozenset({"test_paging_property.py", "test_charts.py"})
 
+# How long to search; every other variable of this name is a setting of the command.
+OF_TESTS = frozenset({"ORGX_EXAMPLES", "ORGX_SEQUENCES", "ORGX_KILLS", "ORGX_MIXTURES", "ORGX_KINDS", "ORGX_SEED"})
+
 # Each worker builds its table of characters anew; examples are not kept, because tests run in directories of their own.
 settings.register_profile("orgx", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("orgx")
@@ -82,8 +85,8 @@ def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
     monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
     monkeypatch.setenv("NO_COLOR", "1")
-    for name in ("ORGX_API_KEY", "ORGX_BASE_URL", "SOURCES__ORGX__API_KEY", "SOURCES__ORGX__BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith(("ORGX_", "SOURCES__")) and name not in OF_TESTS]:
+        monkeypatch.delenv(name)
     yield
 
 
