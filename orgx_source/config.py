@@ -23,7 +23,6 @@ DEFAULT_BASE_URL = "https://useorgx.com"
 # What dlt does unless the user says otherwise. What was merged is not kept a second time in the staging dataset: half
 # the file, and half the time to close it.
 DLT_SETTINGS = {"RUNTIME__DLTHUB_TELEMETRY": "false", "LOAD__TRUNCATE_STAGING_DATASET": "true"}
-LEAST = {"workers": 1, "page_size": 1, "max_requests": 0, "max_wait": 0, "lock_timeout": 0, "sample": 0}
 # What dlt does whatever the user says: a job that failed fails its load, the load stays as it is until a run has
 # decided about it, no job is tried for ever, and no time loses its last digits.
 FORCED_SETTINGS = {
