@@ -261,16 +261,15 @@ class HttpTransport(Transport):
         return RedirectError(f"{path} redirects to something that is no address; check the base URL")
 
     def _connection_error(self, error: httpx.HTTPError | OverdueError, path: str) -> OrgxError:
-        if isinstance(error, OverdueError):
-            what = f"did not bring its answer to an end within {self._config.request_timeout:g} s"
-            return ConnectionFailedError(f"{self._host()} {what} on {path}; check the network, then retry")
         cause: BaseException = error
         while cause.__cause__ or cause.__context__:
             cause = cause.__cause__ or cause.__context__ or cause
-        if self._proxy is not None and not isinstance(cause, ssl.SSLError):
+        if isinstance(error, httpx.HTTPError) and not isinstance(cause, ssl.SSLError):
             if failure := self._proxy_error(error, cause):
                 return failure
-        if isinstance(error, httpx.TimeoutException):
+        if isinstance(error, OverdueError) or (isinstance(error, httpx.TimeoutException) and self._patience.is_over):
+            what = f"did not bring its answer to an end within {self._config.request_timeout:g} s"
+        elif isinstance(error, httpx.TimeoutException):
             what = "did not answer in time"
         elif isinstance(cause, ssl.SSLError):
             what = f"failed the TLS check ({cause.reason or type(cause).__name__})"
@@ -285,7 +284,9 @@ class HttpTransport(Transport):
 
     def _proxy_error(self, error: httpx.HTTPError, cause: BaseException) -> OrgxError | None:
         """Return what the proxy is to blame for; None for what OrgX may be."""
-        variable = self._proxy.variable if self._proxy is not None else ""
+        if self._proxy is None:
+            return None
+        variable = self._proxy.variable
         if isinstance(error, httpx.ProxyError):
             status = re.match(r"[1-5]\d\d\b", str(error))
             if status and not may_pass(int(status[0])):

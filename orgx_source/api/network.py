@@ -38,6 +38,15 @@ class ProxySetting:
     address: str
     variable: str
 
+    @property
+    def is_address(self) -> bool:
+        """Whether it names a host, and a port that can be one."""
+        try:
+            parts = urlsplit(self.address)
+            return bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            return False
+
     def __str__(self) -> str:
         """Return how to name it: scheme, host and port, and the variable."""
         try:
@@ -87,6 +96,12 @@ class Patience:
             yield
         finally:
             self._own.end = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether this thread has waited as long as it may."""
+        end: float | None = getattr(self._own, "end", None)
+        return end is not None and self._clock() >= end
 
     def left(self, timeout: float | None) -> float | None:
         """Return the seconds that one step may take.
@@ -163,16 +178,18 @@ def make_network(base_url: str, limits: httpx.Limits, proxy: ProxySetting | None
     """
     certificates = _trusted(base_url)
     try:
+        if proxy is not None and not proxy.is_address:
+            raise ValueError("no host, or no port that can be one")
         network = httpx.HTTPTransport(verify=certificates, limits=limits, proxy=proxy and proxy.address, trust_env=False)
     except ImportError:
         raise ConfigError(
             f"{proxy} speaks SOCKS, for which a package is missing; pip install 'httpx[socks]', or change the setting"
         ) from None
-    except (ValueError, httpx.InvalidURL) as error:
+    except (ValueError, httpx.InvalidURL):
         named = proxy.variable if proxy else "the address"
         raise ConfigError(
-            f"The proxy in {named} cannot be used: an address like http://host:port is needed, or socks5://host:port "
-            f"({type(error).__name__}). Mend or unset {named}"
+            f"The proxy in {named} cannot be used: it must look like http://host:port or socks5://host:port. Mend or "
+            f"unset {named}"
         ) from None
     # httpx passes no network on to httpcore; a test fails when one of the two calls these otherwise.
     pool: Any = network._pool
