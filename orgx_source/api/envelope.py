@@ -149,7 +149,9 @@ def parse_page(body: bytes, *, keys: Sequence[str], path: str, content_type: str
     links = [link for place in places for name in ("links", "_links") if (link := _next_link(place.get(name)))]
     next_cursor = _first_scalar(*cursors, *map(_cursor_of_link, links))
     # Something that is given and cannot be sent back still says that more follows.
-    promised = any(cut is True for cut in _values(places, "truncated")) or (next_cursor is None and any([*cursors, *links]))
+    promised = any(cut is True for cut in _values(places, "truncated")) or (
+        next_cursor is None and any([*cursors, *links])
+    )
     stated = _first_bool(*_values(places, "has_more", "hasMore"))
     return Page(
         rows=rows,

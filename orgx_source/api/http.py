@@ -253,7 +253,9 @@ class HttpTransport(Transport):
                 f"If that is OrgX's address now, set SOURCES__ORGX__BASE_URL to it"
             )
         if self._mask.in_text(target) != target:
-            raise RedirectError(f"{path} redirects to an address that holds the key, where everybody on the way sees it")
+            raise RedirectError(
+                f"{path} redirects to an address that holds the key, where everybody on the way sees it"
+            )
         return target
 
     @staticmethod
@@ -264,9 +266,9 @@ class HttpTransport(Transport):
         cause: BaseException = error
         while cause.__cause__ or cause.__context__:
             cause = cause.__cause__ or cause.__context__ or cause
-        if isinstance(error, httpx.HTTPError) and not isinstance(cause, ssl.SSLError):
-            if failure := self._proxy_error(error, cause):
-                return failure
+        is_of_http = isinstance(error, httpx.HTTPError) and not isinstance(cause, ssl.SSLError)
+        if is_of_http and (failure := self._proxy_error(error, cause)):
+            return failure
         if isinstance(error, OverdueError) or (isinstance(error, httpx.TimeoutException) and self._patience.is_over):
             what = f"did not bring its answer to an end within {self._config.request_timeout:g} s"
         elif isinstance(error, httpx.TimeoutException):
@@ -282,7 +284,7 @@ class HttpTransport(Transport):
             f"{self._host()} {what} on {path}{through}; check the base URL and the network, then retry"
         )
 
-    def _proxy_error(self, error: httpx.HTTPError, cause: BaseException) -> OrgxError | None:
+    def _proxy_error(self, error: Exception, cause: BaseException) -> OrgxError | None:
         """Return what the proxy is to blame for; None for what OrgX may be."""
         if self._proxy is None:
             return None
@@ -290,7 +292,9 @@ class HttpTransport(Transport):
         if isinstance(error, httpx.ProxyError):
             status = re.match(r"[1-5]\d\d\b", str(error))
             if status and not may_pass(int(status[0])):
-                return ConfigError(f"{self._proxy} refused the connection to {self._host()} ({error}); check {variable}")
+                return ConfigError(
+                    f"{self._proxy} refused the connection to {self._host()} ({error}); check {variable}"
+                )
             why = f"could not connect to {self._host()} ({error})"
         elif isinstance(error, httpx.ConnectTimeout):
             why = "did not answer in time"

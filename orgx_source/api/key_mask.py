@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 MASK = "oxk_***"
-# A letter, digit, hyphen or underscore that is escaped although nobody has to, in JSON and in an address. A page of 57 kB
-# takes 20 us without the marks, 80 us more for each, and 3 ms when such a character is there.
+# A letter, digit, hyphen or underscore that is escaped although nobody has to, in JSON and in an address. A page of
+# 57 kB takes 20 us without the marks, 80 us more for each, and 3 ms when such a character is there.
 _ESCAPED = (
     (b"\\u00", re.compile(rb"\\u00(?:2[dD]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")),
     (b"%", re.compile(rb"%(?:2[dD]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")),

@@ -71,8 +71,8 @@ def read_limits(headers: Mapping[str, str], now: float) -> Told:
     """Return what the headers of an answer say about the rate limit.
 
     Reads ``Retry-After`` in seconds or as an HTTP date, and ``X-RateLimit-*``, else ``RateLimit-*``. A reset may be a
-    time (unix seconds or milliseconds, or a date) or seconds from now. Times are compared with the answer's own ``Date``
-    when there is one: two clocks need not agree. ``Retry-After`` wins over the reset.
+    time (unix seconds or milliseconds, or a date) or seconds from now. Times are compared with the answer's own
+    ``Date`` when there is one: two clocks need not agree. ``Retry-After`` wins over the reset.
 
     Args:
         headers: Headers of the answer, looked up without regard to case.

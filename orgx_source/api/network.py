@@ -170,7 +170,9 @@ class PatientBackend:
         self._backend.sleep(seconds)
 
 
-def make_network(base_url: str, limits: httpx.Limits, proxy: ProxySetting | None, patience: Patience) -> httpx.HTTPTransport:
+def make_network(
+    base_url: str, limits: httpx.Limits, proxy: ProxySetting | None, patience: Patience
+) -> httpx.HTTPTransport:
     """Return httpx's network, which keeps to the deadlines of a patience.
 
     Raises:
@@ -180,7 +182,9 @@ def make_network(base_url: str, limits: httpx.Limits, proxy: ProxySetting | None
     try:
         if proxy is not None and not proxy.is_address:
             raise ValueError("no host, or no port that can be one")
-        network = httpx.HTTPTransport(verify=certificates, limits=limits, proxy=proxy and proxy.address, trust_env=False)
+        network = httpx.HTTPTransport(
+            verify=certificates, limits=limits, proxy=proxy and proxy.address, trust_env=False
+        )
     except ImportError:
         raise ConfigError(
             f"{proxy} speaks SOCKS, for which a package is missing; pip install 'httpx[socks]', or change the setting"

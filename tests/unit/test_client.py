@@ -179,7 +179,7 @@ def test_a_clock_that_is_behind_delays_no_request_beyond_what_orgx_asks_for() ->
 def test_a_wait_beyond_the_bound_ends_the_run_and_says_so(asked: str) -> None:
     door, sent, fake = client(httpx.Response(429, headers={"retry-after": asked}), max_wait=3600)
     began = fake.now
-    with pytest.raises(BudgetError, match="OrgX limits the rate: waiting .* s more would pass --max-wait"):
+    with pytest.raises(BudgetError, match=r"OrgX limits the rate: waiting \d+ s more would pass --max-wait"):
         door.fetch_page(TASKS, PageQuery())
     assert (len(sent), fake.now) == (1, began)
 

@@ -28,7 +28,7 @@ LEAVES = st.one_of(
 )  # fmt: skip
 VALUES = st.recursive(
     LEAVES,
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES | st.text(max_size=3), inner, max_size=4)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES | st.text(max_size=3), inner)),
     max_leaves=12,
 )
 DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=6)
