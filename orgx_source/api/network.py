@@ -183,7 +183,7 @@ def make_network(
         if proxy is not None and not proxy.is_address:
             raise ValueError("no host, or no port that can be one")
         network = httpx.HTTPTransport(
-            verify=certificates, limits=limits, proxy=proxy and proxy.address, trust_env=False
+            verify=certificates, limits=limits, proxy=proxy.address if proxy else None, trust_env=False
         )
     except ImportError:
         raise ConfigError(
