@@ -85,7 +85,8 @@ def test_a_line_of_the_log_is_one_line_and_the_stack_below_it_keeps_its_own(caps
 
 
 @pytest.mark.parametrize(
-    "key", ["oxk_0123-4567-89ab", "xoxk_0123456789", "oxk%5F01234567", r"\u006fxk_01234567", r"\\u006f\u0078k_01\u0032345"]
+    "key",
+    ["oxk_0123-4567-89ab", "xoxk_0123456789", "oxk%5F01234567", r"\u006fxk_01234567", r"\\u006f\u0078k_01\u0032345"],
 )
 def test_a_key_is_masked_whole_in_whatever_is_logged(key: str) -> None:
     shown = without_secrets(f"before {key} after")
