@@ -47,7 +47,15 @@ _SECRETS = (
         ),
         r"\1***",
     ),
-    (re.compile(r"\boxk_\w+"), "oxk_***"),
+    # Also as JSON or an address spells it.
+    (
+        re.compile(
+            r"(?:o|%6f|\\{1,8}u006f)(?:x|%78|\\{1,8}u0078)(?:k|%6b|\\{1,8}u006b)(?:_|%5f|\\{1,8}u005f)"
+            r"(?:[\w\-]|%[2-7][0-9a-f]|\\{1,8}u00[2-7][0-9a-f])+",
+            re.IGNORECASE,
+        ),
+        "oxk_***",
+    ),
 )
 
 

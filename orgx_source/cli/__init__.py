@@ -27,6 +27,7 @@ from orgx_source.cli.settings_file import read_options
 from orgx_source.errors import ConfigError, OrgxError, worst_exit_code
 from orgx_source.explain import explain, without_secrets
 from orgx_source.tables import TABLES
+from orgx_source.texts import visible, visible_json
 from orgx_source.version import __version__
 
 if TYPE_CHECKING:
@@ -588,9 +589,13 @@ def _client(config: OrgxConfig) -> OrgxClient:
 
 
 class _WithoutSecrets(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return a line of the log as one line."""
+        return visible(super().formatMessage(record))
+
     def format(self, record: logging.LogRecord) -> str:
         """Return a line, and the stack under it, without the passwords and keys in it."""
-        return without_secrets(super().format(record))
+        return visible(without_secrets(super().format(record)), keep_lines=True)
 
 
 def _set_up_logging(verbose: bool) -> None:
@@ -608,7 +613,7 @@ def _set_up_logging(verbose: bool) -> None:
 
 
 def _print_json(document: Any) -> None:
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(visible_json(json.dumps(document, indent=2, ensure_ascii=False)) + "\n")
 
 
 def _leave(code: int) -> NoReturn:

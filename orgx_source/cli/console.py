@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
 from rich.table import Table as Grid
-from rich.text import Text
+from rich.text import Text as RichText
 
 from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
+from orgx_source.texts import visible
 
 if TYPE_CHECKING:
     from orgx_source.commands.check import CheckReport
@@ -43,8 +45,24 @@ VERDICT_STYLES = {"certified": "green", "repaired": "green", "uncertified": "yel
 PLAIN_WIDTH = 160
 
 
+class _VisibleConsole(Console):
+    """Writes out the control characters of what it prints; only its own reach the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Return the pieces of what is printed."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text, keep_lines=True), style, control)  # guard: visible-output
+
+
+class Text(RichText):
+    """A line to print: a line feed in what OrgX says begins no line of ours."""
+
+    def __init__(self, text: str, style: str = "") -> None:
+        super().__init__(visible(text), style)
+
+
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    console = _VisibleConsole(stderr=stderr, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     return console
@@ -477,7 +495,7 @@ def _cell(value: Any) -> str:
 def print_result(title: str, sql: str, columns: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> None:
     """Print a query and what came out."""
     out.print(f"\n[bold]{title}[/]")
-    out.print(Text(sql, "dim"))
+    out.print(RichText(sql, "dim"))
     found = list(rows)
     numeric = [all(isinstance(row[i], int | float) for row in found) for i, _ in enumerate(columns)]
     grid = _grid(*((name, "right" if right else "left") for name, right in zip(columns, numeric, strict=True)))

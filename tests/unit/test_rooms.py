@@ -12,6 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room imports only rooms of the rows above its own, and its own folder.
 ORDER = (
+    ("texts",),
     ("version", "errors", "files", "times"),
     ("tables", "explain", "charts"),
     ("config", "rows"),
@@ -28,7 +29,7 @@ RANKS = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 # Library to the rooms that may import it.
 ALLOWED = {
     "altair": {f"charts/{room}.py" for room in ("style", "initiatives", "agents", "decisions")},
-    "httpx": {"api/http.py"},
+    "httpx": {"api/http.py", "api/network.py"},
     "orjson": {"api/envelope.py", "rows/shape.py", "sandbox/answers.py"},
     "pyarrow": {
         "rows/handed.py",
