@@ -27,6 +27,7 @@ from orgx_source.rows.shape import ARROW_TYPES, canonical_json, recanonical
 from orgx_source.tables import SYNC_LOG, ColumnType, Table
 from orgx_source.warehouse.dialect import dialect_of
 from orgx_source.warehouse.duckdb_file import FileClient, LockPatience
+from orgx_source.warehouse.postgres import postgres_exact
 
 IDS_AT_ONCE = 500
 ROWS_AT_ONCE = 10_000
@@ -65,7 +66,8 @@ class Warehouse:
 
         Args:
             pipeline: The pipeline that fills it.
-            patience: How long to wait for a DuckDB file that another process has open; not at all when not given.
+            patience: How long to wait for a DuckDB file that another process has open, not at all when not given; in
+                PostgreSQL, for a lock.
             trusted: Whether a row is believed to hold the values that its hash was made of.
 
         Raises:
@@ -74,6 +76,9 @@ class Warehouse:
         self.trusted = trusted
         self._pipeline = pipeline
         self._patience = patience or LockPatience()
+        if patience is not None and isinstance(pipeline.destination, postgres_exact):
+            # For dlt's connections too.
+            pipeline.destination.lock_timeout = patience.seconds
         self._sql: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="orgx-warehouse")
         self._holders = 0

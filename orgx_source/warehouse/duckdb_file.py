@@ -26,6 +26,7 @@ from duckdb import Error, FatalException, InternalException, OutOfMemoryExceptio
 
 from orgx_source.errors import CheckpointError, CommitError
 from orgx_source.explain import first_words, name_lock_holder
+from orgx_source.warehouse.schema_update import UpdatesByTable
 
 logger = logging.getLogger(__name__)
 
@@ -298,7 +299,7 @@ class _CopyJob(DuckDbCopyJob):
             super().run()
 
 
-class _Client(DuckDbClient):
+class _Client(UpdatesByTable, DuckDbClient):
     def __init__(self, schema: Any, config: Any, capabilities: Any) -> None:
         super().__init__(schema, config, capabilities)
         plain = self.sql_client

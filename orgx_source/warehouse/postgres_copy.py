@@ -1,13 +1,129 @@
-"""How rows get into PostgreSQL so that an empty text stays one; imported only where the driver is installed."""
+"""How rows get into PostgreSQL: an empty text stays one, and nobody waits for a lock longer than the run is told to.
+
+Imported only where the driver is installed.
+"""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
 from typing import Any
 
+import psycopg2
 from dlt.common.destination.configuration import CsvFormatConfiguration
 from dlt.common.storages.file_storage import FileStorage
+from dlt.destinations.exceptions import DatabaseTerminalException
 from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresCsvCopyJob
+from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
+from dlt.destinations.sql_client import raise_database_error
+
+from orgx_source.errors import DestinationError
+from orgx_source.explain import first_words, is_refusal, sqlstate
+from orgx_source.warehouse.schema_update import UpdatesByTable
+
+LOCK_NOT_AVAILABLE = "55P03"
+# Whoever holds a lock on something in the dataset, the oldest first; ours are gone when somebody asks.
+_HOLDERS = """
+select pid, usename, application_name, client_addr::text, state, xact_start
+from pg_locks join pg_stat_activity using (pid)
+where granted and pid <> all (%s) and relation in (
+    select pg_class.oid from pg_class join pg_namespace on pg_namespace.oid = relnamespace where nspname = any (%s)
+)
+order by xact_start limit 1
+"""
+
+
+class PatientClient(Psycopg2SqlClient):
+    """Asks and fills a database, and gives up a lock that does not come.
+
+    Attributes:
+        lock_timeout: Seconds to wait for a lock; as the server is set when None.
+    """
+
+    lock_timeout: float | None = None
+    _pooled = False
+
+    def open_connection(self) -> Any:
+        """Connect. A pool such as pgbouncer takes no options at the start: then each transaction sets what it needs."""
+        wanted = self.credentials.get_query().get("options", "")
+        options = f"{wanted} {self._lock_option()}".strip()
+        dsn = self.credentials.to_native_representation()
+        if not options or self._pooled:
+            self._conn = psycopg2.connect(dsn)
+        else:
+            try:
+                self._conn = psycopg2.connect(dsn, options=options)
+            except psycopg2.OperationalError as error:
+                # There is no code for a connection that did not come about.
+                if wanted or "unsupported startup parameter" not in str(error):
+                    raise
+                self._pooled = True
+                self._conn = psycopg2.connect(dsn)
+        self._reset_connection()
+        return self._conn
+
+    def _lock_option(self) -> str:
+        return f"-clock_timeout={self._milliseconds()}" if self.lock_timeout is not None else ""
+
+    def _milliseconds(self) -> int:
+        # Zero would mean for ever.
+        return max(1, round((self.lock_timeout or 0) * 1000))
+
+    @contextmanager
+    def begin_transaction(self) -> Iterator[Any]:
+        """Do several statements or none of them."""
+        with super().begin_transaction() as transaction:
+            if self._pooled and self.lock_timeout is not None:
+                self.execute_sql(f"set local lock_timeout = {self._milliseconds()}")
+            yield transaction
+
+    @raise_database_error
+    def copy(self, statement: str, file: Any) -> None:
+        """Copy a file into a table."""
+        with self._conn.cursor() as cursor:
+            cursor.copy_expert(statement, file)
+
+    def _make_database_exception(self, ex: Exception) -> Exception:  # type: ignore[override]
+        if sqlstate(ex) == LOCK_NOT_AVAILABLE:
+            # Terminal: dlt would try it four times more, each as patient as this one.
+            return DatabaseTerminalException(self._locked(ex))
+        if is_refusal(ex) and isinstance(ex, psycopg2.OperationalError):
+            return DatabaseTerminalException(ex)
+        return super()._make_database_exception(ex)
+
+    def _locked(self, error: Exception) -> DestinationError:
+        return DestinationError(
+            f"Somebody has locked what this run must change, for longer than --lock-timeout: {self._holder()}. "
+            f"Let that end, then run again. {first_words(error)}"
+        )
+
+    def _holder(self) -> str:
+        """Return who is in the way, as far as this role may see it."""
+        try:
+            with closing(psycopg2.connect(self.credentials.to_native_representation())) as connection:
+                cursor = connection.cursor()
+                own = [self._conn.info.backend_pid, connection.info.backend_pid]
+                cursor.execute(_HOLDERS, [own, [self.dataset_name, self.staging_dataset_name]])
+                found = cursor.fetchone()
+        except psycopg2.Error:
+            found = None
+        return "it has just ended" if found is None else _describe_session(*found)
+
+
+def _describe_session(
+    pid: int, role: str | None, application: str | None, address: str | None, state: str | None, since: datetime | None
+) -> str:
+    told = [
+        f"session {pid}",
+        f"of {role}" if role else "",
+        f"application {application}" if application else "",
+        f"from {address}" if address else "",
+        state or "",
+        f"in a transaction since {since:%Y-%m-%d %H:%M:%S %Z}" if since else "",
+    ]
+    return ", ".join(filter(None, told))
 
 
 class CopyJob(PostgresCsvCopyJob):
@@ -24,12 +140,19 @@ class CopyJob(PostgresCsvCopyJob):
                 f"copy {client.make_qualified_table_name(self.load_table_name)} ({columns}) from stdin "
                 f"with (format csv, delimiter '{form.delimiter}', null '', encoding '{form.encoding}')"
             )
-            with client.begin_transaction(), client.native_connection.cursor() as cursor:
-                cursor.copy_expert(copy, file)
+            with client.begin_transaction():
+                client.copy(copy, file)
 
 
-class CopyClient(PostgresClient):
+class CopyClient(UpdatesByTable, PostgresClient):
     """Fills a database."""
+
+    def __init__(self, schema: Any, config: Any, capabilities: Any) -> None:
+        super().__init__(schema, config, capabilities)
+        plain = self.sql_client
+        self.sql_client: PatientClient = PatientClient(
+            plain.dataset_name, plain.staging_dataset_name, plain.credentials, plain.capabilities
+        )
 
     def create_load_job(self, table: Any, file_path: str, load_id: str, restore: bool = False) -> Any:
         """Return the job that loads a file."""
