@@ -68,6 +68,7 @@ _NO_DATABASE = re.compile(
     r"|encrypted database|sqlite_scanner",
     re.IGNORECASE,
 )
+_WRAPPERS = frozenset({"PipelineStepFailed", "DestinationException"})
 _OF_A_DESTINATION = CONNECTION_TROUBLE | {"DestinationException", "DatabaseError"}
 _SECRETS = (
     # An address: up to its last @, because what is not encoded may hold more of them.
@@ -113,12 +114,20 @@ def foreseen(error: BaseException) -> OrgxError | None:
 
     What dlt wraps counts as well: an error of a step is what its destination said.
     """
-    chain = list(_chain(error)) if _kinds(error) & {"PipelineStepFailed", "DestinationException"} else [error]
+    chain = _telling(list(_chain(error))) if _kinds(error) & _WRAPPERS else [error]
     for of_kind in (_of_settings, _of_destination, _of_machine):
         for link in chain:
             if failure := of_kind(link):
                 return failure
     return None
+
+
+def _telling(chain: list[BaseException]) -> list[BaseException]:
+    """Return the links that say what happened: where one has a code, not those that only quote it."""
+    for place, link in enumerate(chain):
+        if sqlstate(link):
+            return [*(outer for outer in chain[:place] if not _kinds(outer) & _WRAPPERS), link]
+    return chain
 
 
 def _of_settings(error: BaseException) -> ConfigError | None:

@@ -16,15 +16,15 @@ class postgres_exact(postgres):
     """PostgreSQL, filled through CSV files whether or not the ADBC driver is installed: that is the way we test.
 
     Attributes:
-        lock_timeout: Seconds that each statement waits for a lock; as the server is set when None.
+        patience: How long to wait for locks, added up; as the server is set when None.
     """
 
-    lock_timeout: float | None = None
+    patience: Any = None
 
     def client(self, schema: Any, initial_config: Any = None) -> Any:
         """Return a client as patient as this destination: dlt makes one for each job."""
         client: Any = super().client(schema, initial_config)
-        client.sql_client.lock_timeout = self.lock_timeout
+        client.sql_client.patience = self.patience
         return client
 
     @property

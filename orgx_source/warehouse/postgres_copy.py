@@ -6,24 +6,29 @@ Imported only where the driver is installed.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any
 
 import psycopg2
 from dlt.common.destination.configuration import CsvFormatConfiguration
+from dlt.common.schema.utils import get_columns_names_with_prop, get_dedup_sort_tuple
 from dlt.common.storages.file_storage import FileStorage
 from dlt.destinations.exceptions import DatabaseTerminalException
 from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresCsvCopyJob
 from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
 from dlt.destinations.sql_client import raise_database_error
+from dlt.destinations.sql_jobs import SqlMergeFollowupJob
 
 from orgx_source.errors import DestinationError
 from orgx_source.explain import first_words, is_refusal, sqlstate
+from orgx_source.warehouse.duckdb_file import LockPatience
 from orgx_source.warehouse.schema_update import UpdatesByTable
 
 LOCK_NOT_AVAILABLE = "55P03"
+# Milliseconds.
+SHORTEST_WAIT = 200
 # Whoever holds a lock on something in the dataset, the oldest first; ours are gone when somebody asks.
 _HOLDERS = """
 select pid, usename, application_name, client_addr::text, state, xact_start
@@ -39,18 +44,19 @@ class PatientClient(Psycopg2SqlClient):
     """Asks and fills a database, and gives up a lock that does not come.
 
     Attributes:
-        lock_timeout: Seconds to wait for a lock; as the server is set when None.
+        patience: How long to wait for locks, added up; as the server is set when None.
     """
 
-    lock_timeout: float | None = None
+    patience: LockPatience | None = None
     _pooled = False
 
     def open_connection(self) -> Any:
         """Connect. A pool such as pgbouncer takes no options at the start: then each transaction sets what it needs."""
         wanted = self.credentials.get_query().get("options", "")
-        options = f"{wanted} {self._lock_option()}".strip()
+        # Of dlt's own, for queries with names of one part.
+        options = f"{wanted} {self._lock_option()} -csearch_path={self.fully_qualified_dataset_name()},public".strip()
         dsn = self.credentials.to_native_representation()
-        if not options or self._pooled:
+        if self._pooled:
             self._conn = psycopg2.connect(dsn)
         else:
             try:
@@ -65,17 +71,18 @@ class PatientClient(Psycopg2SqlClient):
         return self._conn
 
     def _lock_option(self) -> str:
-        return f"-clock_timeout={self._milliseconds()}" if self.lock_timeout is not None else ""
+        return f"-clock_timeout={self._milliseconds()}" if self.patience is not None else ""
 
     def _milliseconds(self) -> int:
-        # Zero would mean for ever.
-        return max(1, round((self.lock_timeout or 0) * 1000))
+        # Never zero, which would mean for ever; and some locks are held for a moment by nobody's fault.
+        left = self.patience.seconds - self.patience.waited if self.patience is not None else 0
+        return max(SHORTEST_WAIT, round(left * 1000))
 
     @contextmanager
     def begin_transaction(self) -> Iterator[Any]:
         """Do several statements or none of them."""
         with super().begin_transaction() as transaction:
-            if self._pooled and self.lock_timeout is not None:
+            if self._pooled and self.patience is not None:
                 self.execute_sql(f"set local lock_timeout = {self._milliseconds()}")
             yield transaction
 
@@ -87,7 +94,9 @@ class PatientClient(Psycopg2SqlClient):
 
     def _make_database_exception(self, ex: Exception) -> Exception:  # type: ignore[override]
         if sqlstate(ex) == LOCK_NOT_AVAILABLE:
-            # Terminal: dlt would try it four times more, each as patient as this one.
+            # Terminal: dlt would try it four times more.
+            if self.patience is not None:
+                self.patience.waited = self.patience.seconds
             return DatabaseTerminalException(self._locked(ex))
         if is_refusal(ex) and isinstance(ex, psycopg2.OperationalError):
             return DatabaseTerminalException(ex)
@@ -144,6 +153,36 @@ class CopyJob(PostgresCsvCopyJob):
                 client.copy(copy, file)
 
 
+class MergeInPlace(SqlMergeFollowupJob):
+    """Updates rows that are there and inserts the others; dlt deletes them first, which a foreign key may forbid."""
+
+    @classmethod
+    def gen_merge_sql(cls, table_chain: Sequence[Any], sql_client: Any) -> list[str]:
+        """Return the statements that merge what was staged; rows of one key that stand twice become one."""
+        table = table_chain[0]
+        keys = list(map(sql_client.escape_column_name, get_columns_names_with_prop(table, "primary_key")))
+        if not keys or len(table_chain) > 1 or any(get_columns_names_with_prop(table, "merge_key")):
+            return super().gen_merge_sql(table_chain, sql_client)
+        target, staged = sql_client.get_qualified_table_names(table["name"])
+        columns = list(map(sql_client.escape_column_name, table["columns"]))
+        order = ", ".join(keys)
+        if sort := get_dedup_sort_tuple(table):
+            order += f", {sql_client.escape_column_name(sort[0])} {sort[1]} nulls last"
+        listed = ", ".join(columns)
+        newest = f"(select distinct on ({', '.join(keys)}) {listed} from {staged} order by {order})"
+        same = " and ".join(f"d.{key} = s.{key}" for key in keys)
+        kept = ", ".join(f"d.{key}" for key in keys)
+        assigned = ", ".join(f"{name} = s.{name}" for name in columns if name not in keys)
+        return [
+            f"delete from {target} as x using (select (array_agg(d.ctid))[1] as kept, {kept} from {target} as d "
+            f"where exists (select 1 from {staged} as s where {same}) group by {kept} having count(*) > 1) as s "
+            f"where x.ctid <> s.kept and {same.replace('d.', 'x.')};",
+            f"update {target} as d set {assigned} from {newest} as s where {same};",
+            f"insert into {target} ({listed}) select {listed} from {newest} as s "
+            f"where not exists (select 1 from {target} as d where {same});",
+        ]
+
+
 class CopyClient(UpdatesByTable, PostgresClient):
     """Fills a database."""
 
@@ -153,6 +192,9 @@ class CopyClient(UpdatesByTable, PostgresClient):
         self.sql_client: PatientClient = PatientClient(
             plain.dataset_name, plain.staging_dataset_name, plain.credentials, plain.capabilities
         )
+
+    def _create_merge_followup_jobs(self, table_chain: Sequence[Any]) -> Any:
+        return [MergeInPlace.from_table_chain(table_chain, self.sql_client)]
 
     def create_load_job(self, table: Any, file_path: str, load_id: str, restore: bool = False) -> Any:
         """Return the job that loads a file."""

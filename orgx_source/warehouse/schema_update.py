@@ -8,7 +8,7 @@ from typing import Any
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from orgx_source.errors import OrgxError, TableRefusedError
-from orgx_source.explain import foreseen, said
+from orgx_source.explain import foreseen, root_cause, said
 
 
 class UpdatesByTable(SqlJobClientBase):
@@ -21,9 +21,11 @@ class UpdatesByTable(SqlJobClientBase):
             try:
                 self.sql_client.execute_many(statements)
             except Exception as error:
-                if isinstance(error, OrgxError) or foreseen(error):
+                if isinstance(root_cause(error), OrgxError) or foreseen(error):
                     raise
-                raise TableRefusedError(name, f"The destination refuses the columns of {name}: {said(error)}") from error
+                raise TableRefusedError(
+                    name, f"The destination refuses the columns of {name}: {said(error)}"
+                ) from error
             updates |= update
         if store_schema:
             self._update_schema_in_storage(self.schema)
