@@ -10,7 +10,6 @@ import logging
 import re
 import traceback
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -115,6 +114,8 @@ def foreseen(error: BaseException) -> OrgxError | None:
     What dlt wraps counts as well: an error of a step is what its destination said.
     """
     chain = _telling(list(_chain(error))) if _kinds(error) & _WRAPPERS else [error]
+    if own := next((link for link in chain if isinstance(link, OrgxError)), None):
+        return own
     for of_kind in (_of_settings, _of_destination, _of_machine):
         for link in chain:
             if failure := of_kind(link):
@@ -145,29 +146,32 @@ def _of_settings(error: BaseException) -> ConfigError | None:
         return ConfigError(f"The destination's package is not installed. {first_words(error)}")
     if "SqlClientNotAvailable" in kinds:
         return ConfigError(f"The destination answers no SQL. {first_words(error)}")
-    if type(error).__module__ in ("duckdb", "_duckdb") and _NO_DATABASE.search(str(error)):
+    if "Error" in kinds and _NO_DATABASE.search(str(error)):
         return ConfigError(
             f"The DuckDB file cannot be read: {first_words(error)}. Restore it from a backup, or move it away, and the "
             "next run loads everything anew. A newer DuckDB may have written it, or it may be encrypted"
         )
     code = sqlstate(error)
     if code == "42501":
-        return ConfigError(f"{describe_trouble(error)}. {_rights(error)}")
+        return missing_right(error)
     wording = code is None and kinds & _OF_A_DESTINATION and _SETTLED.search(str(error))
     if "InvalidFilesystemLayout" in kinds or wording or _lasting(code) == "settings":
         return ConfigError(describe_trouble(error))
     return None
 
 
-def _rights(error: BaseException) -> str:
-    """Return what to grant, with the names of role and database where the driver still knows them."""
-    role, database = "ROLE", "DATABASE"
-    with suppress(Exception):
-        connected = error.cursor.connection.info  # type: ignore[attr-defined]
-        role, database = f'"{connected.user}"', f'"{connected.dbname}"'
-    return (
-        f"The role {role} needs: GRANT CREATE ON DATABASE {database} TO {role}, for datasets that are not there yet; "
-        f"GRANT USAGE, CREATE ON SCHEMA for those that are; and to own their tables and views, or GRANT OWNER TO {role}"
+def missing_right(error: BaseException, role: str = "ROLE", database: str = "DATABASE") -> ConfigError:
+    """Return what to grant when PostgreSQL refuses for lack of a right.
+
+    Args:
+        error: What it said, which names the object.
+        role: Who lacks the right.
+        database: Where.
+    """
+    return ConfigError(
+        f"{describe_trouble(error)}. The role {role} needs: GRANT CREATE ON DATABASE {database} TO {role}, for "
+        "datasets that are not there yet; GRANT USAGE, CREATE ON SCHEMA for those that are; and to own their tables "
+        f"and views, or GRANT OWNER TO {role}"
     )
 
 

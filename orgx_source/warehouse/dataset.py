@@ -383,8 +383,8 @@ class Warehouse:
         if not self.can_be_asked:
             return found
         layout = self._layout if self._layout is not None else self._ask(self._read_layout)
-        for name in (table.name, table.history) if layout else ():
-            for column, (kind, generated) in layout.get(name, {}).items():
+        for name in (table.name, table.history):
+            for column, (kind, generated) in (layout or {}).get(name, {}).items():
                 if column not in own:
                     loaded = None if generated else LOADED_TYPES.get(kind)
                     found[column] = loaded if found.get(column, loaded) == loaded else None

@@ -169,7 +169,7 @@ class FileClient(DuckDbSqlClient):
     @raise_open_connection_error
     def _ask_catalog(self) -> None:
         """Ask how DuckDB calls the file: not always by its name, as it has databases called main and temp itself."""
-        pool = self.credentials.conn_pool
+        pool: Any = self.credentials.conn_pool
         asking = pool.borrow_conn(pragmas=self._pragmas, global_config=self._global_config)
         try:
             self._file.catalog = asking.execute("select current_database()").fetchall()[0][0]

@@ -84,7 +84,7 @@ def _open_pipeline(target: Target) -> Any:
 
 
 def _wants_newest_format() -> bool:
-    wanted = dlt.config.get(DUCKDB_FORMAT) or "compatible"
+    wanted: Any = dlt.config.get(DUCKDB_FORMAT) or "compatible"
     if wanted not in ("compatible", "newest"):
         raise ConfigError(f"{DUCKDB_FORMAT} (SOURCES__ORGX__DUCKDB_FORMAT) is {wanted!r}: compatible or newest")
     return bool(wanted == "newest")

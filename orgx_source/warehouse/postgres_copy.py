@@ -22,11 +22,12 @@ from dlt.destinations.sql_client import raise_database_error
 from dlt.destinations.sql_jobs import SqlMergeFollowupJob
 
 from orgx_source.errors import DestinationError
-from orgx_source.explain import first_words, is_refusal, sqlstate
+from orgx_source.explain import first_words, is_refusal, missing_right, sqlstate
 from orgx_source.warehouse.duckdb_file import LockPatience
 from orgx_source.warehouse.schema_update import UpdatesByTable
 
 LOCK_NOT_AVAILABLE = "55P03"
+MISSING_RIGHT = "42501"
 # Milliseconds.
 SHORTEST_WAIT = 200
 # Whoever holds a lock on something in the dataset, the oldest first; ours are gone when somebody asks.
@@ -98,6 +99,9 @@ class PatientClient(Psycopg2SqlClient):
             if self.patience is not None:
                 self.patience.waited = self.patience.seconds
             return DatabaseTerminalException(self._locked(ex))
+        if sqlstate(ex) == MISSING_RIGHT:
+            names = (f'"{name}"' for name in (self.credentials.username, self.credentials.database))
+            return DatabaseTerminalException(missing_right(ex, *names))
         if is_refusal(ex) and isinstance(ex, psycopg2.OperationalError):
             return DatabaseTerminalException(ex)
         return super()._make_database_exception(ex)

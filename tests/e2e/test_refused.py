@@ -160,7 +160,7 @@ def test_a_column_that_an_analyst_added_is_left_alone_and_what_orgx_sends_is_kep
 
 
 @pytest.fixture
-def guest(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def guest() -> Iterator[str]:
     """Let runs log in as a role that may read and write rows and do nothing else, once they were done as the owner."""
     role = "guest"
     execute(f"create role {role} login password 'none'")
