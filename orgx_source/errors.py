@@ -16,6 +16,7 @@
     │   └── EnvelopeError     200, but not in any shape we can read        exit 1  retryable
     ├── DriftError            the list cannot be read to its end           exit 1
     ├── PublishError          the copy for readers cannot be made          exit 1
+    ├── TableRefusedError     the warehouse refuses what one table brings  exit 1
     ├── MachineError          no space, no right, too many open files      exit 1
     ├── UnexpectedError       anything else: a defect of this package      exit 1
     └── DestinationError      the warehouse cannot be read or written      exit 4
@@ -167,6 +168,18 @@ class CommitError(DestinationError):
 
 class CheckpointError(DestinationError):
     """DuckDB could not move what was committed from its log into its file; the load does not count."""
+
+
+class TableRefusedError(OrgxError):
+    """The warehouse refuses what a load brings for one table, and would refuse it again.
+
+    Attributes:
+        table: Its name in the warehouse.
+    """
+
+    def __init__(self, table: str, message: str) -> None:
+        super().__init__(message)
+        self.table = table
 
 
 class MachineError(OrgxError):

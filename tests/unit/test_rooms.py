@@ -43,7 +43,16 @@ ALLOWED = {
     "dlt": {"config.py", "source.py", "sync.py"}
     | {
         f"warehouse/{room}.py"
-        for room in ("arrival", "dataset", "duckdb_file", "pipeline", "postgres", "postgres_copy", "run_lock")
+        for room in (
+            "arrival",
+            "dataset",
+            "duckdb_file",
+            "pipeline",
+            "postgres",
+            "postgres_copy",
+            "run_lock",
+            "schema_update",
+        )
     },
     "duckdb": {
         "cli/demo.py",
