@@ -277,9 +277,8 @@ def marts(target: Target, as_json: bool, verbose: bool) -> None:
     written = renew_marts(target.pipeline())
     shown = [mart for mart in marts_in_order() if not mart.is_staging]
     if as_json:
-        _print_json(
-            {"dataset": marts_dataset(target.dataset), "written": written, "marts": [mart.name for mart in shown]}
-        )
+        names = [mart.name for mart in shown]
+        _print_json({"dataset": marts_dataset(target.dataset), "written": written, "marts": names, "exit_code": 0})
     else:
         console.print_marts(shown, marts_dataset(target.dataset), written=written)
 
@@ -518,7 +517,14 @@ def _set_up_logging(verbose: bool) -> None:
 
 
 def _print_json(document: Any) -> None:
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    global _has_printed_json
+    _has_printed_json = True
+    # Not every encoding has every letter, and none has half a pair.
+    plain = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=plain, default=str) + "\n")
+
+
+_has_printed_json = False
 
 
 def _leave(code: int) -> NoReturn:
@@ -531,18 +537,26 @@ def _leave(code: int) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """Run the command; every error is one sentence on stderr and an exit code."""
+    """Run the command; every error is one sentence on stderr and an exit code, and with ``--json`` one object too."""
     set_up_process()
+    code, sentence = _run()
+    if sentence and "--json" in sys.argv and not _has_printed_json:  # guard: one-object-in-every-case
+        _print_json({"status": "failed", "error": sentence, "exit_code": code})
+    _leave(code)
+
+
+def _run() -> tuple[int, str]:
+    """Run the command; return its exit code, and what went wrong where that ended it."""
     try:
-        code = app.main(prog_name="orgx-sync", standalone_mode=False) or 0
+        return app.main(prog_name="orgx-sync", standalone_mode=False) or 0, ""
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
-    except click.Abort:
-        click.echo("orgx-sync: interrupted; what was loaded stays, the next run goes on from there", err=True)
-        code = 130
+        return error.exit_code, error.format_message()
+    except (click.Abort, KeyboardInterrupt):
+        sentence = "interrupted; what was loaded stays, the next run goes on from there"
+        click.echo(f"orgx-sync: {sentence}", err=True)
+        return 130, sentence
     except Exception as error:
         failure = explain(error)
         click.echo(f"orgx-sync: {failure}", err=True)
-        code = failure.exit_code
-    _leave(code)
+        return failure.exit_code, str(failure)

@@ -1,0 +1,121 @@
+"""A run is what it did: neither the place where it runs nor who reads its words changes the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orgx_source.sandbox import Fault, Sandbox, World
+from tests.e2e.test_command import orgx_sync
+
+COMMAND = f"{sys.executable} -m orgx_source.cli"
+RUN = "run --table workspaces --database x.duckdb"
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Sandbox]:
+    """Return one sandbox for all: each run fills a file of its own."""
+    with Sandbox(World("small")) as box:
+        yield box
+
+
+def shell(line: str, box: Sandbox, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line in bash; ``@`` is the command."""
+    settings = {**os.environ, "ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url, **environment}
+    return subprocess.run(
+        ["bash", "-c", "set -o pipefail; " + line.replace("@", COMMAND)],
+        env=settings,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (f"@ {RUN} > /dev/full", 0),
+        (f"@ {RUN} 2> /dev/full >&-", 0),
+        (f"@ {RUN} <&- >&- 2>&-", 0),
+        ("@ tables > /dev/full", 0),
+        ("@ tables | head -1", 0),
+        ("@ tables --json >&-", 0),
+        ("@ --help > /dev/full", 0),
+        ("@ status > /dev/full 2>&1", 4),
+        ("@ nope 2> /dev/full", 2),
+        ("ORGX_API_KEY= @ run --json > /dev/full 2>&-", 3),
+    ],
+)
+def test_output_that_cannot_be_written_is_not_the_result(line: str, code: int, box: Sandbox) -> None:
+    done = shell(line, box)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+COMMANDS = ["run", "check", "plan", "verify", "status", "export out", "marts"]
+
+
+def failure(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Return the one object that a command printed, when it says what the exit code says."""
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert document["exit_code"] == done.returncode
+    assert "Traceback" not in done.stderr
+    return document
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_json_is_one_object_when_a_command_cannot_begin(command: str) -> None:
+    done = orgx_sync(*command.split(), "--json", "--database", "none.duckdb")
+    assert done.returncode in (3, 4)
+    assert failure(done)["error"] in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code"),
+    [
+        ("run", {"ORGX_BASE_URL": "http://example.com"}, 3),
+        ("run --destination nowhere", {}, 3),
+        ("run --workers none", {}, 2),
+        ("marts --nonsense", {}, 2),
+        ("check --table nothing", {}, 2),
+        ("plan", {"DESTINATION__DUCKDB__CREDENTIALS": "x", "DLT_DATA_DIR": "/dev/null/dlt"}, 1),
+    ],
+)
+def test_json_is_one_object_for_whatever_stops_a_command(arguments: str, environment: Any, code: int) -> None:
+    settings = {"ORGX_API_KEY": "oxk_whatever_1234", **environment}
+    done = orgx_sync(*arguments.split(), "--json", **settings)
+    assert (done.returncode, failure(done)["status"]) == (code, "failed")
+
+
+def test_json_is_one_object_after_an_interrupt() -> None:
+    with Sandbox(World("small")) as box:
+        settings = {**os.environ, "ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url}
+        process = subprocess.Popen(
+            [*COMMAND.split(), *RUN.split(), "--json"],
+            env=settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        box.inject(Fault.drift(lambda world, number: process.send_signal(signal.SIGINT) if number == 1 else None))
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, json.loads(out)["exit_code"]) == (130, 130), err
+    assert "interrupted" in err
+
+
+def test_what_an_encoding_lacks_is_shown_otherwise_and_json_stays_json(box: Sandbox) -> None:
+    for arguments in ((*RUN.split(),), (*RUN.split(), "--json"), ("tables",)):
+        done = orgx_sync(*arguments, box=box, PYTHONIOENCODING="ascii")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.isascii()
+    Path("näher.duckdb").write_text("no database")
+    done = orgx_sync("check", "--json", "--database", "näher.duckdb", box=box, PYTHONIOENCODING="ascii")
+    assert "näher.duckdb" in str(json.loads(done.stdout))
