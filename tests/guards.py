@@ -120,6 +120,9 @@ GUARDS: dict[str, Sequence[Removal]] = {
     "no-refresh-in-a-run": (Removal("if False:", "tests/e2e/test_other_uses.py"),),
     "output-is-no-result": (Removal("raise", "tests/e2e/test_conditions.py"),),
     "one-object-in-every-case": (Removal("if False:", "tests/e2e/test_conditions.py"),),
+    "only-plain-files-are-replaced": (
+        Removal("with making.open() as whole, making.replace(path).open() as opened:", "tests/unit/test_files.py"),
+    ),
     "one-run-at-a-time": (Removal("", "tests/e2e/test_sync_log.py"),),
     "one-run-per-file": (Removal("pass", "tests/e2e/test_one_run.py"),),
     "one-run-per-postgres-dataset": (Removal("if False:", "tests/e2e/test_one_run.py"),),

@@ -14,6 +14,18 @@ from typing import Any
 from orgx_source.config import DEFAULT_DATABASE
 
 FILE_DESTINATION = "duckdb"
+# Behind a checksum of eight bytes.
+MAGIC = b"DUCK"
+
+
+def is_database(file: Path) -> bool:
+    """Return whether a file begins like a DuckDB file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with file.open("rb") as opened:
+        return opened.read(12)[8:] == MAGIC
 
 
 @dataclass(frozen=True, slots=True)
