@@ -36,11 +36,13 @@ class Target:
         destination: Name of a dlt destination, whose credentials dlt finds in its settings.
         dataset: Dataset (schema) of the tables.
         database: The DuckDB file; means nothing for any other destination.
+        untested: Whether to use a destination with which this package was never tested.
     """
 
     destination: str = FILE_DESTINATION
     dataset: str = "orgx"
     database: Path = DEFAULT_DATABASE
+    untested: bool = False
 
     @property
     def is_file(self) -> bool:
@@ -66,7 +68,7 @@ class Target:
         """Return the dlt pipeline that fills it.
 
         Raises:
-            ConfigError: There is no such destination.
+            ConfigError: There is no such destination, or it is an untested one.
             MachineError: dlt's working directory cannot be created.
         """
         from orgx_source.warehouse.pipeline import pipeline_for
