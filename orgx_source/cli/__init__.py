@@ -289,6 +289,11 @@ def marts(target: Target, as_json: bool, verbose: bool) -> None:
     "--format", "file_format", type=click.Choice(["parquet", "csv"]), default="parquet", help="What the files are."
 )
 @click.option("--table", "tables", multiple=True, metavar="NAME", help="Only this table or view; may be given often.")
+@click.option(
+    "--guard-formulas",
+    is_flag=True,
+    help="In CSV, put an apostrophe before texts that a spreadsheet would take for a formula.",
+)
 @options.warehouse
 @options.as_json
 @options.quiet
@@ -297,11 +302,12 @@ def export(
     directory: Path,
     file_format: FileFormat,
     tables: Sequence[str],
+    guard_formulas: bool,
     target: Target,
     as_json: bool,
     quiet: bool,
     verbose: bool,
-) -> None:
+) -> int:
     """Write each table and view as a file.
 
     Those of the marts too, as DIR/DATASET/TABLE.FORMAT.
@@ -314,11 +320,21 @@ def export(
         raise ConfigError(
             f"{target.database} does not exist: orgx-sync run makes it, and --database names another file."
         )
-    files = export_tables(target.pipeline(), directory, file_format, tables)
+    if guard_formulas and file_format != "csv":
+        raise click.BadParameter("only CSV files need it: --format csv", param_hint="--guard-formulas")
+    found = export_tables(
+        target.pipeline(read_only=True), directory, file_format, tables, guard_formulas=guard_formulas
+    )
+    files, failed = ([file for file in found if (file.error is None) is good] for good in (True, False))
+    code = 1 if failed else 0
     if as_json:
-        _print_json({"format": file_format, "files": [exported.to_json() for exported in files]})
+        written = {"files": [file.to_json() for file in files], "failed": [file.to_json() for file in failed]}
+        _print_json({"format": file_format, **written, "exit_code": code})
     elif not quiet:
         console.print_export(files)
+    for file in failed:
+        click.echo(f"orgx-sync: {file.error}", err=True)
+    return code
 
 
 @app.command()
@@ -342,7 +358,7 @@ def report(output: Path, target: Target, quiet: bool, verbose: bool) -> None:
     from orgx_source.html_report import write_report
 
     _check_that_it_exists(target)
-    write_report(target.pipeline(), output)
+    write_report(target.pipeline(read_only=True), output)
     if not quiet:
         console.print_written(output)
 

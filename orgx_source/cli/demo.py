@@ -91,7 +91,7 @@ def _show(sandbox: Any, target: Target, page: Path, size: str, days: int, start:
             return code
     _answer(database)
     console.out.print(f"\nIt is all in [bold]{database}[/]; ask on with DuckDB 2.0 or newer.")
-    _write_report(target.pipeline(), page)
+    _write_report(target.pipeline(read_only=True), page)
     return 0
 
 

@@ -52,10 +52,10 @@ def make_pipeline(
     return pipeline_for(Target(destination, dataset, Path(database or DEFAULT_DATABASE), untested))
 
 
-def pipeline_for(target: Target) -> Any:
-    """Return the dlt pipeline that fills a target; see `make_pipeline`."""
+def pipeline_for(target: Target, *, read_only: bool = False) -> Any:
+    """Return the dlt pipeline that fills a target, or only reads it; see `make_pipeline`."""
     with dlt_defaults():
-        pipeline = _open_pipeline(target)
+        pipeline = _open_pipeline(target, read_only)
         setattr(pipeline, _UNTESTED, target.untested)
         check_tested(pipeline)
         return pipeline
@@ -118,12 +118,14 @@ def _no_working_folder(error: OSError) -> MachineError:
     return MachineError(f"dlt's working directory cannot be used: {first_words(error)}; see DLT_DATA_DIR")
 
 
-def _open_pipeline(target: Target) -> Any:
+def _open_pipeline(target: Target, read_only: bool) -> Any:
     destination: Any = target.destination
     if target.is_file:
         path = target.database.resolve()
         address = str(path)
-        destination = duckdb_file(credentials=duckdb_credentials(path), destination_name=target.destination)
+        credentials = duckdb_credentials(path)
+        credentials.read_only = read_only
+        destination = duckdb_file(credentials=credentials, destination_name=target.destination)
     else:
         address = _address(target.destination)
         destination = exact(target.destination)

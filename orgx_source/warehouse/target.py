@@ -64,8 +64,11 @@ class Target:
             if was_missing:
                 self.database.unlink(missing_ok=True)
 
-    def pipeline(self) -> Any:
+    def pipeline(self, *, read_only: bool = False) -> Any:
         """Return the dlt pipeline that fills it.
+
+        Args:
+            read_only: Whether it only reads a DuckDB file, as others may meanwhile.
 
         Raises:
             ConfigError: There is no such destination, or it is an untested one.
@@ -73,4 +76,4 @@ class Target:
         """
         from orgx_source.warehouse.pipeline import pipeline_for
 
-        return pipeline_for(self)
+        return pipeline_for(self, read_only=read_only)
