@@ -15,7 +15,7 @@ from dlt.common.destination import Destination
 from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.common.runtime.collector import NULL_COLLECTOR
 
-from orgx_source.config import DEFAULT_DATABASE, dlt_defaults
+from orgx_source.config import DEFAULT_DATABASE, check_settings_files, dlt_defaults
 from orgx_source.errors import ConfigError, MachineError
 from orgx_source.explain import explain, first_words
 from orgx_source.warehouse.duckdb_file import duckdb_credentials, duckdb_file
@@ -54,6 +54,7 @@ def make_pipeline(
 
 def pipeline_for(target: Target, *, read_only: bool = False) -> Any:
     """Return the dlt pipeline that fills a target, or only reads it; see `make_pipeline`."""
+    check_settings_files()
     with dlt_defaults():
         pipeline = _open_pipeline(target, read_only)
         setattr(pipeline, _UNTESTED, target.untested)

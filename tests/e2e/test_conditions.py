@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,47 @@ def test_what_an_encoding_lacks_is_shown_otherwise_and_json_stays_json(box: Sand
     Path("näher.duckdb").write_text("no database")
     done = orgx_sync("check", "--json", "--database", "näher.duckdb", box=box, PYTHONIOENCODING="ascii")
     assert "näher.duckdb" in str(json.loads(done.stdout))
+
+
+CONDITIONS = {
+    "no-home": "env -u HOME @ {run}",
+    "missing-home": "HOME=/nowhere @ {run}",
+    "no-right-to-home": "mkdir home; chmod 0 home; HOME=$PWD/home @ {run}",
+    "umask-077": "umask 077; @ {run}",
+    "umask-000": "umask 000; @ {run} && test -z \"$(find dlt -maxdepth 2 -type d -name '[0-9a-f]*' -perm /077)\"",
+    "c-locale": "LC_ALL=C LANG=C @ {run}",
+    "posix-locale-without-utf8": "LC_ALL=POSIX PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 @ {run}",
+    "dumb-terminal": "TERM=dumb @ {run}",
+    "odd-time-zone": "TZ=Nowhere/Nothing @ {run}",
+    "half-hour-time-zone": "TZ=Asia/Kathmandu @ {run}",
+    "no-path": "PATH= @ {run}",
+    "stdin-closed": "@ {run} <&-",
+    "folder-that-is-gone": "mkdir gone; D=$PWD; cd gone; rmdir ../gone; @ run --table workspaces --database $D/x.duckdb",
+}
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_run_ends_well_wherever_it_runs(condition: str, box: Sandbox) -> None:
+    done = shell(CONDITIONS[condition].format(run=RUN), box)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert Path("x.duckdb").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_user_with_one_folder_of_its_own_can_run(box: Sandbox) -> None:
+    # A folder of the test is closed to others, as are those above it.
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, 65534, 65534)
+        done = subprocess.run(
+            [*COMMAND.split(), *RUN.split()],
+            env={"ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url, "DLT_DATA_DIR": f"{folder}/dlt"},
+            cwd=folder,
+            user=65534,
+            group=65534,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
