@@ -573,6 +573,15 @@ def _run() -> tuple[int, str]:
         click.echo(f"orgx-sync: {sentence}", err=True)
         return 130, sentence
     except Exception as error:
-        failure = explain(error)
+        failure = _without_folder() or explain(error)
         click.echo(f"orgx-sync: {failure}", err=True)
         return failure.exit_code, str(failure)
+
+
+def _without_folder() -> ConfigError | None:
+    """Return what is wrong when the current folder was removed: dlt and relative names need one."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return ConfigError("The folder in which this command was started no longer exists; change into another.")
+    return None

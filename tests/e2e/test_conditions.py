@@ -127,7 +127,7 @@ CONDITIONS = {
     "missing-home": "HOME=/nowhere @ {run}",
     "no-right-to-home": "mkdir home; chmod 0 home; HOME=$PWD/home @ {run}",
     "umask-077": "umask 077; @ {run}",
-    "umask-000": "umask 000; @ {run} && test -z \"$(find dlt -maxdepth 2 -type d -name '[0-9a-f]*' -perm /077)\"",
+    "umask-000": "umask 000; @ {run} && test -z \"$(find dlt/* -maxdepth 1 -type d -perm /077)\"",
     "c-locale": "LC_ALL=C LANG=C @ {run}",
     "posix-locale-without-utf8": "LC_ALL=POSIX PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 @ {run}",
     "dumb-terminal": "TERM=dumb @ {run}",
@@ -135,7 +135,6 @@ CONDITIONS = {
     "half-hour-time-zone": "TZ=Asia/Kathmandu @ {run}",
     "no-path": "PATH= @ {run}",
     "stdin-closed": "@ {run} <&-",
-    "folder-that-is-gone": "mkdir gone; D=$PWD; cd gone; rmdir ../gone; @ run --table workspaces --database $D/x.duckdb",
 }
 
 
@@ -147,11 +146,19 @@ def test_a_run_ends_well_wherever_it_runs(condition: str, box: Sandbox) -> None:
     assert Path("x.duckdb").exists()
 
 
+def test_a_folder_that_is_gone_is_a_sentence(box: Sandbox) -> None:
+    done = shell("mkdir gone; cd gone; rmdir ../gone; @ run", box)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "The folder in which this command was started no longer exists" in done.stderr
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_user_with_one_folder_of_its_own_can_run(box: Sandbox) -> None:
     # A folder of the test is closed to others, as are those above it.
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, 65534, 65534)
+        if subprocess.run(["test", "-x", sys.executable], user=65534, group=65534, extra_groups=[]).returncode:
+            pytest.skip("this Python lies where only root may look")
         done = subprocess.run(
             [*COMMAND.split(), *RUN.split()],
             env={"ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url, "DLT_DATA_DIR": f"{folder}/dlt"},
