@@ -127,7 +127,7 @@ CONDITIONS = {
     "missing-home": "HOME=/nowhere @ {run}",
     "no-right-to-home": "mkdir home; chmod 0 home; HOME=$PWD/home @ {run}",
     "umask-077": "umask 077; @ {run}",
-    "umask-000": "umask 000; @ {run} && test -z \"$(find dlt/* -maxdepth 1 -type d -perm /077)\"",
+    "umask-000": 'umask 000; @ {run} && test -z "$(find dlt/* -maxdepth 1 -type d -perm /077)"',
     "c-locale": "LC_ALL=C LANG=C @ {run}",
     "posix-locale-without-utf8": "LC_ALL=POSIX PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 @ {run}",
     "dumb-terminal": "TERM=dumb @ {run}",
