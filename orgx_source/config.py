@@ -171,9 +171,13 @@ def dlt_defaults() -> Iterator[None]:
 
 def _forget_lookups() -> None:
     """Let dlt forget which settings it looked up, 2,600 in a run: it keeps them for a trace, and ours has none."""
-    from dlt.common.configuration.utils import get_resolved_traces
+    from dlt.common.configuration.container import Container
+    from dlt.common.configuration.utils import TraceLogContext
 
-    get_resolved_traces().clear()
+    # One list for each thread, also of threads that have ended.
+    for contexts, _ in list(Container().thread_contexts.values()):
+        if isinstance(lookups := contexts.get(TraceLogContext), TraceLogContext):
+            lookups.clear()
 
 
 def check_key(key: Any) -> str:
