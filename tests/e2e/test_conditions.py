@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from orgx_source.sandbox import Fault, Sandbox, World
 from tests.e2e.test_command import orgx_sync
+from tests.running import sync
 
 COMMAND = f"{sys.executable} -m orgx_source.cli"
 RUN = "run --table workspaces --database x.duckdb"
@@ -171,3 +173,18 @@ def test_a_user_with_one_folder_of_its_own_can_run(box: Sandbox) -> None:
             timeout=120,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_many_runs_in_one_process_keep_nothing_of_each_and_no_file_more() -> None:
+    kept: list[tuple[int, int]] = []
+    with Sandbox(World("small")) as box:
+        for night in range(8):
+            box.world.insert("task", title=f"night {night}")
+            assert sync(box, ["tasks"]).status == "ok"
+            box.forget()
+            gc.collect()
+            files = [path for path in Path("dlt").rglob("*") if path.is_file()]
+            kept.append((len(gc.get_objects()), len(files)))
+    # Of 2,600 lookups that dlt notes in a run, none may stay.
+    assert (kept[7][0] - kept[3][0]) / 4 < 700, kept
+    assert kept[7][1] <= kept[3][1], kept
