@@ -6,9 +6,11 @@ By dlt's rules: ``SOURCES__ORGX__API_KEY`` in the environment or ``[sources.orgx
 
 from __future__ import annotations
 
+import codecs
 import ipaddress
 import os
 import re
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -109,6 +111,7 @@ def load_config(**given: Any) -> OrgxConfig:
 
 
 def _from_dlt(name: str) -> str | None:
+    check_settings_files()
     import dlt
 
     with dlt_defaults():
@@ -124,6 +127,41 @@ def _as_number(name: str, value: str) -> float:
         raise ConfigError(f"ORGX_{name.upper()} (or {name} under [sources.orgx]) must be a number: {value!r}") from None
 
 
+def check_settings_files() -> None:
+    """Look whether dlt can read its settings files: it passes over some that it cannot, and names no line of others.
+
+    Raises:
+        ConfigError: It cannot; the message names file and line, and holds nothing of what is in it.
+    """
+    from dlt.common.runtime.run_context import global_dir
+
+    for folder in (Path(os.environ.get("DLT_PROJECT_DIR", "."), ".dlt"), Path(global_dir())):
+        for name in ("secrets.toml", "config.toml"):
+            file = folder / name
+            # False too where nobody may look: what dlt never sees is no obstacle.
+            if os.path.lexists(file) and (problem := _problem_with(file)):
+                raise ConfigError(f"dlt's settings cannot be read: {file}{problem}.")
+
+
+def _problem_with(file: Path) -> str | None:
+    try:
+        content = file.read_bytes()
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return ", line 1: it is UTF-16; save it as UTF-8"
+        if content.startswith(codecs.BOM_UTF8):
+            return ", line 1: it begins with a byte order mark; save it as UTF-8 without BOM"
+        tomllib.loads(content.decode())
+    except UnicodeDecodeError as error:
+        return f", line {error.object[: error.start].count(10) + 1}: it is not UTF-8"
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        place = f", line {line[1]}" if line else ", at its end"
+        return f"{place}: that is no TOML; texts stand in quotes"
+    except OSError as error:
+        return f": {error.strerror or type(error).__name__}"
+    return None
+
+
 @contextmanager
 def dlt_defaults() -> Iterator[None]:
     """Let dlt work with `DLT_SETTINGS` where the user has no other, and with `FORCED_SETTINGS`; restore all afterwards.
@@ -136,11 +174,23 @@ def dlt_defaults() -> Iterator[None]:
     try:
         yield
     finally:
+        _forget_lookups()
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _forget_lookups() -> None:
+    """Let dlt forget which settings it looked up, 2,600 in a run: it keeps them for a trace, and ours has none."""
+    from dlt.common.configuration.container import Container
+    from dlt.common.configuration.utils import TraceLogContext
+
+    # One list for each thread, also of threads that have ended.
+    for contexts, _ in list(Container().thread_contexts.values()):
+        if isinstance(lookups := contexts.get(TraceLogContext), TraceLogContext):
+            lookups.clear()
 
 
 def check_key(key: Any) -> str:

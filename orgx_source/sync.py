@@ -38,7 +38,7 @@ from orgx_source.times import utc_now
 from orgx_source.warehouse.arrival import Arrival, Shortfall
 from orgx_source.warehouse.dataset import Warehouse
 from orgx_source.warehouse.duckdb_file import LockPatience
-from orgx_source.warehouse.pipeline import make_pipeline
+from orgx_source.warehouse.pipeline import check_tested, make_pipeline
 from orgx_source.warehouse.run_lock import one_run_at_a_time
 
 __all__ = ["make_pipeline", "one_run_at_a_time", "renew_marts", "run_sync"]
@@ -64,6 +64,7 @@ def run_sync(
     on_wait: Wait | None = None,
     stretch: Stretch | None = DEFAULT_STRETCH,
     clock: Callable[[], datetime] = utc_now,
+    untested: bool = False,
 ) -> RunReport:
     """Bring a warehouse up to date with OrgX.
 
@@ -78,6 +79,7 @@ def run_sync(
         on_wait: Called from several threads.
         stretch: How much is read before it is loaded: what a kill can cost.
         clock: This machine's time in UTC.
+        untested: Whether to fill a destination other than DuckDB and PostgreSQL, whose rows may differ then.
     """
     report = RunReport(run_id=str(uuid.uuid4()), started_at=clock())
     client, names = client or OrgxClient(config), list(tables or TABLES)
@@ -88,6 +90,7 @@ def run_sync(
     with ExitStack() as scope:
         scope.enter_context(dlt_defaults())
         try:
+            report.messages += filter(None, [check_tested(pipeline, untested=untested)])  # guard: untested
             _bring_up_to_date(pipeline, session, names, report, scope)
         except Exception as error:
             failure = explain(error)

@@ -368,9 +368,8 @@ def marts(target: Target, as_json: bool, verbose: bool) -> None:
     written = renew_marts(target.pipeline())
     shown = [mart for mart in marts_in_order() if not mart.is_staging]
     if as_json:
-        _print_json(
-            {"dataset": marts_dataset(target.dataset), "written": written, "marts": [mart.name for mart in shown]}
-        )
+        names = [mart.name for mart in shown]
+        _print_json({"dataset": marts_dataset(target.dataset), "written": written, "marts": names, "exit_code": 0})
     else:
         console.print_marts(shown, marts_dataset(target.dataset), written=written)
 
@@ -381,6 +380,11 @@ def marts(target: Target, as_json: bool, verbose: bool) -> None:
     "--format", "file_format", type=click.Choice(["parquet", "csv"]), default="parquet", help="What the files are."
 )
 @click.option("--table", "tables", multiple=True, metavar="NAME", help="Only this table or view; may be given often.")
+@click.option(
+    "--guard-formulas",
+    is_flag=True,
+    help="In CSV, put an apostrophe before texts that a spreadsheet would take for a formula.",
+)
 @options.warehouse
 @options.as_json
 @options.quiet
@@ -389,11 +393,12 @@ def export(
     directory: Path,
     file_format: FileFormat,
     tables: Sequence[str],
+    guard_formulas: bool,
     target: Target,
     as_json: bool,
     quiet: bool,
     verbose: bool,
-) -> None:
+) -> int:
     """Write each table and view as a file.
 
     Those of the marts too, as DIR/DATASET/TABLE.FORMAT.
@@ -406,11 +411,21 @@ def export(
         raise ConfigError(
             f"{target.database} does not exist: orgx-sync run makes it, and --database names another file."
         )
-    files = export_tables(target.pipeline(), directory, file_format, tables)
+    if guard_formulas and file_format != "csv":
+        raise click.BadParameter("only CSV files need it: --format csv", param_hint="--guard-formulas")
+    found = export_tables(
+        target.pipeline(read_only=True), directory, file_format, tables, guard_formulas=guard_formulas
+    )
+    files, failed = ([file for file in found if (file.error is None) is good] for good in (True, False))
+    code = 1 if failed else 0
     if as_json:
-        _print_json({"format": file_format, "files": [exported.to_json() for exported in files]})
+        written = {"files": [file.to_json() for file in files], "failed": [file.to_json() for file in failed]}
+        _print_json({"format": file_format, **written, "exit_code": code})
     elif not quiet:
         console.print_export(files)
+    for file in failed:
+        click.echo(f"orgx-sync: {file.error}", err=True)
+    return code
 
 
 @app.command()
@@ -434,7 +449,7 @@ def report(output: Path, target: Target, quiet: bool, verbose: bool) -> None:
     from orgx_source.html_report import write_report
 
     _check_that_it_exists(target)
-    write_report(target.pipeline(), output)
+    write_report(target.pipeline(read_only=True), output)
     if not quiet:
         console.print_written(output)
 
@@ -613,7 +628,14 @@ def _set_up_logging(verbose: bool) -> None:
 
 
 def _print_json(document: Any) -> None:
-    sys.stdout.write(visible_json(json.dumps(document, indent=2, ensure_ascii=False)) + "\n")
+    global _has_printed_json
+    _has_printed_json = True
+    # Not every encoding has every letter, and none has half a pair.
+    plain = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
+    sys.stdout.write(visible_json(json.dumps(document, indent=2, ensure_ascii=plain, default=str)) + "\n")
+
+
+_has_printed_json = False
 
 
 def _leave(code: int) -> NoReturn:
@@ -626,18 +648,35 @@ def _leave(code: int) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """Run the command; every error is one sentence on stderr and an exit code."""
+    """Run the command; every error is one sentence on stderr and an exit code, and with ``--json`` one object too."""
     set_up_process()
+    code, sentence = _run()
+    if sentence and "--json" in sys.argv and not _has_printed_json:  # guard: one-object-in-every-case
+        _print_json({"status": "failed", "error": sentence, "exit_code": code})
+    _leave(code)
+
+
+def _run() -> tuple[int, str]:
+    """Run the command; return its exit code, and what went wrong where that ended it."""
     try:
-        code = app.main(prog_name="orgx-sync", standalone_mode=False) or 0
+        return app.main(prog_name="orgx-sync", standalone_mode=False) or 0, ""
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
-    except click.Abort:
-        click.echo("orgx-sync: interrupted; what was loaded stays, the next run goes on from there", err=True)
-        code = 130
+        return error.exit_code, error.format_message()
+    except (click.Abort, KeyboardInterrupt):
+        sentence = "interrupted; what was loaded stays, the next run goes on from there"
+        click.echo(f"orgx-sync: {sentence}", err=True)
+        return 130, sentence
     except Exception as error:
-        failure = explain(error)
+        failure = _without_folder() or explain(error)
         click.echo(f"orgx-sync: {failure}", err=True)
-        code = failure.exit_code
-    _leave(code)
+        return failure.exit_code, str(failure)
+
+
+def _without_folder() -> ConfigError | None:
+    """Return what is wrong when the current folder was removed: dlt and relative names need one."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return ConfigError("The folder in which this command was started no longer exists; change into another.")
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -66,8 +67,9 @@ def _ask_where(target: Target) -> Target:
     destination = click.prompt("Destination (duckdb, postgres, ...)", default=target.destination).strip()
     dataset = click.prompt("Dataset (schema)", default=target.dataset).strip()
     if destination != FILE_DESTINATION:
-        return Target(destination, dataset, target.database)
-    return Target(destination, dataset, Path(click.prompt("DuckDB file", default=str(target.database)).strip()))
+        return replace(target, destination=destination, dataset=dataset)
+    database = Path(click.prompt("DuckDB file", default=str(target.database)).strip())
+    return replace(target, destination=destination, dataset=dataset, database=database)
 
 
 def _ask_credentials(destination: str) -> tuple[str, str] | None:

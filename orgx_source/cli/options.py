@@ -68,6 +68,12 @@ _WHERE = (
     click.option("--destination", metavar="NAME", default=_DEFAULT.destination, help="A dlt destination."),
     click.option("--dataset", metavar="NAME", default=_DEFAULT.dataset, help="Dataset (schema) of the tables."),
     click.option("--database", type=FILE, metavar="FILE", default=_DEFAULT.database, help="DuckDB file."),
+    click.option(
+        "--untested",
+        is_flag=True,
+        envvar="ORGX_UNTESTED",
+        help="Allow a destination that was never tested, other than DuckDB and PostgreSQL.",
+    ),
 )
 
 
@@ -75,8 +81,8 @@ def warehouse(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say where the warehouse is; the command gets them as one `Target`, called ``target``."""
 
     @wraps(command)
-    def with_target(*, destination: str, dataset: str, database: Path, **others: Any) -> Any:
-        return command(target=Target(destination, dataset, database), **others)
+    def with_target(*, destination: str, dataset: str, database: Path, untested: bool, **others: Any) -> Any:
+        return command(target=Target(destination, dataset, database, untested), **others)
 
     # A decorator that comes first stands last in the help.
     for option in reversed(_WHERE):

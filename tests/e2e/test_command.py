@@ -13,11 +13,13 @@ from typing import Any
 
 import duckdb
 import pytest
+from filelock import FileLock
 
 from orgx_source.cli.console import RunProgress
 from orgx_source.commands.status import read_file_status, read_status
 from orgx_source.sandbox import Fault, RateLimit, Sandbox, World
 from orgx_source.sync import make_pipeline
+from orgx_source.warehouse.pipeline import file_folder
 from tests.running import KINDS, differences, query
 
 
@@ -238,10 +240,23 @@ def test_demo_replaces_nothing_but_a_demonstration() -> None:
     assert orgx_sync("demo", "--size", "small", "--database", "mine.duckdb").returncode == 3
     with duckdb.connect("mine.duckdb") as mine:
         assert mine.execute("select one from t").fetchone() == (1,)
-        mine.execute("create schema orgx; create table orgx.workspaces as select 'Acme' as name")
+        mine.execute("create schema orgx; create table orgx.workspaces as select 'Northwind Labs' as name")
+    # What a run has read from a sandbox, too.
     assert orgx_sync("demo", "--size", "small", "--database", "mine.duckdb").returncode == 3
+    Path("begun.html").write_text("a page of mine")
+    assert orgx_sync("demo", "--size", "small", "--database", "begun.duckdb").returncode == 3
+    assert Path("begun.html").read_text() == "a page of mine"
+    Path("begun.html").unlink()
     duckdb.connect("begun.duckdb").close()
     assert orgx_sync("demo", "--size", "small", "--database", "begun.duckdb").returncode == 0
+
+
+def test_of_two_demonstrations_at_once_one_says_that_the_other_makes_the_file() -> None:
+    with FileLock(file_folder(Path("orgx_demo.duckdb"), "orgx") / "demo.lock"):
+        done = orgx_sync("demo", "--size", "small")
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1)
+    assert "Another demonstration is making orgx_demo.duckdb" in done.stderr
+    assert not Path("orgx_demo.duckdb").exists()
 
 
 def test_marts_of_a_dataset_that_is_not_there_are_not_made() -> None:

@@ -340,13 +340,14 @@ def test_a_destination_without_sql_is_filled_and_what_needs_sql_says_so() -> Non
     with Sandbox(World("small")) as box:
         for _ in range(2):
             done = orgx_sync(
-                *("run", "--destination", "dummy", "--table", "agents"),
+                *("run", "--destination", "dummy", "--untested", "--table", "agents"),
                 box=box,
                 DESTINATION__DUMMY__COMPLETED_PROB="1.0",
             )
             assert done.returncode == 0, done.stdout + done.stderr
+            assert "The destination dummy (dummy) was never tested with this package" in done.stdout
         for command in (["marts"], ["report"], ["export", "x"], ["verify"]):
-            done = orgx_sync(*command, "--destination", "dummy", box=box)
+            done = orgx_sync(*command, "--destination", "dummy", box=box, ORGX_UNTESTED="1")
             assert done.returncode == 3, done.stdout + done.stderr
             assert "cannot be asked with SQL" in done.stdout + done.stderr
 
