@@ -257,8 +257,8 @@ def _waiting_table(rows: Sequence[Row]) -> Table:
 def _late_table(rows: Sequence[Row]) -> Table:
     title = f"Work past its due date: {_of_each(rows)}" if rows else "No open work is past its due date"
     how = (
-        "Highest priority first, then the longest overdue. Work is open until it is done or dropped, and only while its "
-        "initiative is neither completed nor closed."
+        "Highest priority first, then the longest overdue. Work is open until it is done or dropped, and only while "
+        "its initiative is neither completed nor closed."
     )
     columns = {
         "work": _title,
@@ -322,7 +322,9 @@ def _urgency(row: Row) -> Cell:
 
 
 def _since(row: Row) -> Cell:
-    return Cell(NOTHING) if row["hours"] is None else Cell(say_hours(number(row["hours"])), sort=-round(row["hours"], 2))
+    if row["hours"] is None:
+        return Cell(NOTHING)
+    return Cell(say_hours(number(row["hours"])), sort=-round(number(row["hours"]), 2))
 
 
 def _due(row: Row) -> Cell:
@@ -339,7 +341,7 @@ def _reason(row: Row) -> Cell:
 
 
 def _initiative(row: Row) -> Cell:
-    return Cell(row["initiative_title"] or NOTHING)
+    return Cell(NOTHING if row["entity_type"] == "initiative" else row["initiative_title"] or NOTHING)
 
 
 def _address(row: Row) -> Cell:

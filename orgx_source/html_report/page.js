@@ -49,8 +49,8 @@
     if (days >= 1) place.textContent = ` (${days === 1 ? "1 day" : `${days} days`} ago)`;
   };
 
-  // Paper is as wide as @page in page.css leaves it, whatever the width of the window; in pixels, without the frame.
-  const PRINTED_PIXELS = 640;
+  // Paper has one width, whatever that of the window is. Drawn at 780 pixels and scaled to it, two charts fit on a page.
+  const PRINTED_PIXELS = 780;
   const resize = (width) => {
     for (const [place, view] of drawn) view.width(width ?? place.clientWidth).run();
   };

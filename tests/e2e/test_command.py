@@ -215,7 +215,7 @@ def test_tables_lists_every_table_and_column() -> None:
 
 def test_demo_leaves_a_database_and_a_report_and_can_be_repeated() -> None:
     for _ in range(2):
-        done = orgx_sync("demo", "--size", "small")
+        done = orgx_sync("demo", "--size", "small", "--days", "1")
         assert done.returncode == 0, done.stderr
         assert "Which initiatives stand still?" in done.stdout
         assert done.stdout.splitlines()[-1].startswith("Report written to orgx_demo.html")
@@ -230,18 +230,18 @@ def test_demo_leaves_a_database_and_a_report_and_can_be_repeated() -> None:
 
 def test_demo_replaces_nothing_but_a_demonstration() -> None:
     Path("notes.txt").write_text("precious")
-    done = orgx_sync("demo", "--size", "small", "--database", "notes.txt")
+    done = orgx_sync("demo", "--size", "small", "--days", "1", "--database", "notes.txt")
     assert (done.returncode, Path("notes.txt").read_text()) == (3, "precious")
     assert "left alone" in done.stderr
     with duckdb.connect("mine.duckdb") as mine:
         mine.execute("create table t as select 1 as one")
-    assert orgx_sync("demo", "--size", "small", "--database", "mine.duckdb").returncode == 3
+    assert orgx_sync("demo", "--size", "small", "--days", "1", "--database", "mine.duckdb").returncode == 3
     with duckdb.connect("mine.duckdb") as mine:
         assert mine.execute("select one from t").fetchone() == (1,)
         mine.execute("create schema orgx; create table orgx.workspaces as select 'Acme' as name")
-    assert orgx_sync("demo", "--size", "small", "--database", "mine.duckdb").returncode == 3
+    assert orgx_sync("demo", "--size", "small", "--days", "1", "--database", "mine.duckdb").returncode == 3
     duckdb.connect("begun.duckdb").close()
-    assert orgx_sync("demo", "--size", "small", "--database", "begun.duckdb").returncode == 0
+    assert orgx_sync("demo", "--size", "small", "--days", "1", "--database", "begun.duckdb").returncode == 0
 
 
 def test_marts_of_a_dataset_that_is_not_there_are_not_made() -> None:

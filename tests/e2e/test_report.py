@@ -389,7 +389,7 @@ def test_a_demonstration_without_the_packages_of_the_report_says_what_it_needs(
         raise ConfigError("The report needs the package 'altair': pip install 'orgx-source[report]'")
 
     monkeypatch.setattr(orgx_source.html_report, "_import_pictures", missing)
-    assert run_demo(Path("demo.duckdb"), "small") == 0
+    assert run_demo(Path("demo.duckdb"), "small", days=1) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("The report needs the package 'altair'")
 
 
