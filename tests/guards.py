@@ -207,6 +207,7 @@ GUARDS: dict[str, Sequence[Removal]] = {
     "what-is-due-today-is-not-late": (
         Removal("where work.due_on <= cast(as_of.as_of at time zone 'UTC' as date)", ATTENTION),
     ),
+    "only-web-addresses-become-links": (Removal("return url is not None", "tests/unit/test_page.py"),),
     "nothing-waits-for-less-than-no-time": (Removal("", DOUBTS),),
     "no-day-has-fewer-decisions-than-none": (Removal("where asked_day is not null", DOUBTS),),
     "what-is-no-percentage-is-not-known": (Removal("else initiatives.progress_pct", DOUBTS),),

@@ -111,7 +111,7 @@ def _live(world: Any, config: OrgxConfig, target: Target, days: int) -> int:
             # By a real clock: that of the organisation stands still meanwhile.
             console.print_run(report, seconds=time.monotonic() - began)
         else:
-            changes = sum(table.rows_new + table.rows_changed + table.rows_deleted for table in report.tables)
+            changes = sum(table.rows_new + table.rows_changed + table.rows_deleted for table in report.tables.values())
             console.out.print(f"{world.now:%Y-%m-%d}: {report.status}, {report.requests} requests, {changes:,} changes")
         if report.exit_code:
             return report.exit_code
