@@ -346,9 +346,10 @@ def _initiative(row: Row) -> Cell:
 
 def _address(row: Row) -> Cell:
     """Return the page in OrgX, or the id where there is no address; and the newest artifact."""
-    page, artifact = (url if is_web_address(url) else None for url in (row["live_url"], row["artifact_url"]))
-    links = [("open", page)] * bool(page) + [("artifact", artifact)] * bool(artifact)
-    return Cell("" if page else row["entity_id"], links=links, is_id=not page)
+    addresses = {"open": row["live_url"], "artifact": row["artifact_url"]}
+    links = [(label, str(url)) for label, url in addresses.items() if is_web_address(url)]
+    has_page = is_web_address(row["live_url"])
+    return Cell("" if has_page else row["entity_id"], links=links, is_id=not has_page)
 
 
 def is_web_address(url: str | None) -> bool:
