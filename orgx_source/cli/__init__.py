@@ -479,9 +479,9 @@ def list_tables(name: str | None, as_json: bool) -> None:
     metavar="FILE",
     help="DuckDB file to make; an older demonstration is replaced.",
 )
-@click.option("--size", type=SIZES, default="medium", help="Size of the made-up organisation.")
+@click.option("--size", type=SIZES, default="small", help="Size of the made-up organisation.")
 @click.option(
-    "--days", type=click.IntRange(1, 366), default=1, metavar="N", help="Days that pass there, with syncs between."
+    "--days", type=click.IntRange(1, 366), default=28, metavar="N", help="Days that pass there, with syncs between."
 )
 @click.option(
     "--start",
