@@ -141,7 +141,7 @@ def forecast_remaining(data: Data, seed: int = 7) -> Forecast | None:
         net_level = sorted(path[ahead] for path in growing)
         quantiles = (_quantile(level, 0.1), _quantile(level, 0.5), _quantile(level, 0.9))
         days.append((last + timedelta(days=ahead), *quantiles, _quantile(net_level, 0.5)))
-    added = count_added(rows, known[0])
+    added = count_added(rows, known[0], done_too=False)
     return Forecast(
         [(day, open_tasks[day]) for day in known],
         days,
@@ -151,7 +151,7 @@ def forecast_remaining(data: Data, seed: int = 7) -> Forecast | None:
     )
 
 
-def count_added(rows: Rows, since: date) -> int:
+def count_added(rows: Rows, since: date, *, done_too: bool) -> int:
     """Return how many tasks were new after a day: the rises in the number that each initiative lists, day by day.
 
     All tasks of an initiative that was first seen after that day are new.
@@ -159,13 +159,14 @@ def count_added(rows: Rows, since: date) -> int:
     Args:
         rows: Rows of ``initiative_progress_daily``.
         since: The last day that is not counted.
+        done_too: Whether tasks that were done when their initiative was first seen count as well.
     """
     added = 0
     listed: dict[str, int] = {}
     for row in sorted(rows, key=lambda row: row["day"]):
         initiative, total = row["initiative_id"], row["tasks_total"] or 0
         if row["day"] > since:
-            added += max(0, total - listed.get(initiative, 0))
+            added += max(0, total - listed.get(initiative, 0 if done_too else row["tasks_done"] or 0))
         listed[initiative] = total
     return added
 

@@ -62,7 +62,8 @@ TITLE_LETTERS, SUBTITLE_LETTERS = 42, 60
 
 _CONFIG: dict[str, Any] = {
     "background": "white",
-    "font": "Helvetica, Arial, sans-serif",
+    # First the font that vl-convert brings: a PNG is the same on every machine.
+    "font": "Liberation Sans, Helvetica, Arial, sans-serif",
     # The width where there is no container, as in a notebook.
     "view": {"continuousWidth": 640, "discreteWidth": 640, "stroke": None},
     "axis": {

@@ -311,8 +311,8 @@ def describe_blockages(rows: Rows) -> Blockages | Nothing:
     return Blockages(
         finding=f"Agents were blocked for {say_days(total / 24)} in total, {names[first]} longest "
         f"({say_days(per_agent[first] / 24)})",
-        how="One bar per task. At the right: the total, and its share of the time in which the agent was seen. Accurate "
-        "to the gap between two reads.",
+        how="One bar per task. At the right: the total, and its share of the time in which the agent was seen. "
+        "Accurate to the gap between two reads.",
         bars=bars,
         lanes=lanes,
     )

@@ -117,7 +117,7 @@ def describe_burn_up(rows: Rows) -> BurnUp | Nothing:
         return Nothing("No tasks to burn up yet")
     before = max((day for day in total if day <= last - timedelta(days=RECENT_DAYS)), default=min(total))
     finished = done[last] - done[before]
-    added = count_added([row for row in rows if row["initiative_id"] in kept], before)
+    added = count_added([row for row in rows if row["initiative_id"] in kept], before, done_too=True)
     dropped = added - (total[last] - total[before])
     return BurnUp(
         finding=f"{done[last]:,} of {plural(total[last], 'task')} are done; in {plural((last - before).days, 'day')} "
