@@ -10,7 +10,7 @@ from statistics import fmean, median
 from typing import Any, TypeAlias
 
 from orgx_source import charts
-from orgx_source.charts.findings.decisions import longest_waiting
+from orgx_source.charts.findings.decisions import LEAST_CASES, longest_waiting
 from orgx_source.charts.findings.initiatives import is_still, longest_still, not_closed_now
 from orgx_source.charts.findings.rows import RECENT_DAYS, count_tasks, number
 from orgx_source.charts.findings.wording import inflected, plural, say_days, say_hours, say_pct, say_shown
@@ -288,15 +288,15 @@ def _waiting_table(waiting: Sequence[Row]) -> Table:
             Cell(row["asked_by"] or NOTHING),
             Cell(row["urgency"], "bad" if row["urgency"] == "critical" else ""),
             Cell(_moment(row["asked_at"])),
-            Cell(say_hours(number(row["hours_waiting"])), "bad" if row["is_overdue"] else ""),
+            Cell(f"{number(row['hours_waiting']):,.1f}", "bad" if row["is_overdue"] else ""),
             Cell((row["blocked_task_title"] or "a task") if row["blocks_task"] else NOTHING),
         ]
         for row in longest_waiting(waiting)[:MAX_TABLE_ROWS]
     ]
-    columns = ("question", "initiative", "asked by", "urgency", "asked (UTC)", "waits for", "holds up")
+    columns = ("question", "initiative", "asked by", "urgency", "asked (UTC)", "hours waiting", "holds up")
     title = f"Longest waiting decisions: {_of(rows, waiting)}" if waiting else "No decision waits for anybody"
     how = "Questions that wait for a human, counted to the last read."
-    return Table(title, how, [(name, name in ("asked (UTC)", "waits for")) for name in columns], rows)
+    return Table(title, how, [(name, name in ("asked (UTC)", "hours waiting")) for name in columns], rows)
 
 
 def _artifact_table(artifacts: Sequence[Row]) -> Table:
@@ -316,11 +316,11 @@ def _artifact_table(artifacts: Sequence[Row]) -> Table:
                 Cell(_share(sum(bool(row["is_approved"]) for row in found), len(found))),
                 Cell(_count(states.count("in_review"))),
                 Cell(_count(states.count("changes_requested"))),
-                Cell(f"{say_hours(median(hours))} ({len(hours):,})" if hours else NOTHING),
+                Cell(_hours_to_approval(hours)),
                 Cell(f"{fmean(number(row['revisions']) for row in found):.1f}"),
             ]
         )
-    columns = ("type", "made", "approved", "in review", "changes requested", "median to approval", "revisions each")
+    columns = ("type", "made", "approved", "in review", "changes requested", "hours to approval", "revisions each")
     approved = sum(bool(row["is_approved"]) for row in artifacts)
     title = (
         f"{approved:,} of {plural(len(artifacts), 'artifact')} {inflected(approved, 'is', 'are')} approved"
@@ -328,8 +328,18 @@ def _artifact_table(artifacts: Sequence[Row]) -> Table:
         else f"No artifact was made in the last {DAYS_SHOWN} days"
     )
     rest = say_shown(len(rows), len(order), "types with the most")
-    how = f"Made in the last {DAYS_SHOWN} days. In brackets: approvals that were seen, the median is of these.{rest}"
+    how = (
+        f"Made in the last {DAYS_SHOWN} days. Hours to approval: each one; of {LEAST_CASES} or more, their "
+        f"median and number.{rest}"
+    )
     return Table(title, how, [(name, name != "type") for name in columns], rows)
+
+
+def _hours_to_approval(hours: Sequence[float]) -> str:
+    """Return a median of enough cases, else the cases."""
+    if len(hours) < LEAST_CASES:
+        return ", ".join(f"{case:,.1f}" for case in sorted(hours)) or NOTHING
+    return f"median {median(hours):,.1f} ({len(hours):,})"
 
 
 def _health_table(health: Sequence[Row]) -> Table:

@@ -170,7 +170,7 @@ def _categories(name: str, values: Sequence[Any], view: str) -> pd.Categorical:
 def _numbers(values: Sequence[Any]) -> pd.Series[Any]:
     try:
         return pd.Series([None if value is None else int(value) for value in values], dtype="Int64")
-    except OverflowError:
+    except (OverflowError, TypeError):
         return pd.Series(values, dtype=object)
 
 

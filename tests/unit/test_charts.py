@@ -8,11 +8,21 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
+import pandas as pd
 import pytest
 import vl_convert
 
 from orgx_source import charts
-from orgx_source.charts.estimates import HORIZON_DAYS, Z95, estimate_survival, forecast_remaining, quantile, share_after
+from orgx_source.charts.estimates import (
+    HORIZON_DAYS,
+    Z95,
+    count_added,
+    estimate_survival,
+    forecast_remaining,
+    quantile,
+    share_after,
+)
+from orgx_source.charts.findings.rows import rows_of
 from orgx_source.charts.findings.wording import say_hours
 from orgx_source.charts.style import STATUS_COLOURS, URGENCY_COLOURS
 from tests.mart_rows import DAY, NOW, Row, agent_day, decision, initiative, org_day, piece, progress, steady
@@ -319,7 +329,9 @@ def test_a_steady_rate_gives_its_date_and_no_doubt() -> None:
     assert found is not None
     assert (found.remaining, found.done_per_day, found.added_per_day) == (20, 2.0, 0.0)
     assert found.ends == (DAY + timedelta(days=52),) * 3
-    assert finding("forecast", steady(43, 2, 104)) == "Estimate: 20 open tasks done on 4 Jun, if none is added"
+    assert (
+        finding("forecast", steady(43, 2, 104)) == "Estimate: if none is added, the 20 open tasks will be done on 4 Jun"
+    )
 
 
 def uneven(days: int = 60) -> list[Row]:
@@ -338,7 +350,7 @@ def test_the_band_of_a_forecast_holds_its_line_and_widens() -> None:
     assert widths[0] == 0 < widths[7] < max(widths[8:])
     early, middle, late = found.ends
     assert early and middle and late and early < middle < late
-    assert finding("forecast", uneven()) == "Estimate: 39 open tasks done between 29 Jun and 6 Jul, if none is added"
+    assert finding("forecast", uneven()).endswith("the 39 open tasks will be done between 29 Jun and 6 Jul")
     assert "Band: 80 % of 1,000 simulations without added tasks." in how("forecast", uneven())
 
 
@@ -357,6 +369,62 @@ def test_a_forecast_tells_work_that_is_added_from_work_that_is_done() -> None:
     assert faster is not None
     assert faster.added_per_day == 3.0
     assert [growing for *_, growing in faster.days][:3] == [148.0, 150.0, 152.0]
+
+
+def test_added_tasks_are_counted_and_never_negative() -> None:
+    # One initiative loses four tasks, is closed with others open, and another gets three new ones.
+    rows = [progress(day, 1, 20 if day < 30 else 16, day // 5) for day in range(50)]
+    rows += [progress(day, 2, 90, 0, status="active" if day < 25 else "closed") for day in range(50)]
+    rows += [progress(day, 3, 5 if day < 40 else 8, 2) for day in range(10, 50)]
+    found = forecast_remaining(rows)
+    assert found is not None
+    # Three that were open when the third was first seen, and three later.
+    assert found.added_per_day * 49 == pytest.approx(6)
+    assert count_added(rows, DAY, done_too=True) == 8
+    assert forecast_remaining(rows[:42]) is None
+
+
+def test_estimates_are_dashed_and_counted_numbers_are_not() -> None:
+    def dashes(name: str) -> list[bool]:
+        marks = [layer["mark"] for layer in draw(name, EVERY[name])["layer"] if "mark" in layer]
+        return ["strokeDash" in mark for mark in marks if mark["type"] in ("line", "rule")]
+
+    assert dashes("forecast") == [True, True, False]
+    assert dashes("decision_survival") == [True]
+    for name in EVERY.keys() - {"forecast", "decision_survival"}:
+        assert not any(dashes(name)), name
+        assert not finding(name, EVERY[name]).startswith("Estimate")
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [
+        ([2.0], "1 decision answered, after 2.0 h"),
+        ([70.0, 1.0, 2.5, 4.0], "4 decisions answered, after 1.0, 2.5, 4.0 and 70.0 h"),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], "Half of the decisions were answered within 3.0 h; the longest wait was 5.0 h"),
+    ],
+)
+def test_few_waits_are_shown_as_single_cases(hours: list[float], said: str) -> None:
+    rows = [decision(number, wait) for number, wait in enumerate(hours)]
+    assert finding("decision_waits", rows) == said
+    assert bool(values(draw("decision_waits", rows), "middle")) == (len(hours) >= 5)
+    is_estimated = finding("decision_survival", rows).startswith("Estimate:")
+    assert is_estimated == (len(hours) >= 5)
+
+
+@pytest.mark.parametrize("name", charts.__all__)
+def test_a_chart_of_a_frame_is_that_of_its_rows(name: str) -> None:
+    frame = pd.DataFrame(EVERY[name])
+    for column in frame:
+        kind = "Int64" if pd.api.types.is_integer_dtype(frame[column]) else None
+        kind = "boolean" if pd.api.types.is_bool_dtype(frame[column]) else kind
+        kind = "datetime64[s]" if column in ("day", "due_on") else kind
+        kind = "category" if column in ("status_group", "urgency", "status") else kind
+        kind = "string" if column in ("title", "asked_by", "agent_name", "current_task", "initiative_title") else kind
+        frame[column] = frame[column].astype(kind) if kind else frame[column]
+    assert draw(name, rows_of(frame)) == draw(name, EVERY[name])
+    assert getattr(charts, name)(frame).to_dict() == draw(name, EVERY[name])
+    assert getattr(charts, name)(frame.iloc[:0]).to_dict() == draw(name, [])
 
 
 def test_what_is_done_when_an_initiative_is_first_seen_is_no_work_of_that_day() -> None:

@@ -181,7 +181,7 @@ def test_a_forecast_begins_where_history_ends() -> None:
         (on(42), 20.0, 20.0, 20.0, "20 to 20", 20.0),
         (on(43), 18.0, 18.0, 18.0, "18 to 18", 18.0),
     ]
-    assert found.finding == "Estimate: 20 open tasks done on 4 Jun, if none is added"
+    assert found.finding == "Estimate: if none is added, the 20 open tasks will be done on 4 Jun"
 
 
 # -- agents --------------------------------------------------------------------------------------------------------

@@ -367,6 +367,6 @@ def _say_end(found: Forecast) -> str:
     if found.done_per_day <= 0 or early is None:
         return f"Estimate: at the recent rate, the {tasks} will not be done within half a year"
     if late is None:
-        return f"Estimate: {tasks} done after {say_day(early)} at the earliest, if none is added"
+        return f"Estimate: if none is added, the {tasks} will be done after {say_day(early)}"
     when = f"on {say_day(late)}" if early == late else f"between {say_day(early)} and {say_day(late)}"
-    return f"Estimate: {tasks} done {when}, if none is added"
+    return f"Estimate: if none is added, the {tasks} will be done {when}"
