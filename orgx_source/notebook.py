@@ -24,7 +24,9 @@ from orgx_source.warehouse.sql_names import names_in, replace
 from orgx_source.warehouse.target import Target
 
 if TYPE_CHECKING:
-    from orgx_source.marts.frames import Answer, DataFrame
+    from pandas import DataFrame
+
+    from orgx_source.marts.frames import Answer
 
 try:
     from orgx_source.marts import frames

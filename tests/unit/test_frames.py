@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections import namedtuple
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -11,6 +13,7 @@ import duckdb
 import pandas as pd
 import pytest
 
+from orgx_source.errors import ConfigError
 from orgx_source.marts import load_marts
 from orgx_source.marts.apply import raw_columns
 from orgx_source.marts.frames import VOCABULARIES, Answer, answer_of, describe_mart, describe_table, to_frame
@@ -143,3 +146,12 @@ def test_attrs_describe_the_mart_and_the_columns_that_are_there() -> None:
     assert tasks.attrs == {
         "name": "tasks", "description": "Text.", "key": ["id"], "columns": {"id": "Task id (UUID)."}
     }  # fmt: skip
+
+
+def test_without_pandas_a_notebook_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("orgx_source.notebook", "orgx_source.marts.frames"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delattr("orgx_source.marts.frames")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ConfigError, match=r"Notebooks need the package 'pandas': pip install '\.\[notebooks\]'"):
+        importlib.import_module("orgx_source.notebook")
