@@ -11,6 +11,7 @@ from statistics import fmean, median
 from typing import Any, TypeAlias
 
 from orgx_source import charts
+from orgx_source.charts.findings.decisions import LEAST_CASES
 from orgx_source.charts.findings.initiatives import is_still, longest_still, not_closed_now
 from orgx_source.charts.findings.rows import RECENT_DAYS, count_tasks, number
 from orgx_source.charts.findings.wording import inflected, plural, say_days, say_hours, say_pct, say_shown
@@ -463,11 +464,11 @@ def _artifact_table(artifacts: Sequence[Row]) -> Table:
                 Cell(_share(sum(bool(row["is_approved"]) for row in found), len(found))),
                 Cell(_count(states.count("in_review"))),
                 Cell(_count(states.count("changes_requested"))),
-                Cell(f"{say_hours(median(hours))} ({len(hours):,})" if hours else NOTHING, sort=median(hours or [-1])),
+                Cell(_hours_to_approval(hours), sort=median(hours or [-1])),
                 Cell(f"{fmean(number(row['revisions']) for row in found):.1f}"),
             ]
         )
-    columns = ("type", "made", "approved", "in review", "changes requested", "median to approval", "revisions each")
+    columns = ("type", "made", "approved", "in review", "changes requested", "hours to approval", "revisions each")
     approved = sum(bool(row["is_approved"]) for row in artifacts)
     title = (
         f"{approved:,} of {plural(len(artifacts), 'artifact')} {inflected(approved, 'is', 'are')} approved"
@@ -475,8 +476,18 @@ def _artifact_table(artifacts: Sequence[Row]) -> Table:
         else f"No artifact was made in the last {DAYS_SHOWN} days"
     )
     rest = say_shown(len(rows), len(order), "types with the most")
-    how = f"Made in the last {DAYS_SHOWN} days. In brackets: approvals that were seen, the median is of these.{rest}"
+    how = (
+        f"Made in the last {DAYS_SHOWN} days. Hours to approval: each one; of {LEAST_CASES} or more, their "
+        f"median and number.{rest}"
+    )
     return Table(title, how, [(name, name != "type") for name in columns], rows)
+
+
+def _hours_to_approval(hours: Sequence[float]) -> str:
+    """Return a median of enough cases, else the cases."""
+    if len(hours) < LEAST_CASES:
+        return ", ".join(f"{case:,.1f}" for case in sorted(hours)) or NOTHING
+    return f"median {median(hours):,.1f} ({len(hours):,})"
 
 
 def _health_table(health: Sequence[Row]) -> Table:
