@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 try:
     from orgx_source.marts import frames
 except ImportError as error:
-    raise ConfigError(f"Notebooks need the package {error.name!r}: pip install '.[notebooks]' in a checkout") from None
+    raise ConfigError(f"Notebooks need the package {error.name!r}: pip install 'orgx-source[notebooks]'") from None
 
 Ask: TypeAlias = "Callable[[str], Answer]"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -79,6 +80,8 @@ def run_demo(database: Path, size: str, days: int = 28, start: datetime | None =
 
 def _show(sandbox: Any, target: Target, page: Path, size: str, days: int, start: datetime | None) -> int:
     """Make the organisation, sync it and answer questions about it; return the exit code."""
+    from rich.text import Text
+
     from orgx_source.cli import console
     from orgx_source.config import load_config
 
@@ -86,11 +89,14 @@ def _show(sandbox: Any, target: Target, page: Path, size: str, days: int, start:
     first_day = start.replace(hour=6, tzinfo=UTC) if start else _this_hour() - timedelta(days=days)
     world = sandbox.World(size, start=first_day)
     with sandbox.Sandbox(world) as box:
-        console.out.print(f"A made-up organisation answers at {box.url}. The first sync, into {database}:\n")
+        console.out.print(f"A sample organisation runs at {box.url}. First sync into {database}:\n")
         if code := _live(world, load_config(api_key=box.api_key, base_url=box.url), target, days):
             return code
     _answer(database)
-    console.out.print(f"\nIt is all in [bold]{database}[/]; ask on with DuckDB 2.0 or newer.")
+    console.out.print(f"\nEverything is in [bold]{database}[/]. Ask your own questions:\n")
+    console.out.print(
+        Text(f'  orgx-sync query --database {shlex.quote(str(database))} "select * from org_daily limit 5"')
+    )
     _write_report(target.pipeline(read_only=True), page)
     return 0
 
@@ -109,7 +115,7 @@ def _alone(target: Target) -> Iterator[None]:
             yield
     except Timeout:
         raise DestinationError(
-            f"Another demonstration is making {target.database}. Let it finish, or give another --database."
+            f"Another demo is writing {target.database}. Wait until it ends, or choose another --database."
         ) from None
 
 
@@ -126,7 +132,7 @@ def _make_room(target: Target, page: Path) -> None:
 
     if not (_may_go(target.database, _is_demonstration) and _may_go(page, _is_page_of_one)):  # guard: demo-mark
         raise ConfigError(
-            f"{target.database} or {page} is there already and is no demonstration, so it is left alone. Give another "
+            f"{target.database} or {page} already exists and was not made by the demo, so it is left alone. Choose another "
             "--database, or remove it."
         )
     pipeline = target.pipeline()
@@ -155,10 +161,10 @@ def _live(world: Any, config: OrgxConfig, target: Target, days: int) -> int:
     for before, day in pairwise((0, *moments)):
         is_first, is_last = day == 0, day == days
         if day == moments[1] and not is_last:
-            console.out.print(f"\n{days} days pass there. The following syncs ask only for what changed:\n")
+            console.out.print(f"\n{days} days pass. Later syncs request only what changed:\n")
         world.advance(days=day - before)
         if is_last:
-            console.out.print("\nThe last night, an ordinary one:\n")
+            console.out.print("\nThe last sync, an ordinary night:\n")
         began = time.monotonic()
         report = _sync(world, config, target)
         if is_first or is_last:
@@ -280,6 +286,6 @@ def _import_sandbox() -> Any:
         from orgx_source import sandbox
     except ImportError as error:
         raise ConfigError(
-            f"The sandbox needs the package {error.name!r}: pip install '.[sandbox]' in a checkout"
+            f"The sandbox needs the package {error.name!r}. Install it with: pip install 'orgx-source[sandbox]'"
         ) from None
     return sandbox

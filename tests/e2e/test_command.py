@@ -255,7 +255,7 @@ def test_of_two_demonstrations_at_once_one_says_that_the_other_makes_the_file() 
     with FileLock(file_folder(Path("orgx_demo.duckdb"), "orgx") / "demo.lock"):
         done = orgx_sync("demo", "--days", "1")
     assert (done.returncode, done.stderr.count("\n")) == (4, 1)
-    assert "Another demonstration is making orgx_demo.duckdb" in done.stderr
+    assert "Another demo is writing orgx_demo.duckdb" in done.stderr
     assert not Path("orgx_demo.duckdb").exists()
 
 
