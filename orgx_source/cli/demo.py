@@ -80,8 +80,6 @@ def run_demo(database: Path, size: str, days: int = 28, start: datetime | None =
 
 def _show(sandbox: Any, target: Target, page: Path, size: str, days: int, start: datetime | None) -> int:
     """Make the organisation, sync it and answer questions about it; return the exit code."""
-    from rich.text import Text
-
     from orgx_source.cli import console
     from orgx_source.config import load_config
 
@@ -94,9 +92,8 @@ def _show(sandbox: Any, target: Target, page: Path, size: str, days: int, start:
             return code
     _answer(database)
     console.out.print(f"\nEverything is in [bold]{database}[/]. Ask your own questions:\n")
-    console.out.print(
-        Text(f'  orgx-sync query --database {shlex.quote(str(database))} "select * from org_daily limit 5"')
-    )
+    command = f'orgx-sync query --database {shlex.quote(str(database))} "select * from org_daily limit 5"'
+    console.out.print(console.Text(f"  {command}"))
     _write_report(target.pipeline(read_only=True), page)
     return 0
 
@@ -132,8 +129,8 @@ def _make_room(target: Target, page: Path) -> None:
 
     if not (_may_go(target.database, _is_demonstration) and _may_go(page, _is_page_of_one)):  # guard: demo-mark
         raise ConfigError(
-            f"{target.database} or {page} already exists and was not made by the demo, so it is left alone. Choose another "
-            "--database, or remove it."
+            f"{target.database} or {page} already exists and was not made by the demo, so it is left alone. Choose "
+            "another --database, or remove it."
         )
     pipeline = target.pipeline()
     with one_run_at_a_time(pipeline):

@@ -365,7 +365,7 @@ def test_a_missing_package_is_one_sentence_that_says_how_to_install_it(monkeypat
     monkeypatch.delattr(orgx_source.html_report, "page", raising=False)
     monkeypatch.delattr(orgx_source, "charts", raising=False)
     monkeypatch.setitem(sys.modules, "altair", None)
-    with pytest.raises(ConfigError, match=r"The report needs the package 'altair': pip install '\.\[report\]'"):
+    with pytest.raises(ConfigError, match=r"needs the package 'altair': pip install 'orgx-source\[report\]'"):
         write_report(pipeline(), REPORT)
 
 

@@ -153,5 +153,5 @@ def test_without_pandas_a_notebook_says_what_to_install(monkeypatch: pytest.Monk
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.delattr("orgx_source.marts.frames")
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ConfigError, match=r"Notebooks need the package 'pandas': pip install '\.\[notebooks\]'"):
+    with pytest.raises(ConfigError, match=r"needs? the package 'pandas': pip install 'orgx-source\[notebooks\]'"):
         importlib.import_module("orgx_source.notebook")

@@ -68,7 +68,7 @@ ALLOWED = {
     "pandas": {"marts/frames.py", "charts/findings/rows.py", "notebook.py"},
     "jinja2": {"html_report/page.py"},
     "click": {"cli/__init__.py", "cli/init.py", "cli/options.py"},
-    "rich": {"cli/console.py", "cli/demo.py"},
+    "rich": {"cli/console.py"},
     "starlette": {"sandbox/answers.py", "sandbox/app.py", "sandbox/paths.py"},
     "uvicorn": {"sandbox/server.py"},
     "vl_convert": {"html_report/page.py"},
