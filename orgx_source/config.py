@@ -156,7 +156,7 @@ def _problem_with(file: Path) -> str | None:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         place = f", line {line[1]}" if line else ", at its end"
-        return f"{place}: that is no TOML; texts stand in quotes"
+        return f"{place}: not valid TOML; text needs quotes"
     except OSError as error:
         return f": {error.strerror or type(error).__name__}"
     return None
@@ -203,7 +203,7 @@ def check_key(key: Any) -> str:
     """
     where = "Set SOURCES__ORGX__API_KEY (or ORGX_API_KEY), or api_key under [sources.orgx] in .dlt/secrets.toml"
     if not isinstance(key, str) or not key.strip():
-        raise ConfigError(f"No OrgX API key. {where}; keys are made in OrgX under Settings.")
+        raise ConfigError(f"No OrgX API key. {where}; create a key in OrgX under Settings.")
     text = key.strip()
     if text.startswith("oxk-"):
         raise ConfigError(f"The OrgX API key is a service key (oxk-); a user's key starts with oxk_. {where}.")
@@ -235,16 +235,16 @@ def check_base_url(url: str) -> str:
         parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ConfigError(f"The base URL is not a URL. Check {setting}.") from None
+        raise ConfigError(f"The base URL is not valid. Check {setting}.") from None
     if parts.username or parts.password or "@" in parts.netloc:
-        raise ConfigError(f"The base URL holds credentials; the key belongs into its own setting. Check {setting}.")
+        raise ConfigError(f"The base URL contains credentials; the key has its own setting. Check {setting}.")
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigError(f"The base URL must look like {DEFAULT_BASE_URL}. Check {setting}.")
     if not (":" in host or _is_name(host)):
         raise ConfigError(f"The base URL names no host that can be looked up. Check {setting}.")
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigError(
-            f"Plain http to {host} would show the key to the network; use https. Only loopback may do without. "
+            f"Plain http to {host} would show the key to the network; use https. Only loopback addresses may use http. "
             f"Check {setting}."
         )
     shown = f"[{host}]" if ":" in host else host

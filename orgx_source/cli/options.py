@@ -44,23 +44,21 @@ class Age(click.ParamType[timedelta]):
                 return age
         except (ValueError, OverflowError):
             pass
-        self.fail(f"{value!r} is no time; write 90m, 26h or 2d (hours when no unit is given)", param, ctx)
+        self.fail(f"{value!r} is not a valid duration; use 90m, 26h or 2d (hours if there is no unit)", param, ctx)
 
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 only_tables = click.option(
-    "--table", "tables", multiple=True, type=TableName(), metavar="NAME", help="Only this table; may be given often."
+    "--table", "tables", multiple=True, type=TableName(), metavar="NAME", help="Only this table; repeatable."
 )
 workspace = click.option("--workspace", metavar="ID", help="Only this workspace.")
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."
 )
 quiet = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-verbose = click.option(
-    "--verbose", "-v", is_flag=True, help="Log each retry, wait, route and unexpected stack to stderr."
-)
+verbose = click.option("--verbose", "-v", is_flag=True, help="Log each retry, wait, route and traceback to stderr.")
 
 
 _DEFAULT = Target()
