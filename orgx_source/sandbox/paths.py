@@ -190,7 +190,7 @@ class Paths:
 
         def make(rows: list[Row]) -> list[Row]:
             kept = [row for row in rows if self._within(row, scope) and all(_matches(row, *pair) for pair in filters)]
-            return _sorted(kept, order, descending)
+            return sort_rows(kept, order, descending)
 
         rows = self._world.listing(kind, ("entities", scope, filters, order, descending), make)
         wanted = query.get("ids") or query.get("id")
@@ -217,7 +217,9 @@ class Paths:
 
     def _v1_decisions(self, request: Request, hits: Hits) -> Response:
         scope, query = self._v1_scope(request, hits), request.query_params
-        rows = _sorted([r for r in self._world.find("decision").values() if self._within(r, scope)], "created_at", True)
+        rows = sort_rows(
+            [r for r in self._world.find("decision").values() if self._within(r, scope)], "created_at", True
+        )
         shown = [_v1_decision(row) for row in rows]
         for key in ("shape", "urgency", "status"):
             if query.get(key):
@@ -233,7 +235,7 @@ class Paths:
         if query.get("since") and "ignore_since" not in hits:
             since = _moment(query["since"])
             rows = [r for r in rows if datetime.fromisoformat(r["updated_at"] or r["created_at"]) >= since]
-        rows = _sorted(rows, "created_at", True)[: self._limit(query, hits)]
+        rows = sort_rows(rows, "created_at", True)[: self._limit(query, hits)]
         return self._answer({"artifacts": distort_rows(rows, hits)}, hits)
 
     def _v1_work(self, request: Request, hits: Hits) -> Response:
@@ -246,7 +248,7 @@ class Paths:
             since = _moment(query["updated_since"])
             rows = [r for r in rows if datetime.fromisoformat(r["updated_at"] or r["created_at"]) >= since]
         rows = sorted(rows, key=lambda row: row["id"])
-        start, limit = _read_cursor(query.get("cursor")), self._limit(query, hits)
+        start, limit = read_cursor(query.get("cursor")), self._limit(query, hits)
         chosen = rows[start : start + limit]
         more = start + limit < len(rows)
         meta: Row = {
@@ -254,7 +256,7 @@ class Paths:
             "workspaceId": scope,
             "count": len(chosen),
             "hasMore": more,
-            "nextCursor": _cursor(start + limit) if more else None,
+            "nextCursor": make_cursor(start + limit) if more else None,
             "limit": limit,
         }
         shown = [
@@ -325,14 +327,14 @@ class Paths:
     def _cut_page(self, rows: list[Row], request: Request, kind: str, hits: Hits) -> tuple[list[Row], Row]:
         """Return the rows of one page, and its ``pagination`` with the total."""
         query, limit = request.query_params, self._limit(request.query_params, hits)
-        asked = _read_cursor(query["cursor"]) if "cursor" in query else _number(query, "offset", 0)
+        asked = read_cursor(query["cursor"]) if "cursor" in query else _number(query, "offset", 0)
         offset = 0 if "ignore_offset" in hits else asked
         chosen = rows[offset : offset + limit]
         more = offset + limit < len(rows) or "has_more_forever" in hits
         pagination: Row = {"total": len(chosen) if "page_total" in hits else self._count(rows, kind, hits)}
         if "no_echo" not in hits:
             pagination |= {"limit": limit, "offset": asked if "ignore_offset" in hits else offset}
-        pagination |= {"has_more": more, "next_cursor": _cursor(offset + limit) if more else None}
+        pagination |= {"has_more": more, "next_cursor": make_cursor(offset + limit) if more else None}
         if "no_total" in hits:
             del pagination["total"]
         if "no_has_more" in hits:
@@ -383,7 +385,7 @@ def _matches(row: Row, key: str, value: str) -> bool:
     return str(row.get(key)) == value
 
 
-def _sorted(rows: Iterable[Row], order: str, descending: bool) -> list[Row]:
+def sort_rows(rows: Iterable[Row], order: str, descending: bool) -> list[Row]:
     """Sort by one field, rows without it last whatever the direction, ties by id."""
     field_name = "sequence" if order == "natural" else order
     rows = sorted(rows, key=lambda row: str(row["id"]), reverse=descending)
@@ -412,11 +414,17 @@ def _moment(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _cursor(offset: int) -> str:
+def make_cursor(offset: int) -> str:
+    """Return the opaque text for a place in a list."""
     return base64.urlsafe_b64encode(f"o:{offset}".encode()).decode()
 
 
-def _read_cursor(text: str | None) -> int:
+def read_cursor(text: str | None) -> int:
+    """Return the place in a list for an opaque text.
+
+    Raises:
+        RefusalError: It is none of ours.
+    """
     if not text:
         return 0
     try:
