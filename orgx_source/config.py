@@ -6,20 +6,23 @@ By dlt's rules: ``SOURCES__ORGX__API_KEY`` in the environment or ``[sources.orgx
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from orgx_source.errors import ConfigError
 
 DEFAULT_DATABASE = Path("orgx.duckdb")
 DEFAULT_BASE_URL = "https://useorgx.com"
+DEFAULT_MCP_URL = "https://mcp.useorgx.com/mcp"
 # What dlt does unless the user says otherwise. What was merged is not kept a second time in the staging dataset: half
 # the file, and half the time to close it.
 DLT_SETTINGS = {"RUNTIME__DLTHUB_TELEMETRY": "false", "LOAD__TRUNCATE_STAGING_DATASET": "true"}
@@ -32,7 +35,21 @@ FORCED_SETTINGS = {
     "LOAD__RAISE_ON_MAX_RETRIES": "5",
     "DATA_WRITER__ALLOW_TRUNCATED_TIMESTAMPS": "false",
 }
+# Where a setting may stand beside dlt's providers; None for those that have no name of their own.
+PLAIN_NAMES = {
+    "api_key": "ORGX_API_KEY",
+    "base_url": "ORGX_BASE_URL",
+    "workspace_id": None,
+    "mcp_url": "ORGX_MCP_URL",
+    "mcp_token": "ORGX_MCP_TOKEN",
+}
+SECRETS = frozenset({"api_key", "mcp_token"})
+MCP_SETTING = "SOURCES__ORGX__MCP_URL (or ORGX_MCP_URL)"
+MCP_PACKAGE = "Reading OrgX over MCP needs the package mcp: pip install 'orgx-source[mcp]', or '.[mcp]' in a checkout"
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+Door = Literal["rest", "mcp"]
+"""A way to OrgX's lists."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KEY = re.compile(r"oxk_[A-Za-z0-9_\-]{8,}")
@@ -43,7 +60,7 @@ class OrgxConfig:
     """Everything a read needs to know before its first request.
 
     Attributes:
-        api_key: The ``oxk_`` key. It is in no repr, log or error.
+        api_key: The ``oxk_`` key. It is in no repr, log or error. Empty where only MCP is read.
         base_url: Scheme and host, no trailing slash.
         workspace_id: Ask for this workspace only; None takes what OrgX gives the key.
         workers: Pages asked for at the same time, over all tables.
@@ -56,6 +73,9 @@ class OrgxConfig:
         lock_timeout: Seconds this run may wait for a DuckDB file that another process has open.
         sample: Requests of a run that look at old rows, to find what changed without a trace; 0 for none.
         routes: Table name to the path of the one route to use for it.
+        mcp_url: OrgX's MCP door.
+        mcp_token: An access token for it from elsewhere, which is not refreshed; None where a login gives one.
+        has_login: Whether a login for it is stored on this machine.
     """
 
     api_key: str = field(repr=False)
@@ -71,6 +91,17 @@ class OrgxConfig:
     lock_timeout: float = 60.0
     sample: int = 3
     routes: dict[str, str] = field(default_factory=dict)
+    mcp_url: str = DEFAULT_MCP_URL
+    mcp_token: str | None = field(default=None, repr=False)
+    has_login: bool = False
+
+    @property
+    def doors(self) -> frozenset[Door]:
+        """Return which doors these settings open: REST with a key, MCP with a token or a login and its package."""
+        found: list[Door] = ["rest"] if self.api_key else []
+        if (self.mcp_token or self.has_login) and has_mcp_package():
+            found.append("mcp")
+        return frozenset(found)
 
 
 def load_config(**given: Any) -> OrgxConfig:
@@ -80,12 +111,15 @@ def load_config(**given: Any) -> OrgxConfig:
         ConfigError: No key, a malformed key, an empty workspace, or a base URL the key must not travel to.
     """
     found: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    for name, plain in (("api_key", "ORGX_API_KEY"), ("base_url", "ORGX_BASE_URL"), ("workspace_id", None)):
+    for name, plain in PLAIN_NAMES.items():
         if name not in found:
             value = _from_dlt(name) or (os.environ.get(plain) if plain else None)
             if value:
                 found[name] = value
-    found["api_key"] = check_key(found.get("api_key"))
+    found["mcp_url"] = check_base_url(found.get("mcp_url", DEFAULT_MCP_URL), MCP_SETTING, DEFAULT_MCP_URL)
+    found["has_login"] = login_file(found["mcp_url"]).exists()
+    found["api_key"] = _check_credentials(found)
+    found["routes"] = {**_routes_from_dlt(), **found.get("routes", {})}
     if "workspace_id" in found:
         found["workspace_id"] = check_workspace_id(found["workspace_id"])
     found["base_url"] = check_base_url(found.get("base_url", DEFAULT_BASE_URL))
@@ -106,9 +140,55 @@ def _from_dlt(name: str) -> str | None:
     import dlt
 
     with dlt_defaults():
-        provider = dlt.secrets if name == "api_key" else dlt.config
+        provider = dlt.secrets if name in SECRETS else dlt.config
         value = provider.get(f"sources.orgx.{name}", str)
     return str(value).strip() if value else None
+
+
+def _routes_from_dlt() -> dict[str, str]:
+    """Return ``[sources.orgx.routes]``: table name to the route to use for it.
+
+    Raises:
+        ConfigError: It is no table of names.
+    """
+    import dlt
+
+    with dlt_defaults():
+        found = dlt.config.get("sources.orgx.routes")
+    if isinstance(found, str):
+        with suppress(ValueError):
+            found = json.loads(found)
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found.values()):
+        raise ConfigError('[sources.orgx.routes] must name a route for each table, such as decisions = "mcp".')
+    return {str(table): str(name) for table, name in found.items()}
+
+
+def has_mcp_package() -> bool:
+    """Return whether the package that speaks MCP is installed; it is not imported for that."""
+    return importlib.util.find_spec("mcp") is not None
+
+
+def _check_credentials(found: Mapping[str, Any]) -> str:
+    """Return the key; empty where there is none and MCP can be read without.
+
+    Raises:
+        ConfigError: Neither a key nor anything that opens MCP, or a key that cannot be one.
+    """
+    if found.get("api_key") or not (found.get("mcp_token") or found["has_login"]):
+        return check_key(found.get("api_key"))
+    if not has_mcp_package():
+        raise ConfigError(f"{MCP_PACKAGE}; without an API key nothing else can be read.")
+    return ""
+
+
+def login_file(mcp_url: str) -> Path:
+    """Return the file that keeps the login for an MCP address, in the user's folder for settings."""
+    folder = os.environ.get("XDG_CONFIG_HOME") or os.environ.get("APPDATA")
+    parts = urlsplit(mcp_url)
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{parts.hostname}-{parts.port or ''}{parts.path}").strip("-")
+    return (Path(folder) if folder else Path.home() / ".config") / "orgx-sync" / f"login-{name}.json"
 
 
 @contextmanager
@@ -161,13 +241,14 @@ def check_workspace_id(workspace_id: Any) -> str:
     return text.lower() if _UUID.fullmatch(text) else text
 
 
-def check_base_url(url: str) -> str:
+def check_base_url(
+    url: str, setting: str = "SOURCES__ORGX__BASE_URL (or ORGX_BASE_URL)", example: str = DEFAULT_BASE_URL
+) -> str:
     """Return scheme, host and path of the base URL, without query, fragment and trailing slash.
 
     Raises:
         ConfigError: Not http(s), plain http to another machine, or a URL with credentials in it.
     """
-    setting = "SOURCES__ORGX__BASE_URL (or ORGX_BASE_URL)"
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port
@@ -176,7 +257,7 @@ def check_base_url(url: str) -> str:
     if parts.username or parts.password or "@" in parts.netloc:
         raise ConfigError(f"The base URL holds credentials; the key belongs into its own setting. Check {setting}.")
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"The base URL must look like {DEFAULT_BASE_URL}. Check {setting}.")
+        raise ConfigError(f"The base URL must look like {example}. Check {setting}.")
     if parts.scheme == "http" and host not in LOOPBACK_HOSTS:
         raise ConfigError(
             f"Plain http to {host} would show the key to the network; use https. Only loopback may do without. "

@@ -19,6 +19,7 @@ from typing import Any
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from orgx_source.api.client import OrgxClient
+from orgx_source.api.route_choice import KEY_NEEDED, served_tables
 from orgx_source.config import OrgxConfig, dlt_defaults
 from orgx_source.errors import (
     CheckpointError,
@@ -79,10 +80,12 @@ def run_sync(
         clock: This machine's time in UTC.
     """
     report = RunReport(run_id=str(uuid.uuid4()), started_at=clock())
-    client, names = client or OrgxClient(config), list(tables or TABLES)
+    client, names = client or OrgxClient(config), list(tables or served_tables(config.doors))
     session = ReadSession(
         config, client, report.tables, collect_errors=True, on_progress=on_progress, clock=clock, stretch=stretch
     )
+    if missing := [name for name in TABLES if name not in names] if not tables else []:
+        report.messages.append(f"Not read: {', '.join(missing)}. {KEY_NEEDED}.")
     client.budget.on_wait = session.patience.on_wait = on_wait
     with ExitStack() as scope:
         scope.enter_context(dlt_defaults())

@@ -56,8 +56,10 @@ def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
     monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
     monkeypatch.setenv("NO_COLOR", "1")
-    for name in ("ORGX_API_KEY", "ORGX_BASE_URL", "SOURCES__ORGX__API_KEY", "SOURCES__ORGX__BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("API_KEY", "BASE_URL", "MCP_URL", "MCP_TOKEN"):
+        monkeypatch.delenv(f"ORGX_{name}", raising=False)
+        monkeypatch.delenv(f"SOURCES__ORGX__{name}", raising=False)
     yield
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import TypeVar
 
+from orgx_source.api.doors import open_doors
 from orgx_source.api.envelope import Page, Row
-from orgx_source.api.http import HttpTransport
 from orgx_source.api.limits import RateBudget, RetryPolicy, Spending
 from orgx_source.api.query import PageQuery
 from orgx_source.api.routes import Route
@@ -54,8 +54,9 @@ class OrgxClient:
         self.budget = budget or RateBudget(max_requests=config.max_requests, max_wait=config.max_wait)
         self._policy = policy or RetryPolicy()
         self._rng = random.Random()
-        self._transport = transport or HttpTransport(config)
+        self._transport = transport or open_doors(config)
         self._transport.observe = self.budget.observe
+        self._transport.spend = self.budget.acquire
 
     def __enter__(self) -> OrgxClient:
         return self
@@ -71,6 +72,16 @@ class OrgxClient:
     def server_time(self) -> datetime | None:
         """Return what OrgX's clock said with its last answer; None when it does not say."""
         return self._transport.server_time
+
+    @property
+    def workspaces(self) -> Sequence[Row] | None:
+        """Return the workspaces that are seen, where bootstrap has told them all; else None."""
+        return self._transport.workspaces
+
+    @property
+    def overhead(self) -> int:
+        """Return how many requests of a run are no pages, as far as is known so far."""
+        return self._transport.overhead
 
     def bootstrap(self) -> Row:
         """Fetch the workspace that the key resolves to.

@@ -7,7 +7,7 @@ another.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from orgx_source.api.envelope import Page, Row
@@ -19,6 +19,10 @@ def _ignore(headers: Mapping[str, str]) -> None:
     """Take no notice."""
 
 
+def _no_more() -> None:
+    """Know no bound."""
+
+
 class Transport(ABC):
     """Sends one request and returns its answer; several threads use one instance at once.
 
@@ -28,10 +32,19 @@ class Transport(ABC):
     Attributes:
         server_time: What OrgX's clock said with its last answer; None when it does not say.
         observe: To be called with what each answer says about rate limits (``X-RateLimit-*``); set by the client.
+        spend: To be called before each request beyond the one that was asked for; set by the client.
+        workspaces: The workspaces that are seen, where bootstrap has told them all; else None.
     """
 
     server_time: datetime | None = None
     observe: Callable[[Mapping[str, str]], None] = staticmethod(_ignore)
+    spend: Callable[[], None] = staticmethod(_no_more)
+    workspaces: Sequence[Row] | None = None
+
+    @property
+    def overhead(self) -> int:
+        """Return how many requests of a run are no pages, as far as is known so far."""
+        return 1
 
     @abstractmethod
     def bootstrap(self) -> Row:

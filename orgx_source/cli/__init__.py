@@ -58,6 +58,7 @@ def app() -> None:
 @options.warehouse
 @click.option("--full", is_flag=True, help="Read everything again, and write again what was changed by hand.")
 @options.workspace
+@options.routes
 @click.option("--workers", type=click.IntRange(1, 64), default=8, metavar="N", help="Pages asked for at the same time.")
 @click.option(
     "--max-wait",
@@ -97,6 +98,7 @@ def run(
     target: Target,
     full: bool,
     workspace: str | None,
+    routes: Sequence[tuple[str, str]],
     workers: int,
     max_wait: float,
     sample: int,
@@ -115,6 +117,7 @@ def run(
     _check_publishing(publish, target)
     config = _config(
         workspace_id=workspace,
+        routes=dict(routes),
         workers=workers,
         full=full,
         max_wait=max_wait,
@@ -144,18 +147,20 @@ def run(
 @options.only_tables
 @options.warehouse
 @options.workspace
+@options.routes
 @options.as_json
 @options.verbose
 def check(
     tables: Sequence[str],
     target: Target,
     workspace: str | None,
+    routes: Sequence[tuple[str, str]],
     as_json: bool,
     verbose: bool,
 ) -> int:
     """Try the key, the routes and the destination."""
     _set_up_logging(verbose)
-    config = _config(workspace_id=workspace)
+    config = _config(workspace_id=workspace, routes=dict(routes))
     from orgx_source.cli import console
     from orgx_source.commands.check import run_check
 
@@ -171,6 +176,7 @@ def check(
 @options.warehouse
 @click.option("--full", is_flag=True, help="As if everything were read again.")
 @options.workspace
+@options.routes
 @options.as_json
 @options.verbose
 def plan(
@@ -178,6 +184,7 @@ def plan(
     target: Target,
     full: bool,
     workspace: str | None,
+    routes: Sequence[tuple[str, str]],
     as_json: bool,
     verbose: bool,
 ) -> int:
@@ -186,7 +193,7 @@ def plan(
     Route, requests and rows, table by table.
     """
     _set_up_logging(verbose)
-    config = _config(workspace_id=workspace, full=full)
+    config = _config(workspace_id=workspace, routes=dict(routes), full=full)
     from orgx_source.cli import console
     from orgx_source.commands.plan import run_plan
 
@@ -201,12 +208,14 @@ def plan(
 @options.only_tables
 @options.warehouse
 @options.workspace
+@options.routes
 @options.as_json
 @options.verbose
 def verify(
     tables: Sequence[str],
     target: Target,
     workspace: str | None,
+    routes: Sequence[tuple[str, str]],
     as_json: bool,
     verbose: bool,
 ) -> int:
@@ -216,7 +225,7 @@ def verify(
     written.
     """
     _set_up_logging(verbose)
-    config = _config(workspace_id=workspace)
+    config = _config(workspace_id=workspace, routes=dict(routes))
     from orgx_source.cli import console
     from orgx_source.commands.verify import run_verify
 

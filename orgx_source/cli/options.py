@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from orgx_source.api.routes import ROUTES
 from orgx_source.tables import TABLES
 from orgx_source.warehouse.target import Target
 
@@ -28,6 +29,24 @@ class TableName(click.ParamType[str]):
         if value not in TABLES:
             self.fail(f"there is no table {value!r}; there are {', '.join(TABLES)}", param, ctx)
         return value
+
+
+class RouteOfTable(click.ParamType[tuple[str, str]]):
+    """A table and the route to read it from, as ``TABLE=NAME``."""
+
+    name = "route"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Return both, or say which there are."""
+        if isinstance(value, tuple):
+            return value
+        table, _, route = value.partition("=")
+        if table not in ROUTES:
+            self.fail(f"there is no table {table!r}; there are {', '.join(ROUTES)}", param, ctx)
+        names = [each.name for each in ROUTES[table]]
+        if route not in names and route not in [each.path for each in ROUTES[table]]:
+            self.fail(f"{table} has no route {route!r}; it can be read from {', '.join(names)}", param, ctx)
+        return table, route
 
 
 class Age(click.ParamType[timedelta]):
@@ -52,6 +71,14 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 only_tables = click.option(
     "--table", "tables", multiple=True, type=TableName(), metavar="NAME", help="Only this table; may be given often."
+)
+routes = click.option(
+    "--route",
+    "routes",
+    multiple=True,
+    type=RouteOfTable(),
+    metavar="TABLE=NAME",
+    help="Read a table from this route only, by the name that check shows, such as mcp; may be given often.",
 )
 workspace = click.option("--workspace", metavar="ID", help="Only this workspace.")
 as_json = click.option(

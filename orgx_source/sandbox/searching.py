@@ -154,10 +154,11 @@ def _recalled(kind: str, row: Row, title: str, score: float) -> Row:
 
 
 def _is_beyond(made: str, bound: str, *, late: bool) -> bool:
+    moment: datetime | None
     try:
         moment = datetime.fromisoformat(bound)
     except ValueError:
-        moment = datetime.min
-    if moment.tzinfo is None:
+        moment = None
+    if moment is None or moment.tzinfo is None:
         raise RefusalError(400, "invalid_input", "Times need a zone.")
     return datetime.fromisoformat(made) > moment if late else datetime.fromisoformat(made) < moment
