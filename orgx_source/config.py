@@ -145,6 +145,16 @@ def _from_dlt(name: str) -> str | None:
     return str(value).strip() if value else None
 
 
+def load_mcp_url() -> str:
+    """Return the address of OrgX's MCP door, from the settings.
+
+    Raises:
+        ConfigError: It is none that a token may travel to.
+    """
+    found = os.environ.get("SOURCES__ORGX__MCP_URL") or os.environ.get("ORGX_MCP_URL") or _from_dlt("mcp_url")
+    return check_base_url(found or DEFAULT_MCP_URL, MCP_SETTING, DEFAULT_MCP_URL)
+
+
 def _routes_from_dlt() -> dict[str, str]:
     """Return ``[sources.orgx.routes]``: table name to the route to use for it.
 

@@ -48,6 +48,9 @@ _SECRETS = (
         r"\1***",
     ),
     (re.compile(r"\boxk_\w+"), "oxk_***"),
+    (re.compile(r"(?i)\b(bearer )\S+"), r"\1***"),
+    # The code of a redirect: whoever has it first has the login.
+    (re.compile(r"([?&]code=)[^&\s\"']+"), r"\1***"),
 )
 
 

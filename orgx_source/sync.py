@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -29,6 +30,7 @@ from orgx_source.errors import (
     worst_exit_code,
 )
 from orgx_source.explain import explain, first_words, is_mendable, root_cause
+from orgx_source.login.tokens import describe_login
 from orgx_source.marts.apply import apply_marts
 from orgx_source.reading.report import RunReport, log_rows
 from orgx_source.reading.session import ReadSession, Stretch
@@ -86,6 +88,7 @@ def run_sync(
     )
     if missing := [name for name in TABLES if name not in names] if not tables else []:
         report.messages.append(f"Not read: {', '.join(missing)}. {KEY_NEEDED}.")
+    report.messages += _login_warnings(config)
     client.budget.on_wait = session.patience.on_wait = on_wait
     with ExitStack() as scope:
         scope.enter_context(dlt_defaults())
@@ -100,6 +103,16 @@ def run_sync(
         if report.reached:
             _conclude(pipeline, report, names, session.patience)
     return report
+
+
+def _login_warnings(config: OrgxConfig) -> list[str]:
+    if "mcp" not in config.doors or config.mcp_token:
+        return []
+    with suppress(OrgxError):
+        # What is wrong with the file is said by whoever needs it.
+        if (said := describe_login(config.mcp_url, time.time())) is not None and said[1]:
+            return [f"{said[0]}."]
+    return []
 
 
 def _bring_up_to_date(

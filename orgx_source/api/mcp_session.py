@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import CancelledError
@@ -25,6 +26,8 @@ from pydantic import ValidationError
 from orgx_source.api.envelope import parse_json
 from orgx_source.api.mcp import Outcome, Tool
 from orgx_source.version import __version__
+
+logger = logging.getLogger(__name__)
 
 # OrgX gives what stands behind its door 30 s.
 TIMEOUT = httpx2.Timeout(45.0, connect=10.0, pool=None)
@@ -142,6 +145,9 @@ class SdkSession:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._live())
+        except Exception:
+            # Answers that come when the session is closed already find nobody, and the SDK says so.
+            logger.info("an MCP session ended", exc_info=True)
         finally:
             self._ready.set()
             left = asyncio.all_tasks(self._loop)

@@ -168,6 +168,7 @@ def check(
     with target.left_missing(), console.progress(quiet=as_json) as progress:
         report = run_check(config, pipeline, tables=tables, on_table=progress.looking_at)
     _print_json(report.to_json()) if as_json else console.print_check(report)
+    _tell_login()
     return report.exit_code
 
 
@@ -263,6 +264,7 @@ def status(target: Target, max_age: timedelta, as_json: bool, verbose: bool) -> 
     report = read_file_status(target.database, target.dataset, max_age) if target.is_file else None
     if report is None:
         report = read_status(target.pipeline(), max_age)
+    _tell_login()
     _print_json(report.to_json()) if as_json else console.print_status(report)
     return report.exit_code
 
@@ -426,6 +428,57 @@ def sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_limit: 
     from orgx_source.cli.demo import serve_sandbox
 
     return serve_sandbox(port, size, seed, faults, rate_limit)
+
+
+@app.command()
+@click.option(
+    "--no-browser", is_flag=True, help="Open no browser: print the address, and wait for somebody to open it."
+)
+@options.verbose
+def login(no_browser: bool, verbose: bool) -> None:
+    """Log in for OrgX's MCP door.
+
+    Somebody consents in a browser, and the login is kept on this machine for 30 days. Another machine needs one of its
+    own.
+    """
+    _set_up_logging(verbose)
+    import webbrowser
+
+    from orgx_source.config import load_mcp_url
+    from orgx_source.login.flow import log_in
+
+    def show(address: str) -> None:
+        click.echo("Open this address in a browser of this machine, and allow what it asks:", err=True)
+        # A line of its own, whole whatever the width: people and scripts copy it.
+        click.echo(address)
+
+    mcp_url = load_mcp_url()
+    found = log_in(mcp_url, show, None if no_browser else webbrowser.open)
+    click.echo(f"Logged in at {mcp_url} for 30 days ({found.scopes}).", err=True)
+
+
+@app.command()
+@options.verbose
+def logout(verbose: bool) -> None:
+    """Revoke the login for OrgX's MCP door and remove it from this machine."""
+    _set_up_logging(verbose)
+    from orgx_source.config import load_mcp_url
+    from orgx_source.login.flow import log_out
+
+    mcp_url = load_mcp_url()
+    was_there = log_out(mcp_url)
+    click.echo(f"Logged out at {mcp_url}." if was_there else f"Nobody was logged in at {mcp_url}.", err=True)
+
+
+def _tell_login() -> None:
+    """Say on stderr how long the login for MCP lasts, where somebody is logged in."""
+    import time
+
+    from orgx_source.config import load_mcp_url
+    from orgx_source.login.tokens import describe_login
+
+    if (said := describe_login(load_mcp_url(), time.time())) is not None:
+        click.echo(f"{'Warning: ' if said[1] else ''}{said[0]}.", err=True)
 
 
 def _print_run(report: RunReport, published: Path | None, target: Target, *, as_json: bool, quiet: bool) -> None:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -60,6 +61,22 @@ class Login:
     def days_left(self, now: float) -> float:
         """Return how many days the grant still has."""
         return (self.logged_in_at + GRANT_DAYS * 86400 - now) / 86400
+
+
+def describe_login(mcp_url: str, now: float) -> tuple[str, bool] | None:
+    """Return how long the login for a door lasts, and whether that is a warning; None where nobody is logged in.
+
+    Raises:
+        ConfigError: See `read_login`.
+    """
+    login = read_login(mcp_url)
+    if login is None:
+        return None
+    left, host = login.days_left(now), urlsplit(mcp_url).netloc
+    if left <= 0:
+        return f"The login for {host} has ended; {AGAIN}", True
+    days = f"{left:.0f} days" if left >= 2 else f"{left * 24:.0f} hours"
+    return f"The login for {host} ends in {days}" + (f"; {AGAIN}" if left < WARN_DAYS else ""), left < WARN_DAYS
 
 
 class Tokens(Protocol):
