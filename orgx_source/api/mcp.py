@@ -237,7 +237,7 @@ class McpTransport(Transport):
         session.close(None)
 
     def _note(self, outcome: Outcome) -> None:
-        self.observe(outcome.headers)
+        self.observe(_without_the_end(outcome.headers))
         try:
             self.server_time = parsedate_to_datetime(outcome.headers.get("date", "")).astimezone(UTC)
         except (TypeError, ValueError):
@@ -250,7 +250,9 @@ class McpTransport(Transport):
         if isinstance(failure, ConnectionFailedError) or outcome.status in LOST_STATUSES:
             # Whatever it was, the next try begins with a session of its own.
             self._forget(session)
-        failure.retry_after = retry_after(outcome.headers, time.time())
+        if outcome.status == 429 or "retry-after" in outcome.headers:
+            # Every answer says when the allowance is full again; only these ask to wait for it.
+            failure.retry_after = retry_after(outcome.headers, time.time())
         raise failure
 
 
@@ -260,6 +262,12 @@ class _OpeningError(Exception):
     def __init__(self, session: Session, outcome: Outcome) -> None:
         super().__init__()
         self.session, self.outcome = session, outcome
+
+
+def _without_the_end(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return what an answer says of the allowance, less the one request that ends the session."""
+    remaining = headers.get("x-ratelimit-remaining", "")
+    return {**headers, "x-ratelimit-remaining": str(max(0, int(remaining) - 1))} if remaining.isdigit() else headers
 
 
 # -- what an answer means ------------------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ class _Exchange:
     def __init__(self, token: str) -> None:
         self.token = token
         self.outcome = Outcome()
+        self.structured: Any = None
 
 
 _current: ContextVar[_Exchange] = ContextVar("exchange")
@@ -73,7 +74,7 @@ class _Wire(httpx2.AsyncClient):
         if not (exchange.outcome.status >= 400 or exchange.outcome.trouble):
             exchange.outcome = Outcome(response.status_code, headers, body)
         if response.status_code < 400:
-            body = _made_safe(body)
+            body = _made_safe(body, exchange)
             if body[:1] in (b"{", b"["):
                 headers["content-type"] = "application/json"
         return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
@@ -87,21 +88,26 @@ def _what_happened(error: httpx2.HTTPError) -> str:
     return f"broke the connection off ({type(error).__name__})"
 
 
-def _made_safe(body: bytes) -> bytes:
-    """Return an answer with every JSON in it as any parser and any database takes it."""
+def _made_safe(body: bytes, exchange: _Exchange) -> bytes:
+    """Return an answer as any parser takes it; what a tool answers, however deep and strange, is kept for ourselves."""
     if body.lstrip()[:1] in (b"{", b"["):
-        return _safe_json(body)
+        return _safe_json(body, exchange)
     lines = [
-        b"data: " + _safe_json(line[5:].strip()) if line.startswith(b"data:") else line for line in body.splitlines()
+        b"data: " + _safe_json(line[5:].strip(), exchange) if line.startswith(b"data:") else line
+        for line in body.splitlines()
     ]
     return b"\n".join(lines) + b"\n\n"
 
 
-def _safe_json(text: bytes) -> bytes:
+def _safe_json(text: bytes, exchange: _Exchange) -> bytes:
     try:
-        return json.dumps(parse_json(text)).encode()
+        message = parse_json(text)
     except ValueError:
         return text
+    result = message.get("result") if isinstance(message, dict) else None
+    if isinstance(result, dict) and isinstance(result.get("structuredContent"), dict):
+        exchange.structured, result["structuredContent"] = result["structuredContent"], {}
+    return json.dumps(message).encode()
 
 
 class SdkSession:
@@ -199,7 +205,7 @@ class SdkSession:
         async def ask() -> None:
             result = await self._session.send_request(asked, types.CallToolResult)
             outcome = exchange.outcome
-            outcome.is_error, outcome.structured = bool(result.is_error), result.structured_content
+            outcome.is_error, outcome.structured = bool(result.is_error), exchange.structured
             outcome.text = " ".join(block.text for block in result.content if isinstance(block, types.TextContent))
             outcome.meta = dict(result.meta or {})
 
