@@ -114,7 +114,10 @@ def identity(config: OrgxConfig) -> str:
         # User, grant and secret, by OrgX's library; of any other token nothing is known.
         user, _, rest = config.mcp_token.partition(":")
         return user if rest.count(":") == 1 else config.mcp_token
-    login = read_login(config.mcp_url)
+    login = None
+    with suppress(ConfigError):
+        # Whoever needs the token says what is wrong with the file.
+        login = read_login(config.mcp_url)
     if login is None:
         return config.mcp_url
     user, _, rest = login.access_token.partition(":")

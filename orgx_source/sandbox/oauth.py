@@ -133,8 +133,8 @@ class OAuth:
     def accept(self, token: str) -> Access | None:
         """Return what a token may do; None where it is unknown, revoked or expired."""
         grant_id, expires = self._access.get(token, ("", 0.0))
-        grant = self.grants.get(grant_id)
-        if grant is None or expires <= self.clock() or grant.ends <= self.clock():
+        grant, now = self.grants.get(grant_id), self.clock()
+        if grant is None or expires <= now or grant.ends <= now:
             return None
         return Access(grant_id, grant.scopes)
 

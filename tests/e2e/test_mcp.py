@@ -135,7 +135,7 @@ def test_a_bound_on_requests_stops_clean_and_the_next_run_goes_on(login: Any) ->
 
 def test_the_limiter_counts_every_request_and_is_obeyed(login: Any) -> None:
     with Sandbox(World("small")) as box:
-        box.mcp.limiter.limit = 12
+        box.mcp.limiter.limit, box.mcp.limiter.clock = 12, lambda: FakeTime().now
         login(box)
         report = sync_over_mcp(max_wait=0)
         assert (report.status, report.exit_code) == ("incomplete", 4)
@@ -169,14 +169,14 @@ def test_trouble_on_the_way_costs_no_row(trouble: str, login: Any) -> None:
 REFUSALS = {
     "a tool that fails in words": (Fault("tool_text_error"), "MCP error -32602: Tool orgx_search not found", 1),
     "a list without search": (Fault("no_search"), "lists no tool orgx_search", 1),
-    "a window of relevance": (Fault("status", 403, path="/mcp", after=4), "403 from /mcp", 1),
+    "a door that is closed": (Fault("status", 403, path="/mcp", after=4), "403 from /mcp", 1),
 }
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_refusal_says_what_was_refused(refusal: str, login: Any) -> None:
     fault, said, code = REFUSALS[refusal]
-    with Sandbox(World("small"), faults=[replace(fault, after=max(fault.after, 3))]) as box:
+    with Sandbox(World("small"), faults=[fault]) as box:
         login(box)
         report = sync_over_mcp(tables=["decisions"])
         assert report.exit_code == code
