@@ -15,7 +15,7 @@ from orgx_source.tables import SYNC_LOG_COLUMNS, TABLES, Table, references
 
 DOCS = Path(__file__).parent
 GENERATED = "<!-- What follows is generated from the headers of orgx_source/marts/sql by make docs. -->"
-COMMANDS = ("", "run", "check", "plan", "verify", "status", "marts", "report", "export", "tables", "demo", "sandbox")
+COMMANDS = ("", *app.commands)
 
 
 def tables_page() -> str:

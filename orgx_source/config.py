@@ -7,6 +7,7 @@ By dlt's rules: ``SOURCES__ORGX__API_KEY`` in the environment or ``[sources.orgx
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import json
 import os
 import re
@@ -26,7 +27,10 @@ DEFAULT_MCP_URL = "https://mcp.useorgx.com/mcp"
 # What dlt does unless the user says otherwise. What was merged is not kept a second time in the staging dataset: half
 # the file, and half the time to close it.
 DLT_SETTINGS = {"RUNTIME__DLTHUB_TELEMETRY": "false", "LOAD__TRUNCATE_STAGING_DATASET": "true"}
-LEAST = {"workers": 1, "page_size": 1, "max_requests": 0, "max_wait": 0, "lock_timeout": 0, "sample": 0}
+LEAST = {
+    "workers": 1, "page_size": 1, "max_requests": 0, "max_wait": 0, "lock_timeout": 0, "sample": 0,
+    "request_timeout": 0.1, "max_answer_bytes": 1024,
+}  # fmt: skip
 # What dlt does whatever the user says: a job that failed fails its load, the load stays as it is until a run has
 # decided about it, no job is tried for ever, and no time loses its last digits.
 FORCED_SETTINGS = {
@@ -46,13 +50,13 @@ PLAIN_NAMES = {
 SECRETS = frozenset({"api_key", "mcp_token"})
 MCP_SETTING = "SOURCES__ORGX__MCP_URL (or ORGX_MCP_URL)"
 MCP_PACKAGE = "Reading OrgX over MCP needs the package mcp: pip install 'orgx-source[mcp]', or '.[mcp]' in a checkout"
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 Door = Literal["rest", "mcp"]
 """A way to OrgX's lists."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KEY = re.compile(r"oxk_[A-Za-z0-9_\-]{8,}")
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.\-]*[a-z0-9_])?\.?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class OrgxConfig:
         overlap: How far before the cursor an incremental read goes back.
         lock_timeout: Seconds this run may wait for a DuckDB file that another process has open.
         sample: Requests of a run that look at old rows, to find what changed without a trace; 0 for none.
+        request_timeout: Seconds that one answer may take, from the connection to its last byte.
+        max_answer_bytes: Bytes that one answer may have, unpacked.
         routes: Table name to the path of the one route to use for it.
         mcp_url: OrgX's MCP door.
         mcp_token: An access token for it from elsewhere, which is not refreshed; None where a login gives one.
@@ -90,6 +96,8 @@ class OrgxConfig:
     overlap: timedelta = timedelta(minutes=10)
     lock_timeout: float = 60.0
     sample: int = 3
+    request_timeout: float = 120.0
+    max_answer_bytes: int = 64 * 2**20
     routes: dict[str, str] = field(default_factory=dict)
     mcp_url: str = DEFAULT_MCP_URL
     mcp_token: str | None = field(default=None, repr=False)
@@ -108,7 +116,8 @@ def load_config(**given: Any) -> OrgxConfig:
     """Put the settings together; what the caller gives (not None) wins over dlt's providers and the environment.
 
     Raises:
-        ConfigError: No key, a malformed key, an empty workspace, or a base URL the key must not travel to.
+        ConfigError: No key, a malformed key, an empty workspace, a base URL the key must not travel to, or a number
+            that makes no sense.
     """
     found: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     for name, plain in PLAIN_NAMES.items():
@@ -123,15 +132,12 @@ def load_config(**given: Any) -> OrgxConfig:
     if "workspace_id" in found:
         found["workspace_id"] = check_workspace_id(found["workspace_id"])
     found["base_url"] = check_base_url(found.get("base_url", DEFAULT_BASE_URL))
-    for name, least in (
-        ("workers", 1),
-        ("page_size", 1),
-        ("max_requests", 0),
-        ("max_wait", 0),
-        ("lock_timeout", 0),
-        ("sample", 0),
-    ):
-        if found.get(name) is not None and found[name] < least:
+    for name in ("request_timeout", "max_answer_bytes"):
+        if name not in found and (value := _from_dlt(name) or os.environ.get(f"ORGX_{name.upper()}")):
+            found[name] = _as_number(name, value)
+    for name, least in LEAST.items():
+        # Turned around, so that what is no number (NaN) is refused as well.
+        if found.get(name) is not None and not found[name] >= least:
             raise ConfigError(f"{name} must be at least {least}, not {found[name]}")
     return OrgxConfig(**found)
 
@@ -201,6 +207,13 @@ def login_file(mcp_url: str) -> Path:
     return (Path(folder) if folder else Path.home() / ".config") / "orgx-sync" / f"login-{name}.json"
 
 
+def _as_number(name: str, value: str) -> float:
+    try:
+        return int(value) if name == "max_answer_bytes" else float(value)
+    except ValueError:
+        raise ConfigError(f"ORGX_{name.upper()} (or {name} under [sources.orgx]) must be a number: {value!r}") from None
+
+
 @contextmanager
 def dlt_defaults() -> Iterator[None]:
     """Let dlt work with `DLT_SETTINGS` where the user has no other, and with `FORCED_SETTINGS`; restore all afterwards.
@@ -268,10 +281,30 @@ def check_base_url(
         raise ConfigError(f"The base URL holds credentials; the key belongs into its own setting. Check {setting}.")
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigError(f"The base URL must look like {example}. Check {setting}.")
-    if parts.scheme == "http" and host not in LOOPBACK_HOSTS:
+    if not (":" in host or _is_name(host)):
+        raise ConfigError(f"The base URL names no host that can be looked up. Check {setting}.")
+    if parts.scheme == "http" and not is_loopback(host):
         raise ConfigError(
             f"Plain http to {host} would show the key to the network; use https. Only loopback may do without. "
             f"Check {setting}."
         )
     shown = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
+def _is_name(host: str) -> bool:
+    try:
+        return bool(_HOST.fullmatch(host.encode("idna").decode()))
+    except UnicodeError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine, whatever stands in between: localhost, 127.0.0.0/8 or ::1."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

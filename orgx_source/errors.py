@@ -12,10 +12,12 @@
     │   ├── RouteClosedError  this path is closed to this key              exit 1
     │   │   └── ScopeError    the login was not granted what it takes  exit 3
     │   ├── RateLimitError    429 beyond the patience granted              exit 4  retryable
-    │   ├── ServerError       5xx after every attempt                      exit 1  retryable
+    │   ├── ServerError       408, 5xx ... after every attempt             exit 1  retryable
+    │   ├── AnswerTooLargeError  more bytes than an answer may have        exit 1
     │   └── EnvelopeError     200, but not in any shape we can read        exit 1  retryable
     ├── DriftError            the list cannot be read to its end           exit 1
     ├── PublishError          the copy for readers cannot be made          exit 1
+    ├── TableRefusedError     the warehouse refuses what one table brings  exit 1
     ├── MachineError          no space, no right, too many open files      exit 1
     ├── UnexpectedError       anything else: a defect of this package      exit 1
     └── DestinationError      the warehouse cannot be read or written      exit 4
@@ -25,9 +27,15 @@
 
 from __future__ import annotations
 
+import re
+
+from orgx_source.texts import visible
+
 
 class OrgxError(Exception):
     """Base of all errors that this package raises or reports; ``str(error)`` is a sentence with what to try.
+
+    It is one line and holds no control characters, whatever OrgX or a driver put into it.
 
     Attributes:
         exit_code: What ``orgx-sync`` leaves with when this error ends a run.
@@ -39,6 +47,9 @@ class OrgxError(Exception):
     retryable: bool = False
     retry_after: float | None = None
 
+    def __init__(self, message: object = "") -> None:
+        super().__init__(visible(re.sub(r"\s*[\r\n]\s*", " ", str(message))))  # guard: visible-errors
+
 
 class ConfigError(OrgxError):
     """A setting is missing, malformed or contradictory."""
@@ -47,7 +58,7 @@ class ConfigError(OrgxError):
 
 
 class ConnectionFailedError(OrgxError):
-    """No answer came: name lookup, connection, TLS or timeout."""
+    """No answer came, or not all of it: name lookup, connection, proxy, TLS or timeout."""
 
     exit_code = 4
     retryable = True
@@ -129,9 +140,13 @@ class RateLimitError(ApiError):
 
 
 class ServerError(ApiError):
-    """OrgX, or a proxy in front of it, failed."""
+    """OrgX, or a proxy in front of it, failed in a way that may pass."""
 
     retryable = True
+
+
+class AnswerTooLargeError(ApiError):
+    """The answer has more bytes than it may have; the same question would bring them again."""
 
 
 class EnvelopeError(ApiError):
@@ -160,6 +175,18 @@ class CommitError(DestinationError):
 
 class CheckpointError(DestinationError):
     """DuckDB could not move what was committed from its log into its file; the load does not count."""
+
+
+class TableRefusedError(OrgxError):
+    """The warehouse refuses what a load brings for one table, and would refuse it again.
+
+    Attributes:
+        table: Its name in the warehouse.
+    """
+
+    def __init__(self, table: str, message: str) -> None:
+        super().__init__(message)
+        self.table = table
 
 
 class MachineError(OrgxError):

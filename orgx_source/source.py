@@ -100,8 +100,12 @@ def _open_reader(session: ReadSession, table: Table, warehouse: Warehouse) -> Ta
     reader: TableReader | None = session.open_tables.pop(table.name, None)
     if reader is not None:
         return reader
-    known = dlt.current.source_schema().tables.get(table.name, {}).get("columns", {})
-    return TableReader(session, table, warehouse, ColumnTypes(table, known))
+    tables = dlt.current.source_schema().tables
+    known = tables.get(table.name, {}).get("columns", {})
+    types = ColumnTypes(table, known)
+    own = {*known, *tables.get(table.history, {}).get("columns", {}), *types}
+    types.respect(warehouse.foreign_columns(table, own))
+    return TableReader(session, table, warehouse, types)
 
 
 @contextmanager

@@ -27,9 +27,10 @@ from orgx_source.errors import (
     CommitError,
     ConfigError,
     OrgxError,
+    TableRefusedError,
     worst_exit_code,
 )
-from orgx_source.explain import explain, first_words, is_mendable, root_cause
+from orgx_source.explain import explain, first_words, is_mendable, refused_table, root_cause
 from orgx_source.login.tokens import describe_login
 from orgx_source.marts.apply import apply_marts
 from orgx_source.reading.report import RunReport, log_rows
@@ -183,10 +184,18 @@ def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], wa
         session.begin_stretch()
         source = orgx_source(session=session).with_resources(*remaining)
         _patiently(pipeline, session.patience, partial(pipeline.extract, source))
-        for shortfall in _load_or_give_up(pipeline, warehouse, session.patience):
+        try:
+            shortfalls = _load_or_give_up(pipeline, warehouse, session.patience)
+        except TableRefusedError as refusal:
+            if table_of(refusal.table) not in remaining:
+                raise
+            # What was in the package is read again, but for what would fail again.
+            remaining = session.read_again(remaining, table_of(refusal.table), refusal)
+            continue
+        for shortfall in shortfalls:
             report = session.report(table_of(shortfall.table))
             (report.mended if shortfall.mended else report.doubt)(str(shortfall))
-        remaining = [name for name in names if name in session.open_tables]
+        remaining = [name for name in remaining if name in session.open_tables]
 
 
 def _patiently(pipeline: Any, patience: LockPatience, step: Callable[[], Any]) -> None:
@@ -213,6 +222,7 @@ def _load_or_give_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience
         Tables that did not hold then what was loaded.
 
     Raises:
+        TableRefusedError: It could not be loaded because of one table; the package was given up.
         OrgxError: It could not be loaded. No cursor counts whose load did not arrive: the next run reads it again.
     """
     try:
@@ -223,9 +233,10 @@ def _load_or_give_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience
         if is_mendable(failure) or not waiting:
             raise failure from None
         pipeline.abort_packages()  # guard: given-up-at-once
-        raise OrgxError(
-            f"{failure}. Package {', '.join(waiting)} was given up; what was in it is read again."
-        ) from None
+        message = f"{failure}. Package {', '.join(waiting)} was given up; what was in it is read again."
+        if table := refused_table(error):
+            raise TableRefusedError(table, f"{table}: {message}") from None
+        raise OrgxError(message) from None
 
 
 def _load_whole(pipeline: Any, warehouse: Warehouse, load: Callable[[], None]) -> list[Shortfall]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,15 @@ UNIT = Path(__file__).parent / "unit"
 # They search for counter-examples and draw charts: two thirds of the unit tests' time.
 SLOW = frozenset({"test_paging_property.py", "test_charts.py"})
 
+# How long to search; every other variable of this name is a setting of the command.
+OF_TESTS = frozenset({"ORGX_EXAMPLES", "ORGX_SEQUENCES", "ORGX_KILLS", "ORGX_MIXTURES", "ORGX_KINDS", "ORGX_SEED"})
+
 # Each worker builds its table of characters anew; examples are not kept, because tests run in directories of their own.
 settings.register_profile("orgx", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("orgx")
+
+# As in the command itself: what dlt copies are containers without cycles.
+gc.set_threshold(100_000, 20, 100)
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -33,6 +41,9 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let .ci/run split the tests into two stages."""
     parser.addoption("--stage", choices=["quick", "rest"], help="Run the quick unit tests only, or all other tests.")
+    parser.addoption(
+        "--turn", metavar="N/OF", help="Of the cases of each end-to-end test, run every OFth, from the Nth on."
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -44,9 +55,27 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if is_quick != (stage == "quick") else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let one worker make the year at once and use it: it takes from the front, who has nothing to do from the end."""
+    if turn := config.getoption("--turn"):
+        left_out = _cases_of_other_turns(items, *map(int, turn.split("/")))
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: "year" not in getattr(item, "fixturenames", ()))
+
+
+def _cases_of_other_turns(items: list[pytest.Item], number: int, of: int) -> set[pytest.Item]:
+    """Return the cases of tests with a warehouse that are not due in this turn; of each test one is always due."""
+    cases: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if UNIT not in item.path.parents:
+            cases[item.nodeid.partition("[")[0]].append(item)
+    return {
+        case
+        for found in cases.values()
+        for index, case in enumerate(found)
+        if index % min(of, len(found)) != number % min(of, len(found))
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -57,9 +86,8 @@ def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for name in ("API_KEY", "BASE_URL", "MCP_URL", "MCP_TOKEN"):
-        monkeypatch.delenv(f"ORGX_{name}", raising=False)
-        monkeypatch.delenv(f"SOURCES__ORGX__{name}", raising=False)
+    for name in [name for name in os.environ if name.startswith(("ORGX_", "SOURCES__")) and name not in OF_TESTS]:
+        monkeypatch.delenv(name)
     yield
 
 

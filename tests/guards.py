@@ -270,6 +270,11 @@ GUARDS: dict[str, Sequence[Removal]] = {
             _identity("every table that was asked for has its health"),
         ),
     ),
+    "visible-errors": (Removal("super().__init__(message)", "tests/unit/test_texts.py"),),
+    "visible-output": (Removal("yield Segment(text, style, control)", "tests/unit/test_texts.py"),),
+    "unpacked-size": (Removal("if False:", "tests/unit/test_network.py"),),
+    "overdue-answer": (Removal("if False:", "tests/unit/test_network.py"),),
+    "loopback-without-proxy": (Removal("if False:", "tests/unit/test_network.py"),),
 }
 
 

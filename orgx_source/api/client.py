@@ -122,10 +122,12 @@ class OrgxClient:
     def _wait(self, failure: OrgxError, attempt: int, spending: Spending | None) -> None:
         self.budget.note_retry(spending)
         pause, asked = self._policy.pause(attempt, self._rng), failure.retry_after
+        # A server may ask for a longer pause than ours, never for a shorter one.
+        seconds = pause if asked is None else max(asked, pause)
         logger.info("attempt %d failed, trying again: %s", attempt, failure)
         if isinstance(failure, RateLimitError):
             # Jitter on top: all workers were told the same moment.
-            seconds = pause if asked is None else asked + self._rng.random() * 0.25
+            seconds += 0.0 if asked is None else self._rng.random() * 0.25
             self.budget.hold(seconds, "OrgX limits the rate", spending)
         else:
-            self.budget.pause(pause if asked is None else max(asked, pause), str(failure), spending)
+            self.budget.pause(seconds, str(failure), spending)

@@ -26,8 +26,17 @@ _ANY_DIGIT = bytes.maketrans(b"123456789", b"000000000")
 _LONG_INTEGER = b"0" * 19
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
-# Statuses after which a read may be sent again: OrgX's table, 500 and the proxies' 502-504 and 520-524.
-RETRYABLE_STATUSES = frozenset({429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+# 408 and 425 ask for another try, 423 speaks of a lock that is held for a while, 429 of a rate. 409 is not among them:
+# OrgX answers it to a version that is outdated, and it stays so.
+_PASSING = frozenset({408, 423, 425, 429})
+# Of the rest from 500 on, these speak of the question or of this client: not implemented, HTTP version, negotiation in
+# circles, a loop, extensions, a network that wants somebody to sign in.
+_LASTING = frozenset({501, 505, 506, 508, 510, 511})
+
+
+def may_pass(status: int) -> bool:
+    """Return whether a read that was refused with this status may be sent again."""
+    return status in _PASSING or (status >= 500 and status not in _LASTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +130,16 @@ def parse_page(body: bytes, *, keys: Sequence[str], path: str, content_type: str
     """
     document = parse_document(body, path=path, content_type=content_type, status=status)
     scope, rows = _find_rows(document, keys)
+    if rows is None and _says_empty(document, keys):
+        rows = []
     if rows is None:
-        found = ", ".join(sorted(map(str, document))[:8]) or "nothing"
+        found = ", ".join(name[:EXCERPT_CHARACTERS] for name in sorted(document)[:8]) or "nothing"
         raise envelope_error(
             f"no list under any of {', '.join(keys)} (the answer has: {found})", body, path, content_type, status
         )
+    if not rows and (document.get("error") or document.get("errors")):
+        said = _Problem.of(document).text or "without a reason"
+        raise envelope_error(f"an error in place of rows ({said})", body, path, content_type, status)
     if not all(isinstance(row, dict) for row in rows):
         raise envelope_error("the list holds something other than objects", body, path, content_type, status)
     pagination = _mapping(document, "pagination") or _mapping(scope, "pagination")
@@ -135,7 +149,9 @@ def parse_page(body: bytes, *, keys: Sequence[str], path: str, content_type: str
     links = [link for place in places for name in ("links", "_links") if (link := _next_link(place.get(name)))]
     next_cursor = _first_scalar(*cursors, *map(_cursor_of_link, links))
     # Something that is given and cannot be sent back still says that more follows.
-    promised = True in _values(places, "truncated") or (next_cursor is None and any([*cursors, *links]))
+    promised = any(cut is True for cut in _values(places, "truncated")) or (
+        next_cursor is None and any([*cursors, *links])
+    )
     stated = _first_bool(*_values(places, "has_more", "hasMore"))
     return Page(
         rows=rows,
@@ -203,7 +219,7 @@ def parse_error(status: int, body: bytes, *, path: str, content_type: str = "", 
     """Turn an answer with an error status into the class that says what to do about it.
 
     Args:
-        status: HTTP status, 400 or above.
+        status: HTTP status, none of 200 to 299.
         body: The raw body: OrgX's simple shape (``error`` is text), its structured one (``error`` is an
             object), or a proxy's page.
         path: Path of the request.
@@ -222,7 +238,7 @@ def parse_error(status: int, body: bytes, *, path: str, content_type: str = "", 
         return RouteClosedError(f"{status} from {path}: this route {why}{said}", **details)
     if status == 429:
         return RateLimitError(f"429 from {path}: the rate limit is used up{said}", **details)
-    if status in RETRYABLE_STATUSES:
+    if may_pass(status):
         return ServerError(f"{status} from {path}{said or ': ' + excerpt(body, content_type)}", **details)
     return ApiError(f"{status} from {path}{said or ': ' + excerpt(body, content_type)}", **details)
 
@@ -283,6 +299,23 @@ def _find_rows(document: Mapping[str, Any], keys: Sequence[str]) -> tuple[Mappin
     return document, None
 
 
+def _says_empty(document: Mapping[str, Any], keys: Sequence[str]) -> bool:
+    """Return whether null, or with a total of 0 an empty object, stands for a list without rows."""
+    data = _mapping(document, "data")
+    places = (document, data)
+    counted = [_mapping(place, name) for place in places for name in ("pagination", "summary", "meta")]
+    totals = [place["total"] for place in (*places, *counted) if place.get("total") is not None]
+    if any(total != 0 or isinstance(total, bool) for total in totals):
+        return False
+    more = _values((*places, *counted), "has_more", "hasMore", "truncated", "next_cursor", "nextCursor")
+    found = [place[key] for place in places for key in keys if key in place]
+    empty = [value for value in found if value is None or value == {}]
+    if any(more) or any(value is not data and value not in empty for value in found):
+        return False
+    # With words beside it, null may stand for a refusal.
+    return bool(empty) and (bool(totals) or (None in empty and not document.get("message")))
+
+
 def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = document.get(key)
     return value if isinstance(value, dict) else {}
@@ -303,7 +336,11 @@ def _cursor_of_link(link: str) -> str | None:
     """Return the cursor in an address; what looks like no address is a cursor itself."""
     if "/" not in link and "?" not in link:
         return link
-    return next(iter(parse_qs(urlsplit(link).query).get("cursor", [])), None)
+    try:
+        return next(iter(parse_qs(urlsplit(link).query).get("cursor", [])), None)
+    except ValueError:
+        # No address, although it looks like one.
+        return None
 
 
 def _first_scalar(*values: Any) -> str | None:

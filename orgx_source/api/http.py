@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import httpx
 
-from orgx_source.api.envelope import Page, Row, parse_error, parse_page, parse_workspace
-from orgx_source.api.limits import retry_after
+from orgx_source.api.body import CODINGS, BodyTooLargeError, collect, unpack
+from orgx_source.api.envelope import Page, Row, envelope_error, may_pass, parse_error, parse_page, parse_workspace
+from orgx_source.api.key_mask import MASK, KeyMask
+from orgx_source.api.limits import http_date, retry_after
 from orgx_source.api.listing import Order
+from orgx_source.api.network import OverdueError, Patience, find_proxy, make_network
 from orgx_source.api.query import PageQuery
 from orgx_source.api.routes import BOOTSTRAP_PATH, Route
 from orgx_source.api.transport import Transport
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import ConnectionFailedError, RedirectError
+from orgx_source.errors import (
+    AnswerTooLargeError,
+    ApiError,
+    ConfigError,
+    ConnectionFailedError,
+    OrgxError,
+    RedirectError,
+)
 from orgx_source.times import iso_utc
 from orgx_source.version import __version__
 
 API_VERSION = "2026-04-29"
 MAX_REDIRECTS = 5
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # OrgX's own clients give live lists 30 s and everything else 25 s.
 LIVE_TIMEOUT_SECONDS = 30.0
 DEFAULT_TIMEOUT_SECONDS = 25.0
 CONNECT_TIMEOUT_SECONDS = 10.0
+# What is read of a refusal: its sentence stands at the beginning.
+REFUSAL_BYTES = 64 * 2**10
 
 T = TypeVar("T")
 Parameters = Mapping[str, str | int]
@@ -60,27 +75,52 @@ def query_parameters(route: Route, query: PageQuery) -> dict[str, str | int]:
     return asked | {name: value for name, value in plain.items() if value is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What came back: without the key, and not larger than it may be."""
+
+    status: int
+    headers: httpx.Headers
+    content_type: str
+    body: bytes
+
+
 class HttpTransport(Transport):
     """OrgX's REST API; one instance, with its connections, serves all tables and threads of a run."""
 
-    def __init__(self, config: OrgxConfig, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self, config: OrgxConfig, transport: httpx.BaseTransport | None = None, *, patience: Patience | None = None
+    ) -> None:
         """Prepare; nothing is sent.
 
         Args:
-            config: Key and address.
+            config: Key, address, and how long and how large an answer may be.
             transport: httpx's own transport; the network when not given.
+            patience: Bounds the time of each request.
+
+        Raises:
+            ConfigError: The address, or the proxy or the certificates that the environment names, cannot be used.
         """
         self._config = config
+        self._mask = KeyMask(config.api_key)
+        self._patience = patience or Patience()
+        limits = httpx.Limits(max_connections=config.workers + 2, max_keepalive_connections=config.workers + 2)
+        try:
+            httpx.URL(config.base_url)
+        except httpx.InvalidURL:
+            raise ConfigError("The base URL is not a URL. Check SOURCES__ORGX__BASE_URL (or ORGX_BASE_URL).") from None
+        self._proxy = None if transport is not None else find_proxy(config.base_url)
         self._http = httpx.Client(
             headers={
                 "Authorization": f"Bearer {config.api_key}",
                 "Accept": "application/json",
+                "Accept-Encoding": CODINGS,
                 "OrgX-Version": API_VERSION,
                 "User-Agent": f"orgx-source/{__version__} (python-httpx/{httpx.__version__})",
             },
-            limits=httpx.Limits(max_connections=config.workers + 2, max_keepalive_connections=config.workers + 2),
             follow_redirects=False,
-            transport=transport,
+            trust_env=False,
+            transport=transport or make_network(config.base_url, limits, self._proxy, self._patience),
         )
 
     def close(self) -> None:
@@ -104,67 +144,134 @@ class HttpTransport(Transport):
         Raises:
             RouteClosedError: The path is closed to this key.
             RateLimitError, ServerError, EnvelopeError, ConnectionFailedError: Another try may succeed.
+            AnswerTooLargeError: More came than an answer may have.
             RedirectError: To another origin.
+            ConfigError: The proxy refused.
             ApiError: Any other refusal.
         """
 
         def parse(body: bytes, **where: Any) -> Page:
             return parse_page(body, keys=route.keys, **where)
 
-        return self._get(route.path, query_parameters(route, query), parse)
+        page = self._get(route.path, query_parameters(route, query), parse)
+        if page.next_cursor is not None and MASK in page.next_cursor:
+            # The key in an address would stand in the log of everybody on the way.
+            return replace(page, next_cursor=None, has_more=True)
+        return page
 
     def _get(self, path: str, parameters: Parameters, parse: Callable[..., T]) -> T:
-        response = self._send(path, parameters)
-        self.observe(response.headers)
-        self._note_time(response.headers.get("date", ""))
-        body = self._without_key(response.content)
-        content_type = response.headers.get("content-type", "")
-        if response.status_code < 400:
-            return parse(body, path=path, content_type=content_type, status=response.status_code)
-        bootstrap = path == BOOTSTRAP_PATH
-        failure = parse_error(response.status_code, body, path=path, content_type=content_type, bootstrap=bootstrap)
-        failure.retry_after = retry_after(response.headers, time.time())
-        raise failure
+        try:
+            answer = self._send(path, parameters)
+            self.observe(answer.headers)
+            self._note_time(answer.headers.get("date", ""))
+            where: dict[str, Any] = {"path": path, "content_type": answer.content_type}
+            if 200 <= answer.status < 300:
+                return parse(answer.body, status=answer.status, **where)
+            failure = parse_error(answer.status, answer.body, bootstrap=path == BOOTSTRAP_PATH, **where)
+            failure.retry_after = retry_after(answer.headers, time.time())
+            raise failure
+        except OrgxError as error:
+            self._mask_error(error)
+            raise
+
+    def _mask_error(self, error: OrgxError) -> None:
+        error.args = tuple(self._mask.in_text(str(part)) for part in error.args)
+        if isinstance(error, ApiError):
+            error.code = error.code and self._mask.in_text(error.code)
+            error.request_id = error.request_id and self._mask.in_text(error.request_id)
 
     def _note_time(self, date: str) -> None:
-        try:
-            self.server_time = parsedate_to_datetime(date).astimezone(UTC)
-        except (TypeError, ValueError):
-            return
+        moment = http_date(date)
+        if moment is not None:
+            with suppress(ValueError, OverflowError, OSError):
+                self.server_time = datetime.fromtimestamp(moment, UTC)
 
-    def _send(self, path: str, parameters: Parameters) -> httpx.Response:
+    def _send(self, path: str, parameters: Parameters) -> _Answer:
         # As text: given as parameters, httpx takes the address apart a second time.
         url = f"{self._config.base_url}{path}"
         url += f"?{urlencode(parameters)}" if parameters else ""
-        read = LIVE_TIMEOUT_SECONDS if "/live/" in path else DEFAULT_TIMEOUT_SECONDS
-        timeout = httpx.Timeout(read, connect=CONNECT_TIMEOUT_SECONDS, pool=None)
-        for _ in range(MAX_REDIRECTS):
-            try:
-                response = self._http.get(url, timeout=timeout)
-            except httpx.HTTPError as error:
-                raise self._connection_error(error, path) from None
-            # A response and its stream hold each other: without this every body stays until cycles are looked for.
-            response.stream = httpx.ByteStream(b"")
-            if not response.has_redirect_location:
-                return response
-            url = self._redirect(response, url, path)
+        with self._patience.until(self._config.request_timeout):
+            for _ in range(MAX_REDIRECTS):
+                answer = self._ask(url, path)
+                if not (answer.status in REDIRECTS and "location" in answer.headers):
+                    return answer
+                url = self._redirect(answer.headers["location"], url, path)
         raise RedirectError(f"{path} redirects in circles at {self._host()}; check the base URL")
 
-    def _redirect(self, response: httpx.Response, url: str, path: str) -> str:
-        target = urljoin(str(response.url), response.headers["location"])
-        here, there = urlsplit(url), urlsplit(target)
-        if (here.scheme, here.netloc) != (there.scheme, there.netloc):
+    def _ask(self, url: str, path: str) -> _Answer:
+        read = LIVE_TIMEOUT_SECONDS if "/live/" in path else DEFAULT_TIMEOUT_SECONDS
+        timeout = httpx.Timeout(read, connect=CONNECT_TIMEOUT_SECONDS, pool=None)
+        try:
+            request = self._http.build_request("GET", url, timeout=timeout)
+        except httpx.InvalidURL as error:
+            raise ApiError(f"{path} cannot be asked: its address is no URL ({error})", status=0, path=path) from None
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                return self._read(response, path)
+            finally:
+                response.close()
+                # A response and its stream hold each other, until somebody looks for cycles.
+                response.stream = httpx.ByteStream(b"")
+        except httpx.InvalidURL:
+            raise self._no_address(path) from None
+        except (httpx.HTTPError, OverdueError) as error:
+            if "location header" in str(error):
+                raise self._no_address(path) from None
+            raise self._connection_error(error, path) from None
+
+    def _read(self, response: httpx.Response, path: str) -> _Answer:
+        status, headers = response.status_code, response.headers
+        is_fine = 200 <= status < 300
+        most = self._config.max_answer_bytes if is_fine else min(REFUSAL_BYTES, self._config.max_answer_bytes)
+        content_type = self._mask.in_text(headers.get("content-type", ""))
+        try:
+            body = collect(response.stream, most, cut=not is_fine)  # type: ignore[arg-type]
+            body = unpack(body, headers.get("content-encoding", ""), most, cut=not is_fine)
+        except BodyTooLargeError:
+            raise AnswerTooLargeError(
+                f"{path} answers with more than {_size(most)}, which is not read to its end. Ask for smaller pages "
+                "(page_size), or set ORGX_MAX_ANSWER_BYTES higher if that is right",
+                status=status,
+                path=path,
+            ) from None
+        except ValueError as error:
+            if is_fine:
+                raise envelope_error(f"the body {error}", b"", path, content_type, status) from None
+            body = b""
+        return _Answer(status, headers, content_type, self._mask.in_body(body))
+
+    def _redirect(self, location: str, url: str, path: str) -> str:
+        try:
+            target = urljoin(url, location)
+            here, there = httpx.URL(url), httpx.URL(target)
+        except (ValueError, httpx.InvalidURL):
+            raise self._no_address(path) from None
+        if _origin(here) != _origin(there):
             raise RedirectError(
-                f"{path} redirects to another origin, {there.scheme}://{there.hostname}, where the key is not sent. "
+                f"{path} redirects to another origin, {there.scheme}://{there.host}, where the key is not sent. "
                 f"If that is OrgX's address now, set SOURCES__ORGX__BASE_URL to it"
+            )
+        if self._mask.in_text(target) != target:
+            raise RedirectError(
+                f"{path} redirects to an address that holds the key, where everybody on the way sees it"
             )
         return target
 
-    def _connection_error(self, error: httpx.HTTPError, path: str) -> ConnectionFailedError:
+    @staticmethod
+    def _no_address(path: str) -> RedirectError:
+        return RedirectError(f"{path} redirects to something that is no address; check the base URL")
+
+    def _connection_error(self, error: httpx.HTTPError | OverdueError, path: str) -> OrgxError:
         cause: BaseException = error
         while cause.__cause__ or cause.__context__:
             cause = cause.__cause__ or cause.__context__ or cause
-        if isinstance(error, httpx.TimeoutException):
+        is_of_http = isinstance(error, httpx.HTTPError) and not isinstance(cause, ssl.SSLError)
+        if is_of_http and (failure := self._proxy_error(error, cause)):
+            return failure
+        if isinstance(error, OverdueError) or (isinstance(error, httpx.TimeoutException) and self._patience.is_over):
+            what = f"did not bring its answer to an end within {self._config.request_timeout:g} s"
+        elif isinstance(error, httpx.TimeoutException):
             what = "did not answer in time"
         elif isinstance(cause, ssl.SSLError):
             what = f"failed the TLS check ({cause.reason or type(cause).__name__})"
@@ -172,11 +279,39 @@ class HttpTransport(Transport):
             what = f"could not be reached ({cause})"
         else:
             what = f"broke the connection off ({type(error).__name__})"
-        return ConnectionFailedError(f"{self._host()} {what} on {path}; check the base URL and the network, then retry")
+        through = f" through {self._proxy}" if self._proxy is not None else ""
+        return ConnectionFailedError(
+            f"{self._host()} {what} on {path}{through}; check the base URL and the network, then retry"
+        )
+
+    def _proxy_error(self, error: Exception, cause: BaseException) -> OrgxError | None:
+        """Return what the proxy is to blame for; None for what OrgX may be."""
+        if self._proxy is None:
+            return None
+        variable = self._proxy.variable
+        if isinstance(error, httpx.ProxyError):
+            status = re.match(r"[1-5]\d\d\b", str(error))
+            if status and not may_pass(int(status[0])):
+                return ConfigError(
+                    f"{self._proxy} refused the connection to {self._host()} ({error}); check {variable}"
+                )
+            why = f"could not connect to {self._host()} ({error})"
+        elif isinstance(error, httpx.ConnectTimeout):
+            why = "did not answer in time"
+        elif isinstance(error, httpx.ConnectError):
+            why = f"could not be reached ({cause})"
+        else:
+            return None
+        return ConnectionFailedError(f"{self._proxy} {why}; check the proxy and {variable}, then retry")
 
     def _host(self) -> str:
         return urlsplit(self._config.base_url).netloc
 
-    def _without_key(self, body: bytes) -> bytes:
-        key = self._config.api_key.encode()
-        return body.replace(key, b"oxk_***") if key in body else body
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None, bytes]:
+    # httpx's own reading, because it is httpx that connects; credentials make another origin.
+    return url.scheme, url.host, url.port, url.userinfo
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB" if count >= 2**20 else f"{count:,} bytes"

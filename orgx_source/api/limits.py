@@ -6,16 +6,26 @@ Decides only. The clock and the sleep are passed in, so nothing here touches a s
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from orgx_source.errors import BudgetError
 
 Clock = Callable[[], float]
+
+_NAMES = ("limit", "remaining", "reset")
+# Numbers below are seconds from now, those above a time in unix seconds (1973) or milliseconds.
+_EPOCH, _MILLISECONDS = 1e8, 1e11
+_NUMBER = re.compile(r"\s*(-?\d{1,300}(?:\.\d{1,300})?)\s*(?:[,;]|$)", re.ASCII)
+# No wait is longer: 30 years.
+LONGEST = 1e9
+# Two ends of one window, of which the clocks tell whole seconds.
+SAME_WINDOW_SECONDS = 1.5
 Sleep = Callable[[float], None]
 
 
@@ -41,26 +51,51 @@ class RetryPolicy:
         return longest * (0.5 + rng.random() / 2)
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return how many seconds OrgX asks to wait, or None when it does not say.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an answer says about the rate limit, with times on this machine's clock.
 
-    Reads ``Retry-After`` as seconds or as an HTTP date, else ``X-RateLimit-Reset`` as unix seconds.
-    The date is compared with the answer's own ``Date`` when there is one: two clocks need not agree.
+    Attributes:
+        limit, remaining: Requests of a window, and those left in it; None where it does not say, or ``unlimited``.
+        reset_at: Unix seconds when the window ends; None where it does not say.
+        wait: Seconds to wait before the next request; None where it does not say.
+    """
+
+    limit: int | None = None
+    remaining: int | None = None
+    reset_at: float | None = None
+    wait: float | None = None
+
+
+def read_limits(headers: Mapping[str, str], now: float) -> Told:
+    """Return what the headers of an answer say about the rate limit.
+
+    Reads ``Retry-After`` in seconds or as an HTTP date, and ``X-RateLimit-*``, else ``RateLimit-*``. A reset may be a
+    time (unix seconds or milliseconds, or a date) or seconds from now. Times are compared with the answer's own
+    ``Date`` when there is one: two clocks need not agree. ``Retry-After`` wins over the reset.
 
     Args:
         headers: Headers of the answer, looked up without regard to case.
         now: Unix seconds.
     """
-    value = headers.get("retry-after", "").strip()
-    if value:
-        seconds = _number(value)
-        if seconds is not None:
-            return max(0.0, seconds)
-        moment = _http_date(value)
-        if moment is not None:
-            return max(0.0, moment - (_http_date(headers.get("date", "")) or now))
-    reset = _number(headers.get("x-ratelimit-reset", ""))
-    return None if reset is None else max(0.0, reset - now)
+    there = http_date(headers.get("date", ""))
+    there = now if there is None else there
+    asked = _seconds_until(headers.get("retry-after", ""), there, epoch=LONGEST)
+    prefix = next((p for p in ("x-ratelimit-", "ratelimit-") if any(f"{p}{n}" in headers for n in _NAMES)), "")
+    limit, remaining, reset = (headers.get(f"{prefix}{name}", "") if prefix else "" for name in _NAMES)
+    left = _number(remaining)
+    until = asked if asked is not None else _seconds_until(reset, there, epoch=_EPOCH)
+    return Told(
+        limit=None if (most := _number(limit)) is None else int(most),
+        remaining=None if left is None else int(left),
+        reset_at=None if until is None else now + until,
+        wait=None if until is None else max(0.0, until),
+    )
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return how many seconds OrgX asks to wait, or None when it does not say; see `read_limits`."""
+    return read_limits(headers, now).wait
 
 
 @dataclass
@@ -176,23 +211,17 @@ class RateBudget:
         self._wait_until(self.clock() + seconds, why, spending)
 
     def observe(self, headers: Mapping[str, str]) -> None:
-        """Read ``X-RateLimit-*`` of an answer; the word ``unlimited`` is no number."""
-        limit, remaining = (
-            _number(headers.get("x-ratelimit-limit", "")),
-            _number(headers.get("x-ratelimit-remaining", "")),
-        )
-        reset = _number(headers.get("x-ratelimit-reset", ""))
-        if limit is None and remaining is None and reset is None:
+        """Read what an answer says about the rate limit; see `read_limits`."""
+        told = read_limits(headers, self.clock())
+        if told.limit is None and told.remaining is None and told.reset_at is None:
             return
         with self._lock:
-            self.limit = None if limit is None else int(limit)
-            if remaining is not None:
+            self.limit = told.limit
+            known, self.remaining = self.remaining, told.remaining
+            if known is not None and told.remaining is not None and _is_same_window(self.reset_at, told.reset_at):
                 # Answers overtake each other: within one window the smallest number is the newest.
-                known = self.remaining if reset == self.reset_at and self.remaining is not None else remaining
-                self.remaining = int(min(known, remaining))
-            else:
-                self.remaining = None
-            self.reset_at = reset
+                self.remaining = min(known, told.remaining)
+            self.reset_at = told.reset_at
 
     def _exhausted_until(self, now: float) -> float:
         if self.remaining is not None and self.remaining <= 0 and self.reset_at is not None and self.reset_at > now:
@@ -220,17 +249,47 @@ class RateBudget:
         (self.sleep or self._stopped.wait)(seconds)
 
 
+def _is_same_window(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) <= SAME_WINDOW_SECONDS
+
+
 def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if value == value and abs(value) < 1e12 else None
+    """Return the number that a header begins with; what follows a comma or semicolon describes it."""
+    found = _NUMBER.match(text)
+    return float(found[1]) if found else None
 
 
-def _http_date(text: str) -> float | None:
+def _seconds_until(text: str, there: float, *, epoch: float) -> float | None:
+    """Return the seconds from now to what a header names: a time, a date or seconds.
+
+    Args:
+        text: The header.
+        there: Unix seconds, by the clock of whoever sent it.
+        epoch: From which number on it is a time.
+    """
+    number = _number(text)
+    if number is None:
+        moment = http_date(text) or _iso_date(text)
+        number = None if moment is None else moment - there
+    elif number >= epoch:
+        number = (number / 1000 if number >= _MILLISECONDS else number) - there
+    return None if number is None else min(number, LONGEST)
+
+
+def http_date(text: str) -> float | None:
+    """Return the unix seconds of an HTTP date; None for anything else."""
     try:
         moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _iso_date(text: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Literal, get_args
 
 from orgx_source.api.envelope import Row
+from orgx_source.texts import visible
 
 Verdict = Literal["certified", "repaired", "uncertified"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -111,6 +112,7 @@ class ListingReport:
             reason: A sentence.
             gap: Whether rows may be missing, rather than only a second source that would confirm them.
         """
+        reason = visible(reason)
         self.gap = self.gap or gap
         self.may_be_mended = self.may_be_mended or gap
         if reason not in self.reasons:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -165,6 +165,14 @@ class Listing:
     in the newer version, in the last list.
     """
 
+    _position: Position | None = None
+    _first_total: int | None = None
+    _began_at: float | None = None
+    _first_is_all = False
+    _total_doubtful = False
+    _torn = False
+    _outrun = False
+
     def __init__(
         self,
         fetch: FetchPage,
@@ -198,7 +206,6 @@ class Listing:
         self._order = order
         self._watermark = None if watermark is None or order is not Order.UPDATED else -watermark.timestamp()
         self._resume = resume if order is Order.CREATED else None
-        self._position: Position | None = None
         self._page_size = page_size
         self._executor = executor
         self._ahead = ahead
@@ -210,13 +217,7 @@ class Listing:
         self._stamps = array("d")
         self._held: dict[str, Row] = {}
         self._revised: dict[str, Row] = {}
-        self._total_doubtful = False
-        self._torn = False
-        self._outrun = False
-        self._first_total: int | None = None
-        self._began_at: float | None = None
         self._first_ids: list[str | None] = []
-        self._first_is_all = False
 
     @property
     def position(self) -> Position | None:
@@ -662,25 +663,7 @@ class Listing:
         places = self._given.places(copies)
         unseen = places.count(None) if state.ids is self._given else len(copies.keys() - state.ids)
         self._given.add(copies)
-        fresh: list[Row] = []
-        held: dict[str, Row] = {}
-        for (row_id, row), place in zip(copies.items(), places, strict=True):
-            stamp = self._stamp(row)
-            if place is None:
-                fresh.append(row)
-                self._stamps.append(nan if stamp is None else stamp)
-            else:
-                known = None if isnan(self._stamps[place]) else self._stamps[place]
-                if self._is_news(row_id, row, stamp, known, late=late):
-                    self._revised[row_id] = row
-                    self._stamps[place] = nan if stamp is None else stamp
-                elif stamp != known:
-                    if stamp is not None and known is not None and place < piece.known:
-                        # A newer version had come before this page was asked for.
-                        self._torn = self._torn or row_id not in self._revised
-                    # Copies older than what was given before are no measure for the next page.
-                    continue
-            held[row_id] = row
+        fresh, held = self._sort_out(copies, places, piece.known, late=late)
         overlap = max(0, last.end - piece.offset) if last is not piece else 0
         repeats = len(piece.ids) - unseen - piece.ids.count(None)
         if repeats > overlap:
@@ -694,6 +677,38 @@ class Listing:
             provable = not state.unproven and state.covered_to > float("-inf")
             self._position = Position(piece.end, state.covered_to, state.tied) if provable else None
         return fresh, self._ends(piece, state, unseen)
+
+    def _sort_out(
+        self, copies: Mapping[str, Row], places: Sequence[int | None], known_before: int, *, late: bool
+    ) -> tuple[list[Row], dict[str, Row]]:
+        """Return the rows that were not given before, and those that are a measure for the next page.
+
+        Args:
+            copies: Id to row.
+            places: Per row its place among those that were given; None where it was not.
+            known_before: How many rows had been given when the page was asked for.
+            late: Whether the page was fetched before the one in front of it.
+        """
+        fresh: list[Row] = []
+        held: dict[str, Row] = {}
+        for (row_id, row), place in zip(copies.items(), places, strict=True):
+            stamp = self._stamp(row)
+            if place is None:
+                fresh.append(row)
+                self._stamps.append(nan if stamp is None else stamp)
+            else:
+                known = None if isnan(self._stamps[place]) else self._stamps[place]
+                if self._is_news(row_id, row, stamp, known, late=late):
+                    self._revised[row_id] = row
+                    self._stamps[place] = nan if stamp is None else stamp
+                elif stamp != known:
+                    if stamp is not None and known is not None and place < known_before:
+                        # A newer version had come before this page was asked for.
+                        self._torn = self._torn or row_id not in self._revised
+                    # Copies older than what was given before are no measure for the next page.
+                    continue
+            held[row_id] = row
+        return fresh, held
 
     def _stamp(self, row: Row) -> float | None:
         moment = self._keys.updated(row)

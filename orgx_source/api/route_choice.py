@@ -13,7 +13,7 @@ from orgx_source.errors import ApiError, ConfigError, RouteClosedError
 logger = logging.getLogger(__name__)
 
 # A route that answers one of these will not serve this key; 400 and 422 come from a route that does not know the type.
-CLOSED_STATUSES = frozenset({400, 401, 403, 404, 410, 422})
+CLOSED_STATUSES = frozenset({400, 401, 403, 404, 405, 406, 410, 422, 451, 501})
 
 REST: frozenset[Door] = frozenset({"rest"})
 KEY_NEEDED = "MCP does not serve that; it takes an API key (SOURCES__ORGX__API_KEY or ORGX_API_KEY)"

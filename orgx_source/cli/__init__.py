@@ -12,8 +12,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,9 +23,11 @@ import click
 
 from orgx_source.cli import options
 from orgx_source.cli.process import hide_unused_packages, set_up_process
+from orgx_source.cli.settings_file import read_options
 from orgx_source.errors import ConfigError, OrgxError, worst_exit_code
 from orgx_source.explain import explain, without_secrets
 from orgx_source.tables import TABLES
+from orgx_source.texts import visible, visible_json
 from orgx_source.version import __version__
 
 if TYPE_CHECKING:
@@ -38,19 +41,63 @@ EXIT_CODES = """
 Exit codes: 0 fine, 1 failed (some table), 2 usage, 3 configuration, credentials or rights, 4 incomplete or stale: try
 again later, 130 interrupted.
 """
+# Commands that have to do with a made-up organisation only.
+MADE_UP = frozenset({"demo", "sandbox"})
 SIZES = click.Choice(["small", "medium", "large"])
 
 
-class _InOrder(click.Group):
+def _options(command: click.Command) -> list[click.Option]:
+    return [option for option in command.params if isinstance(option, click.Option)]
+
+
+def _variable(option: click.Option) -> str:
+    """Return the long form of an option as a name: ``MAX_WAIT``."""
+    return max(option.opts, key=len).lstrip("-").upper().replace("-", "_")
+
+
+class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands as they stand here, the most used first."""
         return list(self.commands)
 
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, and an environment variable to each of its options: ``--max-wait`` is ``ORGX_MAX_WAIT``.
 
-@click.group(cls=_InOrder, epilog=EXIT_CODES, context_settings={"show_default": True})
+        Those of a command that makes a file of its own have its name too: what points a run to its warehouse must not
+        point the demonstration there.
+        """
+        super().add_command(cmd, name)
+        own = f"{name or cmd.name}_".upper() if (name or cmd.name) in MADE_UP else ""
+        for option in _options(cmd):
+            option.envvar, option.show_envvar = f"ORGX_{own}{_variable(option)}", True
+
+
+@click.group(
+    cls=_Commands, epilog=EXIT_CODES, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="orgx-sync", message="%(prog)s %(version)s", help="Print the version.")
-def app() -> None:
+@click.pass_context
+def app(ctx: click.Context) -> None:
     """OrgX into a warehouse, with dlt: complete reads that say how sure they are."""
+    if ctx.invoked_subcommand in MADE_UP:
+        return
+    commands = {name: command for name, command in app.commands.items() if name not in MADE_UP}
+    known = {
+        _variable(option).lower(): str(option.name) for command in commands.values() for option in _options(command)
+    }
+    given = read_options(known)
+    ctx.default_map = dict.fromkeys(commands, given)
+
+
+@app.command()
+@options.warehouse
+@click.option("--yes", is_flag=True, help="Ask nothing; take what options and environment give.")
+def init(target: Target, yes: bool) -> int:
+    """Set up: ask for the key and the warehouse, write both to .dlt, and check them."""
+    _set_up_logging(verbose=False)
+    from orgx_source.cli.init import run_init
+
+    return run_init(target, yes=yes)
 
 
 @app.command()
@@ -90,6 +137,7 @@ def app() -> None:
     metavar="FILE",
     help="Then put a copy of the DuckDB file here, at one stroke, for readers.",
 )
+@click.option("--dry-run", is_flag=True, help="Show what the run would do, like orgx-sync plan.")
 @options.as_json
 @options.quiet
 @options.verbose
@@ -105,12 +153,15 @@ def run(
     max_requests: int | None,
     lock_timeout: float,
     publish: Path | None,
+    dry_run: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
 ) -> int:
     """Bring the warehouse up to date with OrgX."""
     _set_up_logging(verbose)
+    if dry_run:
+        return _plan(tables, target, _config(workspace_id=workspace, full=full, sample=sample), as_json=as_json)
     if target.is_file:
         # The drivers of some other destinations need it.
         hide_unused_packages()
@@ -194,7 +245,10 @@ def plan(
     Route, requests and rows, table by table.
     """
     _set_up_logging(verbose)
-    config = _config(workspace_id=workspace, routes=dict(routes), full=full)
+    return _plan(tables, target, _config(workspace_id=workspace, routes=dict(routes), full=full), as_json=as_json)
+
+
+def _plan(tables: Sequence[str], target: Target, config: OrgxConfig, *, as_json: bool) -> int:
     from orgx_source.cli import console
     from orgx_source.commands.plan import run_plan
 
@@ -267,6 +321,43 @@ def status(target: Target, max_age: timedelta, as_json: bool, verbose: bool) -> 
     _tell_login()
     _print_json(report.to_json()) if as_json else console.print_status(report)
     return report.exit_code
+
+
+@app.command()
+@click.argument("sql")
+@click.option(
+    "--format",
+    "answer_format",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    help="How to print the answer.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=100,
+    metavar="N",
+    help="Most rows of a table; CSV and JSON have no limit.",
+)
+@options.warehouse
+@options.verbose
+def query(sql: str, answer_format: str, limit: int, target: Target, verbose: bool) -> None:
+    """Run one SQL query on the warehouse.
+
+    Tables and marts are found by their bare names. SQL is one statement that reads; "-" takes it from stdin.
+    """
+    _set_up_logging(verbose)
+    from orgx_source.cli import console
+    from orgx_source.commands.query import run_query, write_csv, write_json
+
+    _check_that_it_exists(target)
+    text = sys.stdin.read() if sql == "-" else sql
+    writers: dict[str, Callable[[Sequence[str], Iterator[tuple[Any, ...]]], None]] = {
+        "table": partial(console.print_answer, limit=limit),
+        "csv": partial(write_csv, sys.stdout),
+        "json": partial(write_json, sys.stdout),
+    }
+    run_query(target, text, writers[answer_format])
 
 
 @app.command()
@@ -490,7 +581,7 @@ def _print_run(report: RunReport, published: Path | None, target: Target, *, as_
         console.print_run(report)
         console.print_published(published)
         if report.exit_code == 0 and target.is_file:
-            console.print_next_step(target.database, target.dataset)
+            console.print_next_step(target)
     if (quiet or as_json) and report.exit_code:
         console.print_errors(report)
 
@@ -560,9 +651,13 @@ def _client(config: OrgxConfig) -> OrgxClient:
 
 
 class _WithoutSecrets(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return a line of the log as one line."""
+        return visible(super().formatMessage(record))
+
     def format(self, record: logging.LogRecord) -> str:
         """Return a line, and the stack under it, without the passwords and keys in it."""
-        return without_secrets(super().format(record))
+        return visible(without_secrets(super().format(record)), keep_lines=True)
 
 
 def _set_up_logging(verbose: bool) -> None:
@@ -580,7 +675,7 @@ def _set_up_logging(verbose: bool) -> None:
 
 
 def _print_json(document: Any) -> None:
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(visible_json(json.dumps(document, indent=2, ensure_ascii=False)) + "\n")
 
 
 def _leave(code: int) -> NoReturn:

@@ -5,21 +5,27 @@ rich writes colours and live lines only to a terminal, and follows ``NO_COLOR``.
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
 from rich.table import Table as Grid
-from rich.text import Text
+from rich.text import Text as RichText
 
-from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table, snake_case
+from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
+from orgx_source.texts import visible
 
 if TYPE_CHECKING:
     from orgx_source.commands.check import CheckReport
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     from orgx_source.commands.verify import VerifyReport
     from orgx_source.marts import Mart
     from orgx_source.reading.report import RunReport, TableReport
+    from orgx_source.warehouse.target import Target
 
 PLAIN_LINE_SECONDS = 5.0
 STATUS_STYLES = {"ok": "green", "incomplete": "yellow"}
@@ -38,8 +45,24 @@ VERDICT_STYLES = {"certified": "green", "repaired": "green", "uncertified": "yel
 PLAIN_WIDTH = 160
 
 
+class _VisibleConsole(Console):
+    """Writes out the control characters of what it prints; only its own reach the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Return the pieces of what is printed."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text, keep_lines=True), style, control)  # guard: visible-output
+
+
+class Text(RichText):
+    """A line to print: a line feed in what OrgX says begins no line of ours."""
+
+    def __init__(self, text: str, style: str = "") -> None:
+        super().__init__(visible(text), style)
+
+
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    console = _VisibleConsole(stderr=stderr, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     return console
@@ -160,14 +183,13 @@ def print_published(file: Path | None) -> None:
         out.print(Text(f"Published to {file}"))
 
 
-def print_next_step(database: Path, dataset: str) -> None:
-    """Print a query to begin with, under the name that DuckDB understands for this file."""
-    # As dlt names it in the database.
-    dataset = snake_case(dataset)
-    schema = f"{dataset}.{dataset}" if database.stem.lower() == dataset else dataset
-    query = f"select status, count(*) from {schema}.initiatives where deleted_at is null group by all"
+def print_next_step(target: Target) -> None:
+    """Print a query to begin with."""
+    query = "select status, count(*) from initiatives where deleted_at is null group by 1"
+    given = (("--database", str(target.database), "orgx.duckdb"), ("--dataset", target.dataset, "orgx"))
+    where = "".join(f" {option} {shlex.quote(value)}" for option, value, default in given if value != default)
     out.print()
-    out.print(Text(f'Next: duckdb {database} "{query}"', "bold"))
+    out.print(Text(f'Next: orgx-sync query{where} "{query}"', "bold"))
 
 
 def _remarks(report: RunReport, *, only_trouble: bool = False) -> Iterator[Text]:
@@ -428,10 +450,52 @@ def table_as_json(table: Table) -> dict[str, Any]:
 # -- pieces --------------------------------------------------------------------------------------------------------
 
 
+def print_answer(columns: Sequence[str], rows: Iterator[tuple[Any, ...]], *, limit: int) -> None:
+    """Print the first rows of an answer, and how many there are.
+
+    Args:
+        columns: Their names.
+        rows: All rows.
+        limit: Most rows to print.
+    """
+    shown = list(islice(rows, limit))
+    cells = [[_cell(value) for value in row] for row in shown]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    if sum(widths) + 2 * len(widths) - 2 > out.width:
+        _print_one_by_one(columns, cells)
+    elif columns:
+        numeric = [
+            all(isinstance(row[i], int | float | Decimal | None) for row in shown) for i, _ in enumerate(columns)
+        ]
+        grid = _grid(*((name, "right" if right else "left") for name, right in zip(columns, numeric, strict=True)))
+        for row in cells:
+            grid.add_row(*map(Text, row))
+        out.print(grid)
+    more = sum(1 for _ in rows)
+    count = "1 row" if len(shown) == 1 else f"{len(shown):,} rows"
+    rest = f" of {len(shown) + more:,}; --limit N shows more, --format csv and json show all" if more else ""
+    out.print(f"{count}{rest}", style="dim")
+
+
+def _print_one_by_one(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows that are too wide for a line each as a block of their own, with nothing cut."""
+    width = max(map(len, columns), default=0)
+    for row in rows:
+        for name, value in zip(columns, row, strict=True):
+            out.print(Text.assemble((f"{name:<{width}}  ", "bold"), value))
+        out.print()
+
+
+def _cell(value: Any) -> str:
+    from orgx_source.commands.query import as_text
+
+    return "-" if value is None else as_text(value)
+
+
 def print_result(title: str, sql: str, columns: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> None:
     """Print a query and what came out."""
     out.print(f"\n[bold]{title}[/]")
-    out.print(Text(sql, "dim"))
+    out.print(RichText(sql, "dim"))
     found = list(rows)
     numeric = [all(isinstance(row[i], int | float) for row in found) for i, _ in enumerate(columns)]
     grid = _grid(*((name, "right" if right else "left") for name, right in zip(columns, numeric, strict=True)))

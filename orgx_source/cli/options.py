@@ -84,8 +84,10 @@ workspace = click.option("--workspace", metavar="ID", help="Only this workspace.
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."
 )
-quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-verbose = click.option("--verbose", is_flag=True, help="Log each retry, wait, route and unexpected stack to stderr.")
+quiet = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+verbose = click.option(
+    "--verbose", "-v", is_flag=True, help="Log each retry, wait, route and unexpected stack to stderr."
+)
 
 
 _DEFAULT = Target()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-from orgx_source.errors import DestinationError
+from orgx_source.errors import DestinationError, OrgxError
 from orgx_source.explain import first_words, foreseen
 from orgx_source.marts import MARTS, RAW, Mart, load_marts, marts_in_order
 from orgx_source.tables import (
@@ -125,9 +126,10 @@ class _Names:
 
 
 def apply_marts(warehouse: Warehouse) -> bool:
-    """Make the views and comments of a dataset what this version says; all of them, or none.
+    """Make the views and comments of a dataset what this version says.
 
-    Nothing is written when they are that already.
+    All of them or none; where a database has no transactions for that, each view that is not refused. Nothing is
+    written when they are that already.
 
     Returns:
         Whether anything was written.
@@ -138,7 +140,7 @@ def apply_marts(warehouse: Warehouse) -> bool:
     """
     warehouse.require_sql("there are no marts in it")
     with warehouse.kept_open():
-        found = {name: warehouse.columns(name) for name in raw_columns()}
+        found = warehouse.columns_of(raw_columns())
         present = {name: frozenset(columns) for name, columns in found.items() if columns is not None}
         if not present:
             raise DestinationError(f"The dataset {warehouse.dataset} holds nothing yet; orgx-sync run fills it.")
@@ -167,24 +169,73 @@ def _apply(client: Any, present: Mapping[str, frozenset[str]]) -> bool:
     ]
     # Another version of this package that says the same leaves the views alone: somebody else's may need them.
     is_new = made not in stamped
-    _execute(client, [*statements, *stamping] if is_new else stamping)
-    return is_new
-
-
-def _execute(client: Any, statements: Sequence[str]) -> None:
     try:
         if client.capabilities.supports_ddl_transactions:
             with client.begin_transaction():
                 # At one go: most of them are comments, and a server far away would be asked eight hundred times.
-                client.execute_many(statements)
+                client.execute_many([*statements, *stamping] if is_new else stamping)
         else:
-            for statement in statements:
+            if is_new:
+                _replace_each(client, names)
+            for statement in stamping:
                 client.execute_sql(statement)
+    except _RefusedViewsError as refused:
+        raise type(refused.failure)(f"{refused} Mend that, then run orgx-sync marts.") from None
     except Exception as error:
         raise type(foreseen(error) or DestinationError())(
             f"the marts in {marts_dataset(client.dataset_name)} could not be made, the tables are fine: "
             f"{first_words(error)} Mend that, then run orgx-sync marts."
         ) from None
+    return is_new
+
+
+class _RefusedViewsError(Exception):
+    """Some views were refused, and all others are made."""
+
+    def __init__(self, message: str, failure: OrgxError) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+def _replace_each(client: Any, names: _Names) -> None:
+    """Replace the views one by one, so that each that is refused stays as it was.
+
+    Raises:
+        _RefusedViewsError: Some are.
+    """
+    queries = {mart.name: names.query(mart) for mart in marts_in_order()}
+    client.execute_sql(f"create schema if not exists {names.marts.path}")
+    refusals: dict[str, Exception] = {}
+    for name, query in queries.items():
+        try:
+            _replace(client, names.marts, name, query)
+        except Exception as error:
+            refusals[name] = error
+    for statement in names.comments():
+        # Of a view that is not there, perhaps.
+        with suppress(Exception):
+            client.execute_sql(statement)
+    if refusals:
+        told = "; ".join(f"{name}: {first_words(error)}" for name, error in refusals.items())
+        failures = [foreseen(error) or DestinationError() for error in refusals.values()]
+        raise _RefusedViewsError(
+            f"{len(refusals)} of {len(queries)} marts in {marts_dataset(client.dataset_name)} could not be made and "
+            f"are as they were, the others and the tables are fine: {told}",
+            failures[0],
+        )
+
+
+def _replace(client: Any, marts: Namespace, name: str, query: str) -> None:
+    view, trial = marts.table(name), marts.table(f"{name}_orgx_trial")
+    try:
+        client.execute_sql(f"create or replace view {view} as {query}\n")
+    except Exception:
+        # Some databases cannot replace a view, or none that gets other columns. What they take under another name,
+        # they take under its own; only then is the old one dropped.
+        client.execute_sql(f"create view {trial} as {query}\n")
+        client.execute_sql(f"drop view if exists {view}")
+        client.execute_sql(f"create view {view} as {query}\n")
+        client.execute_sql(f"drop view if exists {trial}")
 
 
 def _stamped(client: Any, stamp: str) -> set[str]:

@@ -115,6 +115,23 @@ class ReadSession:
         """Start the time of a stretch anew."""
         self._began = time.monotonic()
 
+    def read_again(self, tables: list[str], refused: str, refusal: OrgxError) -> list[str]:
+        """Forget what was read of tables since the last load, which did not come about; return those to read again.
+
+        Args:
+            tables: The tables.
+            refused: One of them, which failed and is not read again.
+            refusal: Why.
+        """
+        for name in tables:
+            if (reader := self.open_tables.pop(name, None)) is not None:
+                reader.close()
+            if name != refused:
+                self.reports[name] = TableReport()
+        report = self.report(refused)
+        report.error, report.exit_code, report.verdict = str(refusal), refusal.exit_code, None
+        return [name for name in tables if name != refused]
+
     def stretch_is_over(self, pages: int, size: int) -> bool:
         """Return whether a table that has read so many pages and bytes in this stretch should be loaded now."""
         return self.stretch is not None and self.stretch.is_over(pages, size, time.monotonic() - self._began)

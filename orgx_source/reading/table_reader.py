@@ -392,6 +392,10 @@ class TableReader:
         ending = end(reader.report, past, self._intake.newest, whole_at=whole_at, bound=bound)
         total = comparable_total(ending.total, len(self._intake.foreign), whole=whole, obeyed=obeyed)
         self._report.note_ending(reader.report, total=total, whole=whole)
+        self._report.reasons += [
+            f"{name} is a column that somebody else added, with a type of its own: OrgX's values go to {name}__v_text"
+            for name in self._types.newly_beside
+        ]
         self._report.proof = self._proof(whole=whole, counted=total is not None)
         self._report.exit_code = ending.exit_code or self._report.exit_code
         self._settle(reader.route, cursor=ending.cursor, whole_at=ending.whole_at)

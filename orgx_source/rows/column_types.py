@@ -12,6 +12,10 @@ class ColumnTypes(Mapping[str, ColumnType]):
     """Column name to type: declared ones, those that say when a row changed, and those learnt from the rows.
 
     What is learnt stays: a column that nobody declared is what the first value made it, here and in every database.
+
+    Attributes:
+        beside: Columns of somebody else's, of which every value is kept beside, as text.
+        newly_beside: Those for which that begins with these rows.
     """
 
     def __init__(self, table: Table, columns: Mapping[str, Mapping[str, Any]] | None = None) -> None:
@@ -23,6 +27,8 @@ class ColumnTypes(Mapping[str, ColumnType]):
         """
         self._declared: dict[str, ColumnType] = {c.name: c.type for c in (*table.columns, *TRACKING_COLUMNS)}
         self._learnt: dict[str, ColumnType] = {}
+        self.beside: frozenset[str] = frozenset()
+        self.newly_beside: list[str] = []
         for name, hints in (columns or {}).items():
             if name not in RESERVED and hints.get("data_type") in get_args(ColumnType):
                 self.learn(name, hints["data_type"])
@@ -46,6 +52,17 @@ class ColumnTypes(Mapping[str, ColumnType]):
         """Note the type of a column, unless it has one."""
         if not self.is_declared(name):
             self._learnt.setdefault(name, column_type)
+
+    def respect(self, foreign: Mapping[str, ColumnType | None]) -> None:
+        """Note the columns that somebody else has added to the table.
+
+        Args:
+            foreign: Column to its type; None where it has one that rows are never loaded with.
+        """
+        self.beside = frozenset(name for name, column_type in foreign.items() if column_type is None)
+        for name, column_type in foreign.items():
+            if column_type is not None and name not in RESERVED:
+                self.learn(name, column_type)
 
     def is_declared(self, name: str) -> bool:
         """Return whether a column has its type from the table of tables."""

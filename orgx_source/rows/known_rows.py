@@ -123,10 +123,7 @@ class KnownRows:
         known = len(self._flags)
         self._ids.add(ids)
         numbers, flags = _numbers_of(hashes)
-        if given:
-            flags = bytearray(flag | _GIVEN for flag in flags)
-        if deleted is not None:
-            flags = bytearray(map(or_, flags, deleted))
+        flags = _flagged(flags, deleted, given=given)
         names = map(self._number, workspaces)
         stamps = [nan if stamp is None else stamp for stamp in updated] if updated is not None else [nan] * len(ids)
         if len(self._ids) == known + len(ids):
@@ -216,6 +213,12 @@ class KnownRows:
             number = self._numbers[workspace] = len(self._names)
             self._names.append(workspace)
         return number
+
+
+def _flagged(flags: bytearray, deleted: Sequence[bool] | None, *, given: bool) -> bytearray:
+    if given:
+        flags = bytearray(flag | _GIVEN for flag in flags)
+    return flags if deleted is None else bytearray(map(or_, flags, deleted))
 
 
 def _numbers_of(hashes: Sequence[str]) -> tuple[array[int], bytearray]:

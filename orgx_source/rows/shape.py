@@ -82,11 +82,15 @@ class Shaper:
             column_type = self.types.get(name) or infer_type(values)
             if column_type is None:
                 continue
-            self.types.learn(name, column_type)
-            array, misfits = build_array(column_type, values)
+            if name in self.types.beside:
+                misfits = {index: as_text(value) for index, value in enumerate(values) if value is not None}
+                if name + MISFIT_SUFFIX not in self.types:
+                    self.types.newly_beside.append(name)
+            else:
+                self.types.learn(name, column_type)
+                arrays[name], misfits = build_array(column_type, values)
             for index, text in losers.items():
                 misfits[index] = canonical_json([misfits[index], text]) if index in misfits else text
-            arrays[name] = array
             if misfits:
                 arrays[name + MISFIT_SUFFIX] = pa.array([misfits.get(i) for i in range(len(rows))], pa.string())
                 self.types.learn(name + MISFIT_SUFFIX, "text")

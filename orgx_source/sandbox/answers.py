@@ -50,5 +50,6 @@ def too_many(kind: str, seconds: float) -> Response:
         response.headers["date"] = http_date(now, 0)
     else:
         response.headers["x-ratelimit-remaining"] = "0"
-        response.headers["x-ratelimit-reset"] = str(int(time.time() + seconds + 1))
+        response.headers["x-ratelimit-reset"] = str(int(now.timestamp() + seconds + 1))
+        response.headers["date"] = http_date(now, 0)
     return response

@@ -56,8 +56,12 @@ class RateLimit:
     spent: int = 0
     until: float = 0.0
 
-    def take(self) -> tuple[bool, dict[str, str]]:
-        """Count a request; return whether it may pass, and the headers that say what is left."""
+    def take(self, told: float) -> tuple[bool, dict[str, str]]:
+        """Count a request; return whether it may pass, and the headers that say what is left.
+
+        Args:
+            told: Unix seconds of the answer's ``Date``, whose clock the reset follows.
+        """
         now = self.clock()
         if now >= self.until:
             self.spent, self.until = 0, now + self.window
@@ -67,7 +71,7 @@ class RateLimit:
             "x-ratelimit-tier": "free",
             "x-ratelimit-limit": str(self.limit),
             "x-ratelimit-remaining": str(self.limit - self.spent),
-            "x-ratelimit-reset": str(int(-(-self.until // 1))),
+            "x-ratelimit-reset": str(int(-(-(told + self.until - now) // 1))),
         }
         if not allowed:
             headers["retry-after"] = str(max(1, int(-(-(self.until - now) // 1))))
@@ -193,7 +197,7 @@ class SandboxApp:
             code = {403: "permission_denied", 404: "entity_not_found"}.get(hits.value("closed"), "invalid_input")
             return refusal(hits.value("closed"), code, "This path is closed.")
         if self.rate_limit is not None:
-            allowed, headers = self.rate_limit.take()
+            allowed, headers = self.rate_limit.take(self.world.now.timestamp())
             extra |= headers
             if not allowed:
                 body = {"error": "rate_limit_exceeded", "tier": "free", "retry_after_seconds": headers["retry-after"]}

@@ -25,8 +25,9 @@ from orgx_source.rows.handed import HEX_DIGITS
 from orgx_source.rows.known_rows import KnownRow, KnownRows
 from orgx_source.rows.shape import ARROW_TYPES, canonical_json, recanonical
 from orgx_source.tables import SYNC_LOG, ColumnType, Table
-from orgx_source.warehouse.dialect import dialect_of
+from orgx_source.warehouse.dialect import LOADED_TYPES, dialect_of
 from orgx_source.warehouse.duckdb_file import FileClient, LockPatience
+from orgx_source.warehouse.postgres import postgres_exact
 
 IDS_AT_ONCE = 500
 ROWS_AT_ONCE = 10_000
@@ -65,7 +66,8 @@ class Warehouse:
 
         Args:
             pipeline: The pipeline that fills it.
-            patience: How long to wait for a DuckDB file that another process has open; not at all when not given.
+            patience: How long to wait for a DuckDB file that another process has open, not at all when not given; in
+                PostgreSQL, for a lock.
             trusted: Whether a row is believed to hold the values that its hash was made of.
 
         Raises:
@@ -74,8 +76,12 @@ class Warehouse:
         self.trusted = trusted
         self._pipeline = pipeline
         self._patience = patience or LockPatience()
+        if patience is not None and isinstance(pipeline.destination, postgres_exact):
+            # For dlt's connections too.
+            pipeline.destination.patience = patience
         self._sql: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="orgx-warehouse")
+        self._layout: dict[str, dict[str, tuple[str, bool]]] | None = None
         self._holders = 0
         self._succeeded = False
         self._held = ExitStack()
@@ -107,17 +113,30 @@ class Warehouse:
             raise ConfigError(f"This destination cannot be asked with SQL, so {so}.")
 
     def check_names(self) -> None:
-        """Refuse a DuckDB file and a dataset of one name: DuckDB cannot tell one from the other.
+        """Refuse a dataset whose tables cannot be named, or not be seen as they are.
 
         Raises:
-            ConfigError: They have.
+            ConfigError: The database keeps its name for itself, DuckDB cannot tell it from the file, or row-level
+                security hides rows of it.
         """
         if self.can_be_asked:
             self._ask(self._compare_names)
 
     def _compare_names(self) -> None:
         with self._client() as client:
-            if file := dialect_of(client).clashing_file(client):
+            dialect = dialect_of(client)
+            if dialect.is_reserved(client.dataset_name.lower()):
+                raise ConfigError(
+                    f"The database keeps the name {client.dataset_name} for itself; give the dataset another one "
+                    "(--dataset)"
+                )
+            if hidden := dialect.hidden_tables(client, client.dataset_name):
+                raise ConfigError(
+                    f"This role does not see all rows of {', '.join(hidden)} in {client.dataset_name}: row-level "
+                    "security hides some, and they would be inserted again. Let the role bypass it "
+                    "(ALTER ROLE ... BYPASSRLS), or give it a policy FOR ALL USING (true)"
+                )
+            if file := dialect.clashing_file(client):
                 raise ConfigError(
                     f"DuckDB calls the file {file} by the name of the dataset, {client.dataset_name}, and then "
                     f"refuses to read its tables. Name one of them otherwise, such as "
@@ -331,6 +350,46 @@ class Warehouse:
                 # DuckDB refuses a view whose table has got columns since.
                 return None
 
+    def columns_of(self, tables: Collection[str]) -> dict[str, list[str] | None]:
+        """Return what `columns` does of several tables or views, asked at once where that is possible."""
+        if not self.can_be_asked:
+            return dict.fromkeys(tables)
+        layout = self._ask(self._read_layout)
+        if layout is None:
+            return {name: self.columns(name) for name in tables}
+        return {name: list(layout[name]) if name in layout else None for name in tables}
+
+    def _read_layout(self) -> dict[str, dict[str, tuple[str, bool]]] | None:
+        with self._client() as client:
+            rows = dialect_of(client).layout(client, client.dataset_name)
+        if rows is None:
+            return None
+        self._layout = {}
+        for table, column, kind, generated in rows:
+            self._layout.setdefault(table, {})[column] = kind, generated
+        return self._layout
+
+    def foreign_columns(self, table: Table, own: Collection[str]) -> dict[str, ColumnType | None]:
+        """Return the columns that somebody else added to a table or its history.
+
+        Args:
+            table: The table.
+            own: Columns that loads have brought there.
+
+        Returns:
+            Column to its type, where that is one which a load gives to columns, else None: nothing is written there.
+        """
+        found: dict[str, ColumnType | None] = {}
+        if not self.can_be_asked:
+            return found
+        layout = self._layout if self._layout is not None else self._ask(self._read_layout)
+        for name in (table.name, table.history):
+            for column, (kind, generated) in (layout or {}).get(name, {}).items():
+                if column not in own:
+                    loaded = None if generated else LOADED_TYPES.get(kind)
+                    found[column] = loaded if found.get(column, loaded) == loaded else None
+        return found
+
     def missing(self, wanted: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
         """Return what somebody has taken out of the dataset: table to its columns, to none where it is gone itself.
 
@@ -339,8 +398,9 @@ class Warehouse:
         """
         found: dict[str, list[str]] = {}
         with self.kept_open():
+            stored = self.columns_of(wanted)
             for name, columns in wanted.items():
-                present = self.columns(name)
+                present = stored[name]
                 if present is None:
                     found[name] = []
                 elif lost := sorted(set(columns) - set(present)):
@@ -357,14 +417,16 @@ class Warehouse:
             self._renew_views(tables)
 
     def _renew_views(self, tables: Iterable[Table]) -> None:
-        for table in tables:
-            columns = self.columns(table.history) if table.keeps_history else None
+        kept = [table for table in tables if table.keeps_history]
+        stored = self.columns_of([name for table in kept for name in (table.history, table.versions)])
+        for table in kept:
+            columns = stored[table.history]
             if columns is None:
                 continue
             # New columns come last in the history, and so in the view: some databases only add at the end.
             lead = [table.key, "valid_from", "valid_to", "is_current"]
             shown = [*lead, *(name for name in columns if name not in lead)]
-            if self.columns(table.versions) != shown:
+            if stored[table.versions] != shown:
                 self._ask(self._make_view, table, shown)
 
     def _make_view(self, table: Table, columns: list[str]) -> None:
@@ -610,6 +672,10 @@ class RefreshedWarehouse(Warehouse):
             # Every question names its tables through it.
             client.make_qualified_table_name = path_of_what_stays
             yield client
+
+    def foreign_columns(self, table: Table, own: Collection[str]) -> dict[str, ColumnType | None]:
+        """Return none: the table will be a new one."""
+        return {}
 
 
 def _seconds(moment: Any) -> float | None:

@@ -50,6 +50,44 @@ REPORTED_TYPES: dict[str, ColumnType] = {
     "timestamp without time zone": "timestamp",
 }
 MAX_DECIMAL_DIGITS = 38
+# What the types are called that a load gives to columns.
+LOADED_TYPES: dict[str, ColumnType] = {
+    "text": "text",
+    "varchar": "text",
+    "character varying": "text",
+    "bigint": "bigint",
+    "double": "double",
+    "double precision": "double",
+    "boolean": "bool",
+    "date": "date",
+    "timestamp with time zone": "timestamp",
+    "json": "json",
+    "jsonb": "json",
+}
+_POSTGRES_LAYOUT = """
+select relname, attname, format_type(atttypid, atttypmod), attgenerated <> '' or attidentity = 'a'
+from pg_attribute join pg_class on pg_class.oid = attrelid join pg_namespace on pg_namespace.oid = relnamespace
+where nspname = %s and attnum > 0 and not attisdropped and relkind in ('r', 'p', 'v', 'm', 'f')
+order by relname, attnum
+"""
+_DUCKDB_LAYOUT = """
+select table_name, column_name, lower(data_type), false from duckdb_columns()
+where database_name = current_database() and schema_name = %s
+order by table_name, column_index
+"""
+# A policy that lets a role do everything with every row hides none.
+_POSTGRES_HIDDEN = """
+select relname from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+where nspname = %s and relkind in ('r', 'p') and row_security_active(pg_class.oid) and (
+    not exists (
+        select 1 from pg_policy
+        where polrelid = pg_class.oid and polpermissive and polcmd = '*' and pg_get_expr(polqual, polrelid) = 'true'
+            and (0 = any (polroles) or exists (select 1 from unnest(polroles) role where pg_has_role(role, 'usage')))
+    )
+    or exists (select 1 from pg_policy where polrelid = pg_class.oid and not polpermissive)
+)
+order by relname
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +130,21 @@ class Dialect:
         self._capabilities = capabilities
         if capabilities is not None and capabilities.sqlglot_dialect:
             self.name = str(capabilities.sqlglot_dialect)
+
+    def is_reserved(self, dataset: str) -> bool:
+        """Return whether the database keeps the name of a dataset for itself."""
+        return False
+
+    def layout(self, client: Any, dataset: str) -> list[tuple[str, str, str, bool]] | None:
+        """Return table, column, its type and whether it is generated, of all tables and views of a dataset, in order.
+
+        None where that cannot be asked at once.
+        """
+        return None
+
+    def hidden_tables(self, client: Any, dataset: str) -> list[str]:
+        """Return the tables of a dataset of which this role may not see every row."""
+        return []
 
     def quote(self, name: str) -> str:
         """Return a name so that it means exactly itself."""
@@ -248,6 +301,18 @@ class Postgres(_AsWritten):
     # Of the transaction only: a pool in front of the server hands the session on.
     utc = "set local timezone = 'UTC'"
 
+    def is_reserved(self, dataset: str) -> bool:
+        """Return whether the database keeps the name of a dataset for itself."""
+        return dataset.startswith("pg_") or dataset == "information_schema"
+
+    def layout(self, client: Any, dataset: str) -> list[tuple[str, str, str, bool]] | None:
+        """Return table, column, its type and whether it is generated, of all tables and views of a dataset."""
+        return client.execute_sql(_POSTGRES_LAYOUT, dataset) or []
+
+    def hidden_tables(self, client: Any, dataset: str) -> list[str]:
+        """Return the tables of which row-level security hides rows from this role, as far as policies tell."""
+        return [row[0] for row in client.execute_sql(_POSTGRES_HIDDEN, dataset) or ()]
+
     def epoch(self, column: str) -> str:
         """Return what reads a time as seconds since 1970."""
         return f"extract(epoch from {column})"
@@ -286,6 +351,10 @@ class DuckDB(_AsWritten):
     has_comments = True
     utc = "set timezone = 'UTC'"
 
+    def is_reserved(self, dataset: str) -> bool:
+        """Return whether the database keeps the name of a dataset for itself."""
+        return dataset in ("temp", "system", "information_schema", "pg_catalog")
+
     def epoch(self, column: str) -> str:
         """Return what reads a time as seconds since 1970."""
         return f"epoch({column})"
@@ -321,6 +390,10 @@ class DuckDBFile(DuckDB):
     def _beside(self, client: Any, table: str) -> str:
         # A view finds tables of its own schema by their bare name, also where file and schema share one.
         return self.quote(table)
+
+    def layout(self, client: Any, dataset: str) -> list[tuple[str, str, str, bool]] | None:
+        """Return table, column, its type and whether it is generated, of all tables and views of a dataset."""
+        return client.execute_sql(_DUCKDB_LAYOUT, dataset) or []
 
     def clashing_file(self, client: Any) -> str | None:
         """Return the name of a file that is called like its dataset, where the client writes two-part names."""

@@ -22,10 +22,12 @@ from dlt.destinations.exceptions import DatabaseException, DatabaseTransientExce
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.destinations.impl.duckdb.duck import DuckDbClient, DuckDbCopyJob
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
-from duckdb import Error, FatalException, InternalException, OutOfMemoryException, TransactionException
+from dlt.destinations.sql_client import raise_open_connection_error
+from duckdb import Error, FatalException, InternalException, OutOfMemoryException, TransactionException, connect
 
 from orgx_source.errors import CheckpointError, CommitError
 from orgx_source.explain import first_words, name_lock_holder
+from orgx_source.warehouse.schema_update import UpdatesByTable
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ logger = logging.getLogger(__name__)
 MEMORY_LIMIT = "160MB"
 THREADS = 1
 CHECKPOINT = "checkpoint"
+# What a new file can be read by from then on, unless it is to be of the newest format.
+READABLE_SINCE = "v1.0.0"
 # An attached database of this name lives exactly as long as the DuckDB instance in which a commit failed.
 FAILED_COMMIT = "orgx_failed_commit"
 LOOK_AGAIN_SECONDS = 0.5
@@ -86,11 +90,13 @@ class _OpenFile:
         limited: Whether DuckDB is kept to little memory.
         before: Memory limit that was set before.
         failure: Why the last commit failed that did; empty when none has.
+        catalog: How DuckDB calls it; empty before it was open.
     """
 
     limited: bool = False
     before: str = ""
     failure: str = ""
+    catalog: str = ""
     _running: int = 0
     _turn: threading.Condition = field(default_factory=threading.Condition, repr=False)
 
@@ -120,13 +126,18 @@ _open_files: defaultdict[str, _OpenFile] = defaultdict(_OpenFile)
 
 
 class FileClient(DuckDbSqlClient):
-    """Asks and fills one file."""
+    """Asks and fills one file.
 
+    Attributes:
+        newest_format: Whether a file that is made here may be one that only this DuckDB and newer ones can read.
+    """
+
+    newest_format = False
     _in_transaction = False
 
     def catalog_name(self, quote: bool = True, casefold: bool = True) -> str | None:
-        """Return the name of the file's database."""
-        name = Path(str(self.credentials.database)).name.partition(".")[0]
+        """Return the name of the file's database; before it was open for the first time, what it will be called."""
+        name = self._file.catalog or Path(str(self.credentials.database)).name.lstrip(".").partition(".")[0]
         if casefold:
             name = self.capabilities.casefold_identifier(name)
         return self.capabilities.escape_identifier(name) if quote else name
@@ -137,12 +148,33 @@ class FileClient(DuckDbSqlClient):
         Raises:
             CommitError: This process still has the instance open in which a commit failed.
         """
+        self._make_file()
+        if not self._file.catalog:
+            self._ask_catalog()
         connection = super().open_connection()
         if self._is_distrusted():  # guard: new-instance-only
             connection.execute("pragma disable_checkpoint_on_shutdown")
             self.close_connection()
             raise self._refusal()
         return connection
+
+    def _make_file(self) -> None:
+        path = Path(str(self.credentials.database))
+        if self.newest_format or path.exists():
+            return
+        # Only a new file takes it, and dlt sets what it is told when the file is there. What is wrong, it says again.
+        with suppress(Error):
+            connect(str(path), config={"storage_compatibility_version": READABLE_SINCE}).close()
+
+    @raise_open_connection_error
+    def _ask_catalog(self) -> None:
+        """Ask how DuckDB calls the file: not always by its name, as it has databases called main and temp itself."""
+        pool: Any = self.credentials.conn_pool
+        asking = pool.borrow_conn(pragmas=self._pragmas, global_config=self._global_config)
+        try:
+            self._file.catalog = asking.execute("select current_database()").fetchall()[0][0]
+        finally:
+            pool.return_conn(asking)
 
     def _refusal(self) -> CommitError:
         return CommitError(f"{self._file.failure}. Nothing more is written while this process has the file open")
@@ -298,7 +330,7 @@ class _CopyJob(DuckDbCopyJob):
             super().run()
 
 
-class _Client(DuckDbClient):
+class _Client(UpdatesByTable, DuckDbClient):
     def __init__(self, schema: Any, config: Any, capabilities: Any) -> None:
         super().__init__(schema, config, capabilities)
         plain = self.sql_client
@@ -316,9 +348,20 @@ class _Client(DuckDbClient):
 
 
 class duckdb_file(duckdb):
-    """A DuckDB file as a dlt destination."""
+    """A DuckDB file as a dlt destination.
 
+    Attributes:
+        newest_format: Whether a new file may be one that only this DuckDB and newer ones can read.
+    """
+
+    newest_format = False
     _settled: Any = None
+
+    def client(self, schema: Any, initial_config: Any = None) -> Any:
+        """Return a client; dlt makes one for each job."""
+        client: Any = super().client(schema, initial_config)
+        client.sql_client.newest_format = self.newest_format
+        return client
 
     def capabilities(self, config: Any = None, naming: Any = None) -> Any:
         """Return what DuckDB can do, having looked for its settings once: dlt asks some thirty times in a run."""

@@ -23,6 +23,7 @@ from orgx_source.warehouse.target import Target
 logger = logging.getLogger(__name__)
 
 PIPELINE_NAME = "orgx"
+DUCKDB_FORMAT = "sources.orgx.duckdb_format"
 
 
 def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: str | Path | None = None) -> Any:
@@ -54,6 +55,7 @@ def _open_pipeline(target: Target) -> Any:
         path = target.database.resolve()
         address = str(path)
         destination = duckdb_file(credentials=duckdb_credentials(path), destination_name=target.destination)
+        destination.newest_format = _wants_newest_format()
     else:
         address = _address(target.destination)
         destination = exact(target.destination)
@@ -79,6 +81,13 @@ def _open_pipeline(target: Target) -> Any:
         raise MachineError(f"dlt's working directory cannot be used: {first_words(error)}; see DLT_DATA_DIR") from None
     except Exception as error:
         raise explain(error) from None
+
+
+def _wants_newest_format() -> bool:
+    wanted: Any = dlt.config.get(DUCKDB_FORMAT) or "compatible"
+    if wanted not in ("compatible", "newest"):
+        raise ConfigError(f"{DUCKDB_FORMAT} (SOURCES__ORGX__DUCKDB_FORMAT) is {wanted!r}: compatible or newest")
+    return bool(wanted == "newest")
 
 
 def _no_such_destination(name: str) -> ConfigError:

@@ -13,7 +13,19 @@ if TYPE_CHECKING:
 
 
 class postgres_exact(postgres):
-    """PostgreSQL, filled through CSV files whether or not the ADBC driver is installed: that is the way we test."""
+    """PostgreSQL, filled through CSV files whether or not the ADBC driver is installed: that is the way we test.
+
+    Attributes:
+        patience: How long to wait for locks, added up; as the server is set when None.
+    """
+
+    patience: Any = None
+
+    def client(self, schema: Any, initial_config: Any = None) -> Any:
+        """Return a client as patient as this destination: dlt makes one for each job."""
+        client: Any = super().client(schema, initial_config)
+        client.sql_client.patience = self.patience
+        return client
 
     @property
     def destination_type(self) -> str:

@@ -1,13 +1,142 @@
-"""How rows get into PostgreSQL so that an empty text stays one; imported only where the driver is installed."""
+"""How rows get into PostgreSQL: an empty text stays one, and nobody waits for a lock longer than the run is told to.
+
+Imported only where the driver is installed.
+"""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
 from typing import Any
 
+import psycopg2
 from dlt.common.destination.configuration import CsvFormatConfiguration
+from dlt.common.schema.utils import get_columns_names_with_prop, get_dedup_sort_tuple
 from dlt.common.storages.file_storage import FileStorage
+from dlt.destinations.exceptions import DatabaseTerminalException
 from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresCsvCopyJob
+from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
+from dlt.destinations.sql_client import raise_database_error
+from dlt.destinations.sql_jobs import SqlMergeFollowupJob
+
+from orgx_source.errors import DestinationError
+from orgx_source.explain import first_words, is_refusal, missing_right, sqlstate
+from orgx_source.warehouse.duckdb_file import LockPatience
+from orgx_source.warehouse.schema_update import UpdatesByTable
+
+LOCK_NOT_AVAILABLE = "55P03"
+MISSING_RIGHT = "42501"
+# Milliseconds.
+SHORTEST_WAIT = 200
+# Whoever holds a lock on something in the dataset, the oldest first; ours are gone when somebody asks.
+_HOLDERS = """
+select pid, usename, application_name, client_addr::text, state, xact_start
+from pg_locks join pg_stat_activity using (pid)
+where granted and pid <> all (%s) and relation in (
+    select pg_class.oid from pg_class join pg_namespace on pg_namespace.oid = relnamespace where nspname = any (%s)
+)
+order by xact_start limit 1
+"""
+
+
+class PatientClient(Psycopg2SqlClient):
+    """Asks and fills a database, and gives up a lock that does not come.
+
+    Attributes:
+        patience: How long to wait for locks, added up; as the server is set when None.
+    """
+
+    patience: LockPatience | None = None
+    _pooled = False
+
+    def open_connection(self) -> Any:
+        """Connect. A pool such as pgbouncer takes no options at the start: then each transaction sets what it needs."""
+        wanted = self.credentials.get_query().get("options", "")
+        # Of dlt's own, for queries with names of one part.
+        options = f"{wanted} {self._lock_option()} -csearch_path={self.fully_qualified_dataset_name()},public".strip()
+        dsn = self.credentials.to_native_representation()
+        if self._pooled:
+            self._conn = psycopg2.connect(dsn)
+        else:
+            try:
+                self._conn = psycopg2.connect(dsn, options=options)
+            except psycopg2.OperationalError as error:
+                # There is no code for a connection that did not come about.
+                if wanted or "unsupported startup parameter" not in str(error):
+                    raise
+                self._pooled = True
+                self._conn = psycopg2.connect(dsn)
+        self._reset_connection()
+        return self._conn
+
+    def _lock_option(self) -> str:
+        return f"-clock_timeout={self._milliseconds()}" if self.patience is not None else ""
+
+    def _milliseconds(self) -> int:
+        # Never zero, which would mean for ever; and some locks are held for a moment by nobody's fault.
+        left = self.patience.seconds - self.patience.waited if self.patience is not None else 0
+        return max(SHORTEST_WAIT, round(left * 1000))
+
+    @contextmanager
+    def begin_transaction(self) -> Iterator[Any]:
+        """Do several statements or none of them."""
+        with super().begin_transaction() as transaction:
+            if self._pooled and self.patience is not None:
+                self.execute_sql(f"set local lock_timeout = {self._milliseconds()}")
+            yield transaction
+
+    @raise_database_error
+    def copy(self, statement: str, file: Any) -> None:
+        """Copy a file into a table."""
+        with self._conn.cursor() as cursor:
+            cursor.copy_expert(statement, file)
+
+    def _make_database_exception(self, ex: Exception) -> Exception:  # type: ignore[override]
+        if sqlstate(ex) == LOCK_NOT_AVAILABLE:
+            # Terminal: dlt would try it four times more.
+            if self.patience is not None:
+                self.patience.waited = self.patience.seconds
+            return DatabaseTerminalException(self._locked(ex))
+        if sqlstate(ex) == MISSING_RIGHT:
+            names = (f'"{name}"' for name in (self.credentials.username, self.credentials.database))
+            return DatabaseTerminalException(missing_right(ex, *names))
+        if is_refusal(ex) and isinstance(ex, psycopg2.OperationalError):
+            return DatabaseTerminalException(ex)
+        return super()._make_database_exception(ex)
+
+    def _locked(self, error: Exception) -> DestinationError:
+        return DestinationError(
+            f"Somebody has locked what this run must change, for longer than --lock-timeout: {self._holder()}. "
+            f"Let that end, then run again. {first_words(error)}"
+        )
+
+    def _holder(self) -> str:
+        """Return who is in the way, as far as this role may see it."""
+        try:
+            with closing(psycopg2.connect(self.credentials.to_native_representation())) as connection:
+                cursor = connection.cursor()
+                own = [self._conn.info.backend_pid, connection.info.backend_pid]
+                cursor.execute(_HOLDERS, [own, [self.dataset_name, self.staging_dataset_name]])
+                found = cursor.fetchone()
+        except psycopg2.Error:
+            found = None
+        return "it has just ended" if found is None else _describe_session(*found)
+
+
+def _describe_session(
+    pid: int, role: str | None, application: str | None, address: str | None, state: str | None, since: datetime | None
+) -> str:
+    told = [
+        f"session {pid}",
+        f"of {role}" if role else "",
+        f"application {application}" if application else "",
+        f"from {address}" if address else "",
+        state or "",
+        f"in a transaction since {since:%Y-%m-%d %H:%M:%S %Z}" if since else "",
+    ]
+    return ", ".join(filter(None, told))
 
 
 class CopyJob(PostgresCsvCopyJob):
@@ -24,12 +153,52 @@ class CopyJob(PostgresCsvCopyJob):
                 f"copy {client.make_qualified_table_name(self.load_table_name)} ({columns}) from stdin "
                 f"with (format csv, delimiter '{form.delimiter}', null '', encoding '{form.encoding}')"
             )
-            with client.begin_transaction(), client.native_connection.cursor() as cursor:
-                cursor.copy_expert(copy, file)
+            with client.begin_transaction():
+                client.copy(copy, file)
 
 
-class CopyClient(PostgresClient):
+class MergeInPlace(SqlMergeFollowupJob):
+    """Updates rows that are there and inserts the others; dlt deletes them first, which a foreign key may forbid."""
+
+    @classmethod
+    def gen_merge_sql(cls, table_chain: Sequence[Any], sql_client: Any) -> list[str]:
+        """Return the statements that merge what was staged; rows of one key that stand twice become one."""
+        table = table_chain[0]
+        keys = list(map(sql_client.escape_column_name, get_columns_names_with_prop(table, "primary_key")))
+        if not keys or len(table_chain) > 1 or any(get_columns_names_with_prop(table, "merge_key")):
+            return super().gen_merge_sql(table_chain, sql_client)
+        target, staged = sql_client.get_qualified_table_names(table["name"])
+        columns = list(map(sql_client.escape_column_name, table["columns"]))
+        order = ", ".join(keys)
+        if sort := get_dedup_sort_tuple(table):
+            order += f", {sql_client.escape_column_name(sort[0])} {sort[1]} nulls last"
+        listed = ", ".join(columns)
+        newest = f"(select distinct on ({', '.join(keys)}) {listed} from {staged} order by {order})"
+        same = " and ".join(f"d.{key} = s.{key}" for key in keys)
+        kept = ", ".join(f"d.{key}" for key in keys)
+        assigned = ", ".join(f"{name} = s.{name}" for name in columns if name not in keys)
+        return [
+            f"delete from {target} as x using (select (array_agg(d.ctid))[1] as kept, {kept} from {target} as d "
+            f"where exists (select 1 from {staged} as s where {same}) group by {kept} having count(*) > 1) as s "
+            f"where x.ctid <> s.kept and {same.replace('d.', 'x.')};",
+            f"update {target} as d set {assigned} from {newest} as s where {same};",
+            f"insert into {target} ({listed}) select {listed} from {newest} as s "
+            f"where not exists (select 1 from {target} as d where {same});",
+        ]
+
+
+class CopyClient(UpdatesByTable, PostgresClient):
     """Fills a database."""
+
+    def __init__(self, schema: Any, config: Any, capabilities: Any) -> None:
+        super().__init__(schema, config, capabilities)
+        plain = self.sql_client
+        self.sql_client: PatientClient = PatientClient(
+            plain.dataset_name, plain.staging_dataset_name, plain.credentials, plain.capabilities
+        )
+
+    def _create_merge_followup_jobs(self, table_chain: Sequence[Any]) -> Any:
+        return [MergeInPlace.from_table_chain(table_chain, self.sql_client)]
 
     def create_load_job(self, table: Any, file_path: str, load_id: str, restore: bool = False) -> Any:
         """Return the job that loads a file."""

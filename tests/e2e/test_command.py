@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import shlex
 import subprocess
 import sys
 from datetime import timedelta
@@ -258,9 +258,10 @@ def test_the_query_that_a_run_proposes_runs(dataset: str) -> None:
     with Sandbox(World("small")) as box:
         done = orgx_sync("run", "--table", "initiatives", "--dataset", dataset, box=box)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = re.search(r'Next: duckdb (\S+) "(.*)"', done.stdout.replace("\n", " "))
-    assert found is not None, done.stdout
-    assert query(found[2], Path(found[1]))
+    proposed = done.stdout.replace("\n", " ").partition("Next: orgx-sync ")[2]
+    answer = orgx_sync(*shlex.split(proposed))
+    assert answer.returncode == 0, answer.stderr
+    assert "active" in answer.stdout
 
 
 def test_the_default_file_and_dataset_work_though_they_share_a_name() -> None:

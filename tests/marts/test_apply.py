@@ -8,11 +8,12 @@ from importlib.resources import files
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import pytest
 import sqlglot
 
 from orgx_source.errors import DestinationError
-from orgx_source.marts import Mart, apply, load_marts
+from orgx_source.marts import Mart, apply, load_marts, marts_in_order
 from orgx_source.marts.apply import FINGERPRINT, raw_columns
 from orgx_source.sandbox import Sandbox
 from orgx_source.sync import renew_marts
@@ -255,3 +256,42 @@ def test_an_alias_is_given_once(dialect: str) -> None:
         sql = names.query(mart)
         assert sqlglot.parse_one(sql, read=dialect)
         assert not re.search(r"\bas \w+ as\b", sql, re.IGNORECASE), mart.name
+
+
+def test_without_transactions_each_view_is_replaced_that_is_not_refused_and_none_is_lost() -> None:
+    refused = marts_in_order()[-1].name
+    connection = duckdb.connect()
+    connection.execute("create schema orgx_marts")
+    connection.execute(f"create view orgx_marts.{refused} as select 42 as old")
+
+    def execute_sql(sql: str) -> None:
+        if refused in sql and sql.startswith("create"):
+            raise ValueError(f"no {refused} here")
+        connection.execute(sql)
+
+    client = SimpleNamespace(execute_sql=execute_sql, dataset_name="orgx")
+    names = apply._Names(DUCKDB_FILE, *DUCKDB_FILE.namespaces(None, "orgx", "orgx_marts"), {})
+    with pytest.raises(apply._RefusedViewsError, match=f"1 of .*{refused}: no {refused} here"):
+        apply._replace_each(client, names)
+    made = {row[0] for row in connection.execute("select view_name from duckdb_views() where not internal").fetchall()}
+    assert made == set(load_marts())
+    assert connection.execute(f"select * from orgx_marts.{refused}").fetchall() == [(42,)]
+    connection.close()
+
+
+def test_a_database_that_cannot_replace_a_view_gets_the_new_one_once_it_was_tried() -> None:
+    connection, sent = duckdb.connect(), list[str]()
+
+    def execute_sql(sql: str) -> None:
+        sent.append(sql)
+        if "or replace" in sql:
+            raise ValueError("syntax error")
+        connection.execute(sql)
+
+    client = SimpleNamespace(execute_sql=execute_sql, dataset_name="orgx")
+    names = apply._Names(DUCKDB_FILE, *DUCKDB_FILE.namespaces(None, "orgx", "orgx_marts"), {})
+    for _ in range(2):
+        apply._replace_each(client, names)
+    found = connection.execute("select view_name from duckdb_views() where not internal").fetchall()
+    assert {row[0] for row in found} == set(load_marts())
+    connection.close()

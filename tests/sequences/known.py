@@ -183,7 +183,7 @@ KNOWN = (
     ),
     Known(
         "an event comes three hours late",
-        ("late events",),
+        ("late",),
         (
             "life.run()",
             "life.wait(3)",

@@ -447,7 +447,6 @@ KINDS: dict[str, Kind] = {
     "weekly reads": Kind(passes=False),
     "silent": Kind(changes=("silent",)),
     "late": Kind(changes=("late",)),
-    "late events": Kind(changes=("belated",), passes=False),
     "cancel": Kind(changes=("cancel",)),
     "mass": Kind(changes=("mass",), passes=False),
     "rewind": Kind(changes=("rewind",), passes=False),

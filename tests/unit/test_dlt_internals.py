@@ -19,12 +19,14 @@ from dlt.common import exceptions as of_dlt
 from dlt.common.configuration import exceptions as of_settings
 from dlt.common.destination import Destination
 from dlt.common.destination import exceptions as of_any_destination
+from dlt.common.pipeline import LoadInfo
 from dlt.destinations import duckdb, postgres
 from dlt.destinations import exceptions as of_destinations
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.destinations.impl.duckdb.duck import DuckDbClient, DuckDbCopyJob
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresCsvCopyJob
+from dlt.extract.pipe import Pipe
 from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.state_sync import bump_pipeline_state_version_if_modified, default_pipeline_state, state_doc
 
@@ -39,6 +41,7 @@ PIPELINE = "orgx_source/warehouse/pipeline.py"
 STORED = "orgx_source/warehouse/stored_file.py"
 SYNC = "orgx_source/sync.py"
 SOURCE = "orgx_source/source.py"
+ARRIVAL = "orgx_source/warehouse/arrival.py"
 EXPLAIN = "orgx_source/explain.py"
 
 # A class of dlt, a method that we override or call, its parameters, and the file that does so.
@@ -69,7 +72,11 @@ METHODS: list[tuple[type, str, list[str], str]] = [
     (dlt.Pipeline, "list_extracted_load_packages", [], SYNC),
     (dlt.Pipeline, "list_normalized_load_packages", [], SYNC),
     (dlt.Pipeline, "abort_packages", ["load_id", "dry_run"], SYNC),
+    (dlt.Pipeline, "list_completed_load_packages", [], ARRIVAL),
+    (dlt.Pipeline, "get_load_package_state", ["load_id"], ARRIVAL),
+    (dlt.Pipeline, "_get_load_storage", [], ARRIVAL),
     (dlt.Pipeline, "sql_client", ["schema_name"], DATASET),
+    (Pipe, "replace_gen", ["gen"], SOURCE),
 ]
 ATTRIBUTES: list[tuple[Any, str, str]] = [
     (DuckDbSqlClient, "native_connection", DATASET),
@@ -86,6 +93,9 @@ ATTRIBUTES: list[tuple[Any, str, str]] = [
     (dlt.current, "resource_state", SOURCE),
     (dlt.current, "source_schema", SOURCE),
     (dlt.mark, "make_hints", SOURCE),
+    (Pipe, "gen", SOURCE),
+    (Pipe, "steps", SOURCE),
+    (LoadInfo, "load_packages", SYNC),
 ]
 # Names that `explain` looks for in the ancestry of an error, and a module in which dlt has such a class.
 NAMES = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orgx_source.api.envelope import Page, parse_error, parse_json, parse_page, parse_workspace
+from orgx_source.api.envelope import Page, envelope_error, parse_error, parse_json, parse_page, parse_workspace
 from orgx_source.errors import ApiError, AuthError, EnvelopeError, RateLimitError, RouteClosedError, ServerError
 
 ROWS = [{"id": "a"}, {"id": "b"}]
@@ -114,7 +114,17 @@ def test_only_what_an_answer_says_makes_it_the_whole_list(told: Any, asked: int 
         (b'{"data": [{"id": "a"', "not JSON"),
         (b"[]", "expected a JSON object, got list"),
         (b'{"items": []}', "no list under any of data, decisions (the answer has: items)"),
-        (b'{"data": null}', "no list under any"),
+        (b'{"data": null, "total": 5}', "no list under any"),
+        (b'{"data": null, "pagination": {"total": 5}}', "no list under any"),
+        (b'{"data": null, "pagination": {"has_more": true}}', "no list under any"),
+        (b'{"data": null, "nextCursor": "c2"}', "no list under any"),
+        (b'{"data": null, "message": "no such type"}', "no list under any"),
+        (b'{"data": null, "total": "none"}', "no list under any"),
+        (b'{"data": {}}', "no list under any"),
+        (b'{"data": {"count": 0}, "total": 0}', "no list under any"),
+        (b'{"data": false, "total": 0}', "no list under any"),
+        (b'{"data": null, "total": 0, "error": "boom"}', "an error in place of rows (boom)"),
+        (b'{"data": [], "errors": [{"message": "boom"}]}', "an error in place of rows"),
         (b'{"data": ["a"]}', "something other than objects"),
         (b'{"ok": false, "error": {"message": "busy", "request_id": "req_7"}}', "ok: false (busy)"),
         (b"[" * 100_000, "not JSON"),
@@ -174,3 +184,53 @@ def test_numbers_keep_their_digits_and_text_becomes_storable() -> None:
     assert parse_json(b'{"n": 9223372036854775807}') == {"n": 2**63 - 1}
     assert parse_json(rb'{"t": "a\u0000b", "\ud83d": "\ud83d\ude80"}') == {"t": "a\ufffdb", "\ufffd": "\U0001f680"}
     assert parse_json(b"[NaN, -Infinity, 1e999, 1.5]") == ["NaN", "-Infinity", "Infinity", 1.5]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"data": null, "total": 0}',
+        b'{"data": null}',
+        b'{"ok": true, "data": null, "error": null}',
+        b'{"data": null, "pagination": {"total": 0, "has_more": false}}',
+        b'{"data": {"decisions": null}}',
+        b'{"data": {"decisions": null, "total": 0}}',
+        b'{"data": {"decisions": {}, "summary": {"total": 0}}}',
+        b'{"decisions": null, "total": 0, "message": "nothing there"}',
+        b'{"data": {}, "total": 0}',
+    ],
+)
+def test_null_in_place_of_a_list_without_rows_is_an_empty_list(body: bytes) -> None:
+    assert list(parse_page(body, keys=("data", "decisions"), path="/x").rows) == []
+
+
+def test_an_address_that_is_none_is_no_cursor_and_promises_more() -> None:
+    page = parse_page(b'{"data": [], "links": {"next": "https://[/x?cursor=1"}}', keys=("data",), path="/x")
+    assert (page.next_cursor, page.has_more) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "statuses"),
+    [
+        (ServerError, [408, 423, 425, 500, 502, 503, 504, 507, 509, 520, 521, 529, 530, 599, 700]),
+        (RateLimitError, [429]),
+        (RouteClosedError, [401, 403, 404]),
+        (ApiError, [300, 304, 400, 402, 405, 406, 409, 410, 413, 421, 422, 451, 499, 501, 505, 506, 508, 510, 511]),
+    ],
+)
+def test_what_a_status_means(kind: type[ApiError], statuses: list[int]) -> None:
+    for status in statuses:
+        failure = parse_error(status, b"", path="/x")
+        assert type(failure) is kind, status
+        assert failure.retryable is (kind in (ServerError, RateLimitError))
+
+
+def test_what_orgx_says_cannot_write_to_a_terminal() -> None:
+    words = "red \x1b[31m, title \x1b]0;x\x07, C1 \x9b2J, DEL \x7f, turned \u202eoxk, line\u2028two\nthree"
+    body = json.dumps({"error": {"message": words, "code": "c", "request_id": "r\x1b1"}}).encode()
+    failure = str(parse_error(500, body, path="/x", content_type="text/html\x9b"))
+    assert "red \\x1b[31m, title \\x1b]0;x\\x07, C1 \\x9b2J, DEL \\x7f, turned \\u202eoxk, " in failure
+    assert "line\\u2028two three" in failure
+    assert failure.isprintable()
+    named = str(envelope_error("it holds \x1b", b"\x1b[31m", "/x", "text/\x9bhtml", 200))
+    assert named.isprintable() and "text/\\x9bhtml" in named

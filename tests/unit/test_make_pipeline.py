@@ -36,3 +36,19 @@ def test_a_new_password_changes_nothing(working: Working) -> None:
     before = working("postgresql://reader:secret@prod:5432/warehouse")
     assert working("postgresql://reader:rotated@prod:5432/warehouse") == before
     assert working("postgresql://reader:rotated@prod:5432/warehouse", "elsewhere") != before
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("DEV_MODE", "true"), ("REFRESH", "drop_sources"), ("PROGRESS", "log"), ("PIPELINES__ORGX__REFRESH", "drop_data")],
+)
+def test_no_setting_makes_a_run_begin_anew_elsewhere_or_talk(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str, value: str
+) -> None:
+    expected = make_pipeline(database="w.duckdb").dataset_name
+    monkeypatch.setenv(setting, value)
+    made = make_pipeline(database="w.duckdb")
+    assert (made.dataset_name, made.refresh, made.dev_mode) == (expected, None, False)
+    with made.collector("reading"):
+        made.collector.update("rows", 1)
+    assert capsys.readouterr() == ("", "")

@@ -12,6 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room imports only rooms of the rows above its own, and its own folder.
 ORDER = (
+    ("texts",),
     ("version", "errors", "files", "times"),
     ("tables", "explain", "charts"),
     ("config", "rows"),
@@ -29,7 +30,7 @@ RANKS = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 # Library to the rooms that may import it.
 ALLOWED = {
     "altair": {f"charts/{room}.py" for room in ("style", "initiatives", "agents", "decisions")},
-    "httpx": {"api/http.py", "login/server.py"},
+    "httpx": {"api/http.py", "api/network.py", "login/server.py"},
     "mcp": {"api/mcp_session.py"},
     "mcp_types": {"api/mcp_session.py"},
     "httpx2": {"api/mcp_session.py"},
@@ -48,7 +49,16 @@ ALLOWED = {
     "dlt": {"config.py", "source.py", "sync.py"}
     | {
         f"warehouse/{room}.py"
-        for room in ("arrival", "dataset", "duckdb_file", "pipeline", "postgres", "postgres_copy", "run_lock")
+        for room in (
+            "arrival",
+            "dataset",
+            "duckdb_file",
+            "pipeline",
+            "postgres",
+            "postgres_copy",
+            "run_lock",
+            "schema_update",
+        )
     },
     "duckdb": {
         "cli/demo.py",

@@ -94,7 +94,7 @@ def test_where_workspaces_are_not_listed_the_own_one_is_known(transport: ListTra
     broken.close()
 
 
-@pytest.mark.parametrize("status", [400, 403, 410, 422])
+@pytest.mark.parametrize("status", [400, 403, 405, 410, 422, 451, 501])
 def test_parents_of_artifacts_come_from_whatever_route_is_open(
     transport: ListTransport, session: ReadSession, status: int
 ) -> None:

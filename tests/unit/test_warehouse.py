@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from orgx_source.errors import ConfigError
 from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.tables import TABLES
 from orgx_source.warehouse.dataset import Warehouse
@@ -197,3 +198,79 @@ def test_a_file_and_a_dataset_of_one_name_are_no_trouble_for_this_destination(wa
     warehouse.check_names()
     warehouse.check_writable()
     assert warehouse.columns("_orgx_check") is None
+
+
+def sound_file(place: Path) -> bytes:
+    path = place / "sound.duckdb"
+    if not path.exists():
+        with duckdb.connect(str(path)) as connection:
+            connection.execute("create table t as select range as i, md5(range::varchar) as h from range(100_000)")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda sound: sound[: len(sound) // 2],
+        lambda sound: sound[:5000],
+        lambda sound: b"",
+        lambda sound: b"id,title\n" * 2000,
+        lambda sound: sound[:12] + b"\xff\x03" + sound[14:],
+        lambda sound: sound[:4100] + bytes(100) + sound[4200:8200] + bytes(100) + sound[8300:],
+    ],
+    ids=["half", "head-only", "empty", "text", "newer", "damaged"],
+)
+def test_a_file_that_is_damaged_is_for_a_person_to_mend(file: Path, place: Path, spoil: Any) -> None:
+    file.write_bytes(spoil(sound_file(place)))
+    with pytest.raises(ConfigError, match="Restore it from a backup, or move it away"):
+        # A file may open whose rows are gone.
+        Warehouse(make_pipeline(database=file)).with_client(lambda client: client.execute_sql("select max(h) from t"))
+
+
+NAMES = [
+    "main.duckdb", "temp.duckdb", "system.duckdb", "orgx.duckdb", "a-b.duckdb", "a.b.duckdb", "a b.duckdb", "1x.duckdb",
+    "größe.duckdb", 'q"x.duckdb', "q'x.duckdb", ".hidden.duckdb", "none",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    with duckdb.connect(str(tmp_path / name)) as connection:
+        (catalog,) = connection.execute("select current_database()").fetchall()[0]
+        quoted = '"' + catalog.replace('"', '""') + '"'
+        connection.execute(FILLED.replace("schema orgx", f"schema {quoted}.orgx").replace(" orgx.", f" {quoted}.orgx."))
+    warehouse = Warehouse(make_pipeline(database=tmp_path / name))
+    warehouse.check_names()
+    assert warehouse.with_client(lambda client: client.catalog_name(quote=False)) == catalog
+    assert warehouse.count_living(TASKS) == 2
+    assert warehouse.columns_of(["activity", "x"]) == {"activity": ["id", "last_changed_at", "_dlt_load_id"], "x": None}
+    warehouse.close()
+
+
+@pytest.mark.parametrize("dataset", ["temp", "system", "information_schema", "pg_catalog", "Temp"])
+def test_a_dataset_that_duckdb_keeps_for_itself_is_refused_before_anything_is_read(file: Path, dataset: str) -> None:
+    warehouse = Warehouse(make_pipeline(dataset=dataset, database=file))
+    with pytest.raises(ConfigError, match="keeps the name"):
+        warehouse.check_names()
+    warehouse.close()
+
+
+@pytest.mark.parametrize(("wanted", "is_old"), [(None, True), ("compatible", True), ("newest", False)])
+def test_a_new_file_can_be_read_by_older_versions_unless_the_newest_format_is_wanted(
+    file: Path, wanted: str | None, is_old: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if wanted:
+        monkeypatch.setenv("SOURCES__ORGX__DUCKDB_FORMAT", wanted)
+    Warehouse(make_pipeline(database=file)).close()
+    for _ in range(2):
+        # The version of the storage; 64 is that of DuckDB 1.0.
+        assert (int.from_bytes(file.read_bytes()[12:20], "little") == 64) == is_old
+        # A file keeps its format.
+        monkeypatch.delenv("SOURCES__ORGX__DUCKDB_FORMAT", raising=False)
+        Warehouse(make_pipeline(database=file)).check_writable()
+
+
+def test_a_format_that_does_not_exist_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__ORGX__DUCKDB_FORMAT", "old")
+    with pytest.raises(ConfigError, match="compatible or newest"):
+        make_pipeline(database=file)

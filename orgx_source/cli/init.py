@@ -1,0 +1,101 @@
+"""``orgx-sync init``: asks for what a run needs, writes it down, tries it, and says how to schedule it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from orgx_source.cli.settings_file import CONFIG, SECRETS, write_settings
+from orgx_source.config import check_key, load_config
+from orgx_source.errors import ConfigError
+from orgx_source.warehouse.target import FILE_DESTINATION, Target
+
+
+def run_init(target: Target, *, yes: bool) -> int:
+    """Ask, write ``.dlt/secrets.toml`` and ``.dlt/config.toml``, run the checks, and print a line for cron.
+
+    Args:
+        target: Where the warehouse is, unless the answers say otherwise.
+        yes: Ask nothing; take what options and environment give.
+
+    Raises:
+        ConfigError: There is no key, or nobody to ask for it.
+    """
+    if not yes and not _is_terminal():
+        raise ConfigError("init asks questions, and there is no terminal. Use --yes with ORGX_API_KEY and options.")
+    key = _key_found()
+    if not yes:
+        key = click.prompt("OrgX API key (oxk_...)", default=key, hide_input=True, show_default=False, type=_Key())
+        target = _ask_where(target)
+    credentials = None if yes or target.is_file else _ask_credentials(target.destination)
+    options = {"destination": target.destination, "dataset": target.dataset}
+    if target.is_file:
+        options["database"] = str(target.database)
+    write_settings(api_key=check_key(key), credentials=credentials, options=options)
+    click.echo(f"Wrote {SECRETS} (readable only by you) and {CONFIG}.\n")
+    code = _check(target)
+    click.echo(f"\n{_schedule()}" if code == 0 else "\nFix this, then run orgx-sync check.")
+    return code
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+class _Key(click.ParamType[str]):
+    name = "key"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the key, or say what is wrong with it."""
+        try:
+            return check_key(value)
+        except ConfigError as error:
+            self.fail(str(error).partition(". Set ")[0].partition(" Set ")[0])
+
+
+def _key_found() -> str | None:
+    try:
+        return load_config().api_key
+    except ConfigError:
+        return None
+
+
+def _ask_where(target: Target) -> Target:
+    destination = click.prompt("Destination (duckdb, postgres, ...)", default=target.destination).strip()
+    dataset = click.prompt("Dataset (schema)", default=target.dataset).strip()
+    if destination != FILE_DESTINATION:
+        return Target(destination, dataset, target.database)
+    return Target(destination, dataset, Path(click.prompt("DuckDB file", default=str(target.database)).strip()))
+
+
+def _ask_credentials(destination: str) -> tuple[str, str] | None:
+    """Return a destination and its address; None where the settings that are there already shall stay."""
+    address = click.prompt(
+        f"Address of {destination}, such as postgresql://user:password@host:5432/database (empty: already set)",
+        default="",
+        hide_input=True,
+        show_default=False,
+    ).strip()
+    return (destination, address) if address else None
+
+
+def _check(target: Target) -> int:
+    from orgx_source.cli import console
+    from orgx_source.commands.check import run_check
+
+    with target.left_missing(), console.progress(quiet=False) as progress:
+        report = run_check(load_config(), target.pipeline(), on_table=progress.looking_at)
+    console.print_check(report)
+    return report.exit_code
+
+
+def _schedule() -> str:
+    command = Path(sys.argv[0]).absolute()
+    line = f"15 2 * * *  cd {Path.cwd()} && {command} run --quiet"
+    ignored = Path(".gitignore")
+    note = ""
+    if Path(".git").exists() and str(SECRETS) not in (ignored.read_text() if ignored.is_file() else ""):
+        note = f"\nAdd {SECRETS} to .gitignore: it holds the key."
+    return f"Next: orgx-sync run\nEvery night, with cron:\n{line}{note}"

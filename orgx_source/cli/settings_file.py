@@ -1,0 +1,106 @@
+"""The options that ``.dlt/config.toml`` gives to the command, and the files that ``orgx-sync init`` writes.
+
+Read with the standard library, because dlt takes most of a second to import.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orgx_source.errors import ConfigError, MachineError
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+
+SECRETS = Path(".dlt/secrets.toml")
+CONFIG = Path(".dlt/config.toml")
+SECTION = "orgx_sync"
+
+
+def read_options(known: Mapping[str, str]) -> dict[str, Any]:
+    """Return what ``[orgx_sync]`` in ``.dlt/config.toml`` says, as name of the parameter to value.
+
+    Args:
+        known: Option, such as ``max_wait``, to the name of the parameter that it sets.
+
+    Raises:
+        ConfigError: An option is unknown. A file that cannot be read is left to dlt, which names line and column.
+    """
+    try:
+        section = tomllib.loads(CONFIG.read_text("utf-8-sig")).get(SECTION, {})
+    except (OSError, ValueError):
+        return {}
+    unknown = sorted(set(section) - set(known)) if isinstance(section, dict) else [SECTION]
+    if unknown:
+        raise ConfigError(
+            f"{CONFIG} has unknown options in [{SECTION}]: {', '.join(unknown)}. "
+            f"Known options: {', '.join(sorted(known))}."
+        )
+    return {known[name]: value for name, value in section.items()}
+
+
+def write_settings(*, api_key: str, credentials: tuple[str, str] | None, options: Mapping[str, str]) -> None:
+    """Write ``.dlt/secrets.toml``, for nobody else to read, and ``.dlt/config.toml``; what else they hold stays.
+
+    Args:
+        api_key: The ``oxk_`` key.
+        credentials: Name of the destination and its address with the password; None for a DuckDB file.
+        options: What ``[orgx_sync]`` shall say.
+
+    Raises:
+        ConfigError: A file of that name is not TOML.
+        MachineError: It cannot be written.
+    """
+    secrets, config = _read(SECRETS), _read(CONFIG)
+    _section(secrets, "sources", "orgx")["api_key"] = api_key
+    if credentials is not None:
+        name, address = credentials
+        _section(secrets, "destination", name)["credentials"] = address
+    for name, value in options.items():
+        _section(config, SECTION)[name] = value
+    _section(config, "runtime").setdefault("dlthub_telemetry", False)
+    try:
+        SECRETS.parent.mkdir(mode=0o700, exist_ok=True)
+        _write(SECRETS, secrets.as_string(), 0o600)
+        _write(CONFIG, config.as_string(), 0o644)
+    except OSError as error:
+        raise MachineError(f"{error.filename} could not be written: {error.strerror}.") from None
+
+
+def _read(path: Path) -> TOMLDocument:
+    import tomlkit
+    from tomlkit.exceptions import ParseError
+
+    try:
+        return tomlkit.parse(path.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        return tomlkit.document()
+    except OSError as error:
+        raise MachineError(f"{path} could not be read: {error.strerror}.") from None
+    except ParseError as error:
+        # Never what stands there: it may be the key.
+        raise ConfigError(f"{path} is not valid TOML: line {error.line}, column {error.col}.") from None
+
+
+def _section(document: Any, *names: str) -> Any:
+    import tomlkit
+
+    for name in names:
+        if name not in document:
+            document[name] = tomlkit.table()
+        document = document[name]
+    return document
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    """Replace a file; it never stands there half, nor for others to read."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+        file.write(text)
+    unfinished.chmod(mode)
+    unfinished.replace(path)
