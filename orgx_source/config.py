@@ -47,6 +47,7 @@ PLAIN_NAMES = {
     "mcp_url": "ORGX_MCP_URL",
     "mcp_token": "ORGX_MCP_TOKEN",
 }
+MEMORY_SCOPES = ("all", "artifacts", "decisions", "initiatives")
 SECRETS = frozenset({"api_key", "mcp_token"})
 MCP_SETTING = "SOURCES__ORGX__MCP_URL (or ORGX_MCP_URL)"
 MCP_PACKAGE = "Reading OrgX over MCP needs the package mcp: pip install 'orgx-source[mcp]', or '.[mcp]' in a checkout"
@@ -57,6 +58,23 @@ Door = Literal["rest", "mcp"]
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KEY = re.compile(r"oxk_[A-Za-z0-9_\-]{8,}")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.\-]*[a-z0-9_])?\.?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedSearch:
+    """What OrgX's memory is asked in every run.
+
+    Attributes:
+        name: What the search is called in the warehouse.
+        query: What is asked.
+        scope: all, artifacts, decisions or initiatives.
+        limit: Hits to ask for at most.
+    """
+
+    name: str
+    query: str
+    scope: str = "all"
+    limit: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +100,7 @@ class OrgxConfig:
         mcp_url: OrgX's MCP door.
         mcp_token: An access token for it from elsewhere, which is not refreshed; None where a login gives one.
         has_login: Whether a login for it is stored on this machine.
+        memory: Saved searches of OrgX's memory.
     """
 
     api_key: str = field(repr=False)
@@ -102,6 +121,7 @@ class OrgxConfig:
     mcp_url: str = DEFAULT_MCP_URL
     mcp_token: str | None = field(default=None, repr=False)
     has_login: bool = False
+    memory: tuple[SavedSearch, ...] = ()
 
     @property
     def doors(self) -> frozenset[Door]:
@@ -129,6 +149,7 @@ def load_config(**given: Any) -> OrgxConfig:
     found["has_login"] = login_file(found["mcp_url"]).exists()
     found["api_key"] = _check_credentials(found)
     found["routes"] = {**_routes_from_dlt(), **found.get("routes", {})}
+    found.setdefault("memory", _searches_from_dlt())
     if "workspace_id" in found:
         found["workspace_id"] = check_workspace_id(found["workspace_id"])
     found["base_url"] = check_base_url(found.get("base_url", DEFAULT_BASE_URL))
@@ -161,19 +182,59 @@ def load_mcp_url() -> str:
     return check_base_url(found or DEFAULT_MCP_URL, MCP_SETTING, DEFAULT_MCP_URL)
 
 
+def _structure_from_dlt(name: str) -> Any:
+    """Return a setting that is a table or a list; in the environment it is written as JSON."""
+    import dlt
+
+    with dlt_defaults():
+        found = dlt.config.get(f"sources.orgx.{name}")
+    if isinstance(found, str):
+        with suppress(ValueError):
+            return json.loads(found)
+    return found
+
+
+def _searches_from_dlt() -> tuple[SavedSearch, ...]:
+    """Return ``[[sources.orgx.memory]]``.
+
+    Raises:
+        ConfigError: One of them cannot be asked, or two have one name.
+    """
+    found = _structure_from_dlt("memory")
+    if found is None:
+        return ()
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        raise ConfigError("[[sources.orgx.memory]] must be saved searches, each with a name and a query.")
+    searches = tuple(_check_search(dict(one), number) for number, one in enumerate(found, 1))
+    names = [search.name for search in searches]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"[[sources.orgx.memory]] has more than one search named {', '.join(sorted(doubled))}.")
+    return searches
+
+
+def _check_search(given: dict[str, Any], number: int) -> SavedSearch:
+    where = f"[[sources.orgx.memory]], number {number}"
+    unknown = given.keys() - {"name", "query", "scope", "limit"}
+    if unknown:
+        raise ConfigError(f"{where} has {', '.join(sorted(map(str, unknown)))}; it takes name, query, scope and limit.")
+    for key in ("name", "query"):
+        if not isinstance(given.get(key), str) or not given[key].strip():
+            raise ConfigError(f"{where} needs a {key}.")
+    search = SavedSearch(**given)
+    if search.scope not in MEMORY_SCOPES:
+        raise ConfigError(f"{where}: scope must be one of {', '.join(MEMORY_SCOPES)}, not {search.scope!r}.")
+    if not isinstance(search.limit, int) or isinstance(search.limit, bool) or search.limit < 1:
+        raise ConfigError(f"{where}: limit must be a number from 1, not {search.limit!r}.")
+    return search
+
+
 def _routes_from_dlt() -> dict[str, str]:
     """Return ``[sources.orgx.routes]``: table name to the route to use for it.
 
     Raises:
         ConfigError: It is no table of names.
     """
-    import dlt
-
-    with dlt_defaults():
-        found = dlt.config.get("sources.orgx.routes")
-    if isinstance(found, str):
-        with suppress(ValueError):
-            found = json.loads(found)
+    found = _structure_from_dlt("routes")
     if found is None:
         return {}
     if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found.values()):

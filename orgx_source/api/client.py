@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from orgx_source.api.doors import open_doors
 from orgx_source.api.envelope import Page, Row
@@ -105,6 +105,28 @@ class OrgxClient:
             BudgetError: The run's requests or waiting time are used up.
         """
         return self._send(lambda: self._transport.fetch_page(route, query), spending)
+
+    def run_tool(self, tool: str, arguments: Mapping[str, Any], spending: Spending | None = None) -> Row:
+        """Let OrgX run a tool, with another try where that is sensible: not where its allowance is spent.
+
+        Args:
+            tool: Id of the tool.
+            arguments: What it is told.
+            spending: Where to note what it cost.
+
+        Raises:
+            OrgxError: From the transport; a `RateLimitError` at once.
+            BudgetError: The run's requests or waiting time are used up.
+        """
+
+        def ask() -> Row:
+            try:
+                return self._transport.run_tool(tool, arguments)
+            except RateLimitError as spent:
+                spent.retryable = False
+                raise
+
+        return self._send(ask, spending)
 
     def _send(self, request: Callable[[], T], spending: Spending | None) -> T:
         attempt = 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from orgx_source.api.envelope import Page, Row
 from orgx_source.api.http import HttpTransport
 from orgx_source.api.mcp import McpTransport
@@ -55,6 +58,10 @@ class Doors(Transport):
             return door.fetch_page(route, query)
         finally:
             self.server_time = door.server_time or self.server_time
+
+    def run_tool(self, tool: str, arguments: Mapping[str, Any]) -> Row:
+        """Let OrgX run a tool, which takes a key."""
+        return self._rest.run_tool(tool, arguments)
 
     def close(self) -> None:
         """Close both."""

@@ -9,6 +9,7 @@ from typing import Literal
 from orgx_source.config import Door
 
 BOOTSTRAP_PATH = "/api/client/bootstrap"
+TOOLS_PATH = "/api/client/tools/execute"
 MCP = "mcp"
 
 Paging = Literal[

@@ -9,10 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from orgx_source.api.envelope import Page, Row
 from orgx_source.api.query import PageQuery
 from orgx_source.api.routes import Route
+from orgx_source.errors import ConfigError
 
 
 def _ignore(headers: Mapping[str, str]) -> None:
@@ -61,6 +63,15 @@ class Transport(ABC):
         Raises:
             OrgxError: It was refused, or no answer can be read.
         """
+
+    def run_tool(self, tool: str, arguments: Mapping[str, Any]) -> Row:
+        """Let OrgX run a tool; return its answer as it came, also one that says ``ok: false``.
+
+        Raises:
+            ConfigError: Nothing behind this door runs tools.
+            OrgxError: It was refused, or no answer can be read.
+        """
+        raise ConfigError("Saved searches of memory take an API key (SOURCES__ORGX__API_KEY or ORGX_API_KEY)")
 
     def close(self) -> None:
         """Close what is open."""

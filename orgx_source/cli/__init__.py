@@ -101,7 +101,7 @@ def init(target: Target, yes: bool) -> int:
 
 
 @app.command()
-@options.only_tables
+@options.tables_to_fill
 @options.warehouse
 @click.option("--full", is_flag=True, help="Read everything again, and write again what was changed by hand.")
 @options.workspace

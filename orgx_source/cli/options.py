@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from orgx_source.api.routes import ROUTES
-from orgx_source.tables import TABLES
+from orgx_source.tables import MEMORY_HITS, TABLES
 from orgx_source.warehouse.target import Target
 
 AGE_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -20,14 +20,17 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class TableName(click.ParamType[str]):
-    """The name of a table of OrgX."""
+    """The name of a table of OrgX, or one of a few more."""
 
     name = "table"
 
+    def __init__(self, *more: str) -> None:
+        self._names = (*TABLES, *more)
+
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the name, or say which there are."""
-        if value not in TABLES:
-            self.fail(f"there is no table {value!r}; there are {', '.join(TABLES)}", param, ctx)
+        if value not in self._names:
+            self.fail(f"there is no table {value!r}; there are {', '.join(self._names)}", param, ctx)
         return value
 
 
@@ -71,6 +74,14 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 only_tables = click.option(
     "--table", "tables", multiple=True, type=TableName(), metavar="NAME", help="Only this table; may be given often."
+)
+tables_to_fill = click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    type=TableName(MEMORY_HITS),
+    metavar="NAME",
+    help="Only this table; may be given often.",
 )
 routes = click.option(
     "--route",

@@ -70,13 +70,20 @@ FAULT_KINDS: dict[str, str] = {
     "wrong_state": "the login comes back with another state",
     "wrong_iss": "the login comes back from another issuer",
     "drop_scope": "whoever consents leaves out these scopes (drop_scope=decisions:read)",
+    "memory_by_type": "memory gives its hits by type",
+    "memory_flat": "memory gives its hits without data around them",
+    "memory_neighbour": "memory gives its hits under another name (memory_neighbour=recommendations)",
+    "memory_shapeless": "memory answers without hits under any name",
+    "memory_fails": "memory answers 200 with ok: false",
+    "memory_spent": "the allowance for memory is spent: 402",
+    "unknown_tool": "a tool is not open to this key (unknown_tool=query_org_memory)",
     "drift": "rows move between two pages (in process only)",
 }
 _NUMBERS = frozenset({"clamp", "closed", "status", "status_html", "wrong_total"})
 _SECONDS = frozenset(
     {"rate_limited", "rate_limited_date", "rate_limited_reset", "slow", "stale", "stale_total", "date_off"}
 )
-_TEXTS = frozenset({"type_change", "redirect", "refuse", "drop_scope"})
+_TEXTS = frozenset({"type_change", "redirect", "refuse", "drop_scope", "memory_neighbour", "unknown_tool"})
 
 
 @dataclass(frozen=True, slots=True)

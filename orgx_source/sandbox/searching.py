@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orgx_source.sandbox.answers import RefusalError
 from orgx_source.sandbox.faults import Hits, distort_rows
-from orgx_source.sandbox.paths import make_cursor, read_cursor, sort_rows
+from orgx_source.sandbox.lists import make_cursor, read_cursor, sort_rows
 from orgx_source.sandbox.world import Row, World
 
 if TYPE_CHECKING:
