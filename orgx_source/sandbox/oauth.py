@@ -101,6 +101,7 @@ class OAuth:
         token_seconds: How long an access token is valid.
         clients: Client id to its registration.
         grants: Grant id to the grant.
+        codes: The codes that were given, with what each stands for.
     """
 
     app: SandboxApp
@@ -108,7 +109,7 @@ class OAuth:
     token_seconds: float = TOKEN_SECONDS
     clients: dict[str, dict[str, Any]] = field(default_factory=dict)
     grants: dict[str, Grant] = field(default_factory=dict)
-    _codes: dict[str, _Code] = field(default_factory=dict)
+    codes: dict[str, _Code] = field(default_factory=dict)
     _access: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def routes(self) -> list[Route]:
@@ -232,7 +233,7 @@ class OAuth:
         dropped = (hits.value("drop_scope") or "").split()
         scopes = tuple(scope for scope in asked if scope in SCOPES and scope not in dropped)
         code = f"{USER}:{secrets.token_hex(4)}:{secrets.token_urlsafe(24)}"
-        self._codes[code] = _Code(
+        self.codes[code] = _Code(
             query["client_id"],
             query["redirect_uri"],
             query.get("code_challenge", ""),
@@ -262,7 +263,7 @@ class OAuth:
         raise OAuthRefusal("unsupported_grant_type", "Grant type not supported")
 
     def _exchange(self, form: dict[str, str]) -> Response:
-        code = self._codes.get(form.get("code", ""))
+        code = self.codes.get(form.get("code", ""))
         if code is None or code.client_id != form["client_id"] or code.expires <= self.clock():
             raise OAuthRefusal("invalid_grant", "Grant not found or authorization code expired")
         if code.grant_id is not None:

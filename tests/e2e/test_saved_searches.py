@@ -34,8 +34,10 @@ def test_hits_are_added_by_every_run_and_never_taken_away() -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    ["memory_by_type", "memory_flat", "memory_neighbour=recommendations", "memory_neighbour=decisions"]
-    + ["unknown_tool=query_org_memory", "unknown_fields", "big_numbers", "missing_id"],
+    [
+        *("memory_by_type", "memory_flat", "memory_neighbour=recommendations", "memory_neighbour=decisions"),
+        *("unknown_tool=query_org_memory", "unknown_fields", "big_numbers", "missing_id"),
+    ],
 )
 def test_whatever_shape_an_answer_has_its_hits_come(fault: str) -> None:
     with Sandbox(World("small"), faults=[Fault.parse(fault)]) as box:
