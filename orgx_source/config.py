@@ -187,7 +187,7 @@ def _structure_from_dlt(name: str) -> Any:
     import dlt
 
     with dlt_defaults():
-        found = dlt.config.get(f"sources.orgx.{name}")
+        found: Any = dlt.config.get(f"sources.orgx.{name}")
     if isinstance(found, str):
         with suppress(ValueError):
             return json.loads(found)
@@ -234,7 +234,7 @@ def _routes_from_dlt() -> dict[str, str]:
     Raises:
         ConfigError: It is no table of names.
     """
-    found = _structure_from_dlt("routes")
+    found: Any = _structure_from_dlt("routes")
     if found is None:
         return {}
     if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found.values()):

@@ -86,7 +86,7 @@ class _Waiting(ThreadingHTTPServer):
 def log_in(
     mcp_url: str,
     show: Callable[[str], None],
-    open_browser: Callable[[str], None] | None = None,
+    open_browser: Callable[[str], object] | None = None,
     *,
     patience: float = PATIENCE_SECONDS,
     clock: Clock = time.time,
