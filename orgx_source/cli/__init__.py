@@ -562,14 +562,18 @@ def logout(verbose: bool) -> None:
 
 
 def _tell_login() -> None:
-    """Say on stderr how long the login for MCP lasts, where somebody is logged in."""
+    """Say on stderr how long the login for MCP lasts, where somebody is logged in, or what is wrong with it."""
     import time
 
     from orgx_source.config import load_mcp_url
     from orgx_source.login.tokens import describe_login
 
-    if (said := describe_login(load_mcp_url(), time.time())) is not None:
-        click.echo(f"{'Warning: ' if said[1] else ''}{said[0]}.", err=True)
+    try:
+        said = describe_login(load_mcp_url(), time.time())
+    except ConfigError as problem:
+        said = str(problem), True
+    if said is not None:
+        click.echo(f"{'Warning: ' if said[1] else ''}{said[0].rstrip('.')}.", err=True)
 
 
 def _print_run(report: RunReport, published: Path | None, target: Target, *, as_json: bool, quiet: bool) -> None:

@@ -230,3 +230,21 @@ def test_no_token_is_in_a_representation_or_an_address(box: Sandbox) -> None:
     assert "s3cret" not in repr(config)
     assert not any(secret in urlencode(seen.params) for secret in secrets for seen in box.requests)
     client_of(config).close()
+
+
+def test_a_route_that_does_not_exist_is_wrong_usage_and_named(box: Sandbox) -> None:
+    for given, said in (("decisions=nonsense", "/api/v1/decisions, mcp"), ("nothing=mcp", "there are workspaces")):
+        running = command("run", "--route", given, COLUMNS="500")
+        assert said in " ".join(running.communicate(timeout=60)[1].split())
+        assert running.returncode == 2
+
+
+def test_check_and_status_say_how_long_the_login_lasts(box: Sandbox) -> None:
+    log_in(box)
+    running = command("check", "--table", "initiatives")
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, "ends in 30 days" in err) == (0, True), out + err
+    assert "mcp" in out
+    login_file(box.mcp_url).write_text("{")
+    running = command("status")
+    assert "is damaged; log in again" in running.communicate(timeout=60)[1]
