@@ -90,6 +90,9 @@ _SECRETS = (
         ),
         "oxk_***",
     ),
+    (re.compile(r"(?i)\b(bearer )\S+"), r"\1***"),
+    # The code of a redirect: whoever has it first has the login.
+    (re.compile(r"([?&]code=)[^&\s\"']+"), r"\1***"),
 )
 
 

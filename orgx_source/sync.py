@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -19,6 +20,7 @@ from typing import Any
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from orgx_source.api.client import OrgxClient
+from orgx_source.api.route_choice import KEY_NEEDED, REST, served_tables
 from orgx_source.config import OrgxConfig, dlt_defaults
 from orgx_source.errors import (
     CheckpointError,
@@ -29,11 +31,13 @@ from orgx_source.errors import (
     worst_exit_code,
 )
 from orgx_source.explain import explain, first_words, is_mendable, refused_table, root_cause
+from orgx_source.login.tokens import describe_login
 from orgx_source.marts.apply import apply_marts
+from orgx_source.reading.memory import search_memory
 from orgx_source.reading.report import RunReport, log_rows
 from orgx_source.reading.session import ReadSession, Stretch
-from orgx_source.source import orgx_source, sync_log_source
-from orgx_source.tables import TABLES, table_of
+from orgx_source.source import memory_source, orgx_source, sync_log_source
+from orgx_source.tables import MEMORY_HITS, TABLES, table_of
 from orgx_source.times import utc_now
 from orgx_source.warehouse.arrival import Arrival, Shortfall
 from orgx_source.warehouse.dataset import Warehouse
@@ -82,10 +86,13 @@ def run_sync(
         untested: Whether to fill a destination other than DuckDB and PostgreSQL, whose rows may differ then.
     """
     report = RunReport(run_id=str(uuid.uuid4()), started_at=clock())
-    client, names = client or OrgxClient(config), list(tables or TABLES)
+    client, names = client or OrgxClient(config), list(tables or _all_of(config))
     session = ReadSession(
         config, client, report.tables, collect_errors=True, on_progress=on_progress, clock=clock, stretch=stretch
     )
+    if not tables and (missing := [name for name in _all_of(config, at_best=True) if name not in names]):
+        report.messages.append(f"Not read: {', '.join(missing)}. {KEY_NEEDED}.")
+    report.messages += _login_warnings(config)
     client.budget.on_wait = session.patience.on_wait = on_wait
     with ExitStack() as scope:
         scope.enter_context(dlt_defaults())
@@ -101,6 +108,22 @@ def run_sync(
         if report.reached:
             _conclude(pipeline, report, names, session.patience)
     return report
+
+
+def _all_of(config: OrgxConfig, *, at_best: bool = False) -> list[str]:
+    """Return the tables that a run fills which is told of none; ``at_best`` those that it would fill with a key."""
+    doors = REST if at_best else config.doors
+    return [*served_tables(doors), *([MEMORY_HITS] if config.memory and "rest" in doors else [])]
+
+
+def _login_warnings(config: OrgxConfig) -> list[str]:
+    if "mcp" not in config.doors or config.mcp_token:
+        return []
+    with suppress(OrgxError):
+        # What is wrong with the file is said by whoever needs it.
+        if (said := describe_login(config.mcp_url, time.time())) is not None and said[1]:
+            return [f"{said[0]}."]
+    return []
 
 
 def _bring_up_to_date(
@@ -131,12 +154,32 @@ def _bring_up_to_date(
     report.reached = True
     session.check_workspace()  # guard: workspace-out-of-sight
     report.messages += make_missing(pipeline, session, warehouse)
-    _read_and_load(pipeline, session, names, warehouse)
+    _read_and_load(pipeline, session, [name for name in names if name in TABLES], warehouse)
     with warehouse.kept_open():
         # Where nothing could ever be read there is nothing to see.
         report.has_tables = any(map(warehouse.columns, TABLES))
         _count(report, warehouse)
-        warehouse.make_views(TABLES[name] for name in names)
+        warehouse.make_views(TABLES[name] for name in names if name in TABLES)
+    if MEMORY_HITS in names:
+        _remember(pipeline, session, warehouse, report)
+
+
+def _remember(pipeline: Any, session: ReadSession, warehouse: Warehouse, report: RunReport) -> None:
+    """Ask the saved searches, and add what they find; what is wrong with them is theirs alone."""
+    table = session.report(MEMORY_HITS)
+    rows: list[dict[str, Any]] = []
+    try:
+        try:
+            rows.extend(search_memory(session.client, session.config.memory, table, session.clock()))
+        finally:
+            if rows:
+                _patiently(pipeline, session.patience, partial(pipeline.extract, memory_source(rows)))
+                for shortfall in _load_or_give_up(pipeline, warehouse, session.patience):
+                    (table.mended if shortfall.mended else table.doubt)(str(shortfall))
+                table.rows_new = len(rows)
+    except Exception as error:
+        failure = explain(error)
+        table.error, table.exit_code, table.verdict = str(failure), failure.exit_code, None
 
 
 def make_missing(pipeline: Any, session: ReadSession, warehouse: Warehouse) -> list[str]:

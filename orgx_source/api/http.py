@@ -15,13 +15,22 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import httpx
 
 from orgx_source.api.body import CODINGS, BodyTooLargeError, collect, unpack
-from orgx_source.api.envelope import Page, Row, envelope_error, may_pass, parse_error, parse_page, parse_workspace
+from orgx_source.api.envelope import (
+    Page,
+    Row,
+    envelope_error,
+    may_pass,
+    parse_error,
+    parse_object,
+    parse_page,
+    parse_workspace,
+)
 from orgx_source.api.key_mask import MASK, KeyMask
 from orgx_source.api.limits import http_date, retry_after
 from orgx_source.api.listing import Order
 from orgx_source.api.network import OverdueError, Patience, find_proxy, make_network
 from orgx_source.api.query import PageQuery
-from orgx_source.api.routes import BOOTSTRAP_PATH, Route
+from orgx_source.api.routes import BOOTSTRAP_PATH, TOOLS_PATH, Route
 from orgx_source.api.transport import Transport
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import (
@@ -159,9 +168,21 @@ class HttpTransport(Transport):
             return replace(page, next_cursor=None, has_more=True)
         return page
 
-    def _get(self, path: str, parameters: Parameters, parse: Callable[..., T]) -> T:
+    def run_tool(self, tool: str, arguments: Mapping[str, Any]) -> Row:
+        """Let OrgX run one of the tools that it opens to keys; return its answer as it came.
+
+        Raises:
+            OrgxError: See `fetch_page`; an answer that says ``ok: false`` is returned.
+
+        Source: memory page.
+        """
+        return self._get(TOOLS_PATH, {}, parse_object, {"tool_id": tool, "args": dict(arguments)})
+
+    def _get(
+        self, path: str, parameters: Parameters, parse: Callable[..., T], body: Mapping[str, Any] | None = None
+    ) -> T:
         try:
-            answer = self._send(path, parameters)
+            answer = self._send(path, parameters, body)
             self.observe(answer.headers)
             self._note_time(answer.headers.get("date", ""))
             where: dict[str, Any] = {"path": path, "content_type": answer.content_type}
@@ -186,23 +207,23 @@ class HttpTransport(Transport):
             with suppress(ValueError, OverflowError, OSError):
                 self.server_time = datetime.fromtimestamp(moment, UTC)
 
-    def _send(self, path: str, parameters: Parameters) -> _Answer:
+    def _send(self, path: str, parameters: Parameters, body: Mapping[str, Any] | None) -> _Answer:
         # As text: given as parameters, httpx takes the address apart a second time.
         url = f"{self._config.base_url}{path}"
         url += f"?{urlencode(parameters)}" if parameters else ""
         with self._patience.until(self._config.request_timeout):
             for _ in range(MAX_REDIRECTS):
-                answer = self._ask(url, path)
+                answer = self._ask(url, path, body)
                 if not (answer.status in REDIRECTS and "location" in answer.headers):
                     return answer
                 url = self._redirect(answer.headers["location"], url, path)
         raise RedirectError(f"{path} redirects in circles at {self._host()}; check the base URL")
 
-    def _ask(self, url: str, path: str) -> _Answer:
+    def _ask(self, url: str, path: str, body: Mapping[str, Any] | None) -> _Answer:
         read = LIVE_TIMEOUT_SECONDS if "/live/" in path else DEFAULT_TIMEOUT_SECONDS
         timeout = httpx.Timeout(read, connect=CONNECT_TIMEOUT_SECONDS, pool=None)
         try:
-            request = self._http.build_request("GET", url, timeout=timeout)
+            request = self._http.build_request("GET" if body is None else "POST", url, json=body, timeout=timeout)
         except httpx.InvalidURL as error:
             raise ApiError(f"{path} has an invalid address ({error})", status=0, path=path) from None
         try:

@@ -6,9 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-BOOTSTRAP_PATH = "/api/client/bootstrap"
+from orgx_source.config import Door
 
-Paging = Literal["offset", "workspaces", "cursor", "limit", "snapshot", "bootstrap", "by_entity", "feed"]
+BOOTSTRAP_PATH = "/api/client/bootstrap"
+TOOLS_PATH = "/api/client/tools/execute"
+MCP = "mcp"
+
+Paging = Literal[
+    "offset", "workspaces", "cursor", "limit", "snapshot", "bootstrap", "by_entity", "feed", "search", "told"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +28,8 @@ class Route:
         keys: Names under which the rows may stand in the answer, first match wins.
         paging: ``offset`` (limit and offset), ``workspaces`` (the same, joined with bootstrap's), ``cursor`` (opaque
             next cursor), ``limit`` (one answer of at most ``limit`` rows), ``snapshot`` (everything at once), ``feed``
-            (newest rows), ``by_entity`` (one request per parent), ``bootstrap``. A class each in `route_reader`.
+            (newest rows), ``by_entity`` (one request per parent), ``bootstrap``, ``search`` (the newest first, by
+            cursor), ``told`` (by the transport, without a request). A class each in `route_reader`.
         sorts: Whether ``order_by`` and ``order_direction`` are understood.
         since: Name of the parameter that asks for what changed since; None when there is none.
         takes_ids: Whether ``ids`` asks for single rows.
@@ -30,6 +37,7 @@ class Route:
         slices: A filter and its values, which together name most rows, for a ``limit`` route that came back full.
         caveat: What may be missing even when the route answers well; None when nothing is known to.
         source: Where the facts come from and how sure they are.
+        door: Which credentials it takes: a key (``rest``), or a login (``mcp``).
     """
 
     name: str
@@ -44,6 +52,7 @@ class Route:
     slices: tuple[str, tuple[str, ...]] | None = None
     caveat: str | None = None
     source: str = ""
+    door: Door = "rest"
 
     @property
     def tells_changes(self) -> bool:
@@ -64,6 +73,18 @@ def _entities(entity_type: str, plural: str, paging: Paging = "offset") -> Route
     )
 
 
+def _search(entity_type: str, paging: Paging = "search") -> Route:
+    return Route(
+        name=MCP,
+        path="/mcp",
+        params={"type": entity_type},
+        keys=("results",),
+        paging=paging,
+        source="source of OrgX's MCP server: typed orgx_search, which neither sorts nor tells what changed",
+        door="mcp",
+    )
+
+
 ROUTES: dict[str, tuple[Route, ...]] = {
     "workspaces": (
         _entities("command_center", "workspaces", "workspaces"),
@@ -75,6 +96,7 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             caveat="bootstrap tells only the workspace that the key resolves to",
             source="documented",
         ),
+        _search("workspace", "told"),
     ),
     "initiatives": (
         _entities("initiative", "initiatives"),
@@ -85,6 +107,7 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             "offset",
             source="documented; order not stated, few fields",
         ),
+        _search("initiative"),
     ),
     "agents": (
         Route(
@@ -127,6 +150,7 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             caveat="only artifacts of initiatives, milestones, workstreams, tasks and decisions that could be listed",
             source="documented; one request per entity",
         ),
+        _search("artifact"),
     ),
     "decisions": (
         _entities("decision", "decisions"),
@@ -139,9 +163,10 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             slices=("status", ("pending", "approved", "declined", "superseded", "cancelled")),
             source="observed in both SDKs; limit only, documented as graduating",
         ),
+        _search("decision"),
     ),
-    "workstreams": (_entities("workstream", "workstreams"),),
-    "milestones": (_entities("milestone", "milestones"),),
+    "workstreams": (_entities("workstream", "workstreams"), _search("workstream")),
+    "milestones": (_entities("milestone", "milestones"), _search("milestone")),
     "tasks": (
         _entities("task", "tasks"),
         Route(
@@ -154,6 +179,7 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             caveat="OrgX may list only work owned by the key's user here",
             source="observed in both SDKs",
         ),
+        _search("task"),
     ),
     "activity": (
         Route(

@@ -101,10 +101,11 @@ def init(target: Target, yes: bool) -> int:
 
 
 @app.command()
-@options.only_tables
+@options.tables_to_fill
 @options.warehouse
 @click.option("--full", is_flag=True, help="Read everything again, and overwrite manual changes.")
 @options.workspace
+@options.routes
 @click.option("--workers", type=click.IntRange(1, 64), default=8, metavar="N", help="Pages requested in parallel.")
 @click.option(
     "--max-wait",
@@ -145,6 +146,7 @@ def run(
     target: Target,
     full: bool,
     workspace: str | None,
+    routes: Sequence[tuple[str, str]],
     workers: int,
     max_wait: float,
     sample: int,
@@ -166,6 +168,7 @@ def run(
     _check_publishing(publish, target)
     config = _config(
         workspace_id=workspace,
+        routes=dict(routes),
         workers=workers,
         full=full,
         max_wait=max_wait,
@@ -195,18 +198,20 @@ def run(
 @options.only_tables
 @options.warehouse
 @options.workspace
+@options.routes
 @options.as_json
 @options.verbose
 def check(
     tables: Sequence[str],
     target: Target,
     workspace: str | None,
+    routes: Sequence[tuple[str, str]],
     as_json: bool,
     verbose: bool,
 ) -> int:
     """Try the key, the routes and the destination."""
     _set_up_logging(verbose)
-    config = _config(workspace_id=workspace)
+    config = _config(workspace_id=workspace, routes=dict(routes))
     from orgx_source.cli import console
     from orgx_source.commands.check import run_check
 
@@ -214,6 +219,7 @@ def check(
     with target.left_missing(), console.progress(quiet=as_json) as progress:
         report = run_check(config, pipeline, tables=tables, on_table=progress.looking_at)
     _print_json(report.to_json()) if as_json else console.print_check(report)
+    _tell_login()
     return report.exit_code
 
 
@@ -222,6 +228,7 @@ def check(
 @options.warehouse
 @click.option("--full", is_flag=True, help="Plan a full run, which reads everything again.")
 @options.workspace
+@options.routes
 @options.as_json
 @options.verbose
 def plan(
@@ -229,6 +236,7 @@ def plan(
     target: Target,
     full: bool,
     workspace: str | None,
+    routes: Sequence[tuple[str, str]],
     as_json: bool,
     verbose: bool,
 ) -> int:
@@ -237,7 +245,7 @@ def plan(
     Route, requests and rows, table by table.
     """
     _set_up_logging(verbose)
-    return _plan(tables, target, _config(workspace_id=workspace, full=full), as_json=as_json)
+    return _plan(tables, target, _config(workspace_id=workspace, routes=dict(routes), full=full), as_json=as_json)
 
 
 def _plan(tables: Sequence[str], target: Target, config: OrgxConfig, *, as_json: bool) -> int:
@@ -256,12 +264,14 @@ def _plan(tables: Sequence[str], target: Target, config: OrgxConfig, *, as_json:
 @options.only_tables
 @options.warehouse
 @options.workspace
+@options.routes
 @options.as_json
 @options.verbose
 def verify(
     tables: Sequence[str],
     target: Target,
     workspace: str | None,
+    routes: Sequence[tuple[str, str]],
     as_json: bool,
     verbose: bool,
 ) -> int:
@@ -270,7 +280,7 @@ def verify(
     OrgX is read in full and compared with the stored values, including manual changes. Nothing is written.
     """
     _set_up_logging(verbose)
-    config = _config(workspace_id=workspace)
+    config = _config(workspace_id=workspace, routes=dict(routes))
     from orgx_source.cli import console
     from orgx_source.commands.verify import run_verify
 
@@ -308,6 +318,7 @@ def status(target: Target, max_age: timedelta, as_json: bool, verbose: bool) -> 
     report = read_file_status(target.database, target.dataset, max_age) if target.is_file else None
     if report is None:
         report = read_status(target.pipeline(), max_age)
+    _tell_login()
     _print_json(report.to_json()) if as_json else console.print_status(report)
     return report.exit_code
 
@@ -521,6 +532,61 @@ def sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_limit: 
     from orgx_source.cli.demo import serve_sandbox
 
     return serve_sandbox(port, size, seed, faults, rate_limit)
+
+
+@app.command()
+@click.option(
+    "--no-browser", is_flag=True, help="Open no browser: print the address, and wait for somebody to open it."
+)
+@options.verbose
+def login(no_browser: bool, verbose: bool) -> None:
+    """Log in for OrgX's MCP door.
+
+    Somebody consents in a browser, and the login is kept on this machine for 30 days. Another machine needs one of its
+    own.
+    """
+    _set_up_logging(verbose)
+    import webbrowser
+
+    from orgx_source.config import load_mcp_url
+    from orgx_source.login.flow import log_in
+
+    def show(address: str) -> None:
+        click.echo("Open this address in a browser of this machine, and allow what it asks:", err=True)
+        # A line of its own, whole whatever the width: people and scripts copy it.
+        click.echo(address)
+
+    mcp_url = load_mcp_url()
+    found = log_in(mcp_url, show, None if no_browser else webbrowser.open)
+    click.echo(f"Logged in at {mcp_url} for 30 days ({found.scopes}).", err=True)
+
+
+@app.command()
+@options.verbose
+def logout(verbose: bool) -> None:
+    """Revoke the login for OrgX's MCP door and remove it from this machine."""
+    _set_up_logging(verbose)
+    from orgx_source.config import load_mcp_url
+    from orgx_source.login.flow import log_out
+
+    mcp_url = load_mcp_url()
+    was_there = log_out(mcp_url)
+    click.echo(f"Logged out at {mcp_url}." if was_there else f"Nobody was logged in at {mcp_url}.", err=True)
+
+
+def _tell_login() -> None:
+    """Say on stderr how long the login for MCP lasts, where somebody is logged in, or what is wrong with it."""
+    import time
+
+    from orgx_source.config import load_mcp_url
+    from orgx_source.login.tokens import describe_login
+
+    try:
+        said = describe_login(load_mcp_url(), time.time())
+    except ConfigError as problem:
+        said = str(problem), True
+    if said is not None:
+        click.echo(f"{'Warning: ' if said[1] else ''}{said[0].rstrip('.')}.", err=True)
 
 
 def _print_run(report: RunReport, published: Path | None, target: Target, *, as_json: bool, quiet: bool) -> None:

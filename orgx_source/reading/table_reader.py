@@ -142,7 +142,7 @@ class TableReader:
         yield from self._single_copies()
         name, routes = self._table.name, self._config.routes
         try:
-            yield from read_first_open(name, routes, self._read_route, self._report.closed_routes)
+            yield from read_first_open(name, routes, self._read_route, self._report.closed_routes, self._config.doors)
         except RouteClosedError:
             # None is open: one that refuses leads to the next.
             self._report.route = None

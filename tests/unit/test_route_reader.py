@@ -70,7 +70,7 @@ def read(reader: RouteReader, watermark: datetime | None = None) -> list[str]:
 
 
 def test_every_kind_of_paging_has_a_class_and_a_route() -> None:
-    assert {route.paging for _, route in BY_NAME.values()} == READERS.keys()
+    assert {route.paging for routes in ROUTES.values() for route in routes} == READERS.keys()
 
 
 @pytest.mark.parametrize("watermark", [None, START])
@@ -729,7 +729,7 @@ def test_only_the_route_that_is_pinned_is_asked() -> None:
 
 
 def test_the_first_route_tells_all_and_the_others_a_part() -> None:
-    assert [tells_all("artifacts", route) for route in ROUTES["artifacts"]] == [True, False, False]
+    assert [tells_all("artifacts", route) for route in ROUTES["artifacts"]] == [True, False, False, False]
 
 
 # -- the client around a transport -----------------------------------------------------------------------------------
