@@ -44,7 +44,7 @@ $(VENV)/.demo: requirements-demo.lock pyproject.toml
 	@$(install_this)
 	@touch $@
 
-demo: $(if $(wildcard $(VENV)/.ready),setup,$(VENV)/.demo) ## Sync a made-up organisation into orgx_demo.duckdb; no account needed
+demo: $(if $(wildcard $(VENV)/.ready),setup,$(VENV)/.demo) ## Sync a sample organisation into orgx_demo.duckdb; no account needed
 	@$(BIN)/orgx-sync demo
 
 test: setup ## Run all tests
@@ -53,7 +53,7 @@ test: setup ## Run all tests
 search: setup ## Search for counter-examples for about an hour, and take the guards out one by one
 	@ORGX_SEQUENCES=300 ORGX_EXAMPLES=20000 ORGX_KILLS=50 ORGX_MIXTURES=200 $(BIN)/python -m pytest \
 		tests/e2e/test_any_sequence.py tests/e2e/test_known_sequences.py tests/e2e/test_interrupted.py tests/unit/test_paging_property.py \
-		tests/contract/test_faults.py $(PYTEST_ARGS)
+		tests/unit/test_envelope_property.py tests/unit/test_network.py tests/unit/test_search_reader.py tests/contract/test_faults.py $(PYTEST_ARGS)
 	@$(BIN)/python tests/guards.py
 
 guards: setup ## Take guards out of the code, and see their tests fail (GUARDS="--sample 4", or a word)
@@ -84,7 +84,7 @@ lab: setup orgx_year.duckdb ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks/01_first_look.ipynb
 
 orgx_year.duckdb: | setup
-	@echo "Making 120 days of a made-up organisation (once, about three minutes) ..."
+	@echo "Making 120 days of a sample organisation (once, about three minutes) ..."
 	@mkdir -p build/year
 	@cd build/year && ../../$(BIN)/orgx-sync demo $(YEAR) >log.txt 2>&1 || { cat log.txt; exit 1; }
 	@mv build/year/$@ $@

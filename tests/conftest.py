@@ -20,7 +20,7 @@ from tests.running import on_postgres
 
 UNIT = Path(__file__).parent / "unit"
 # They search for counter-examples and draw charts: two thirds of the unit tests' time.
-SLOW = frozenset({"test_paging_property.py", "test_charts.py"})
+SLOW = frozenset({"test_paging_property.py", "test_envelope_property.py", "test_search_reader.py", "test_charts.py"})
 
 # How long to search; every other variable of this name is a setting of the command.
 OF_TESTS = frozenset({"ORGX_EXAMPLES", "ORGX_SEQUENCES", "ORGX_KILLS", "ORGX_MIXTURES", "ORGX_KINDS", "ORGX_SEED"})

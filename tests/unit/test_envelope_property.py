@@ -14,7 +14,7 @@ from orgx_source.api.envelope import parse_error, parse_page, parse_workspace
 from orgx_source.errors import OrgxError
 from orgx_source.texts import visible
 
-EXAMPLES = max(50, int(os.environ.get("ORGX_EXAMPLES", "2000")) // 10)
+EXAMPLES = int(os.environ.get("ORGX_EXAMPLES", "400")) * 5 // 2
 NAMES = st.sampled_from(
     [
         "data", "decisions", "pagination", "meta", "summary", "total", "limit", "offset", "has_more", "hasMore",

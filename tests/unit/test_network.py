@@ -36,7 +36,7 @@ from tests.unit.raw_server import RawServer, answer, flood, head, reset, wait_fo
 
 KEY = "oxk_0123456789abcdef"
 TASKS = ROUTES["tasks"][0]
-FUZZED = max(20, int(os.environ.get("ORGX_EXAMPLES", "2000")) // 20)
+FUZZED = max(20, int(os.environ.get("ORGX_EXAMPLES", "2000")) // 10)
 GOOD = b'{"data": [{"id": "good"}], "pagination": {"total": 1}}'
 
 
