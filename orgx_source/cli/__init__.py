@@ -144,38 +144,24 @@ def init(target: Target, yes: bool) -> int:
 def run(
     tables: Sequence[str],
     target: Target,
-    full: bool,
     workspace: str | None,
     routes: Sequence[tuple[str, str]],
-    workers: int,
-    max_wait: float,
-    sample: int,
-    max_requests: int | None,
-    lock_timeout: float,
     publish: Path | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    **settings: Any,
 ) -> int:
     """Bring the warehouse up to date with OrgX."""
     _set_up_logging(verbose)
-    if dry_run:
-        return _plan(tables, target, _config(workspace_id=workspace, full=full, sample=sample), as_json=as_json)
     if target.is_file:
         # The drivers of some other destinations need it.
         hide_unused_packages()
     _check_publishing(publish, target)
-    config = _config(
-        workspace_id=workspace,
-        routes=dict(routes),
-        workers=workers,
-        full=full,
-        max_wait=max_wait,
-        sample=sample,
-        max_requests=max_requests,
-        lock_timeout=lock_timeout,
-    )
+    config = _config(workspace_id=workspace, routes=dict(routes), **settings)
+    if dry_run:
+        return _plan(tables, target, config, as_json=as_json)
     from orgx_source.cli import console
     from orgx_source.sync import run_sync
 
@@ -189,7 +175,7 @@ def run(
             on_progress=progress.advance,
             on_wait=progress.wait,
         )
-    published = _publish(report, pipeline, publish, target, lock_timeout)
+    published = _publish(report, pipeline, publish, target, config.lock_timeout)
     _print_run(report, published, target, as_json=as_json, quiet=quiet)
     return report.exit_code
 

@@ -81,7 +81,7 @@ tables_to_fill = click.option(
     multiple=True,
     type=TableName(MEMORY_HITS),
     metavar="NAME",
-    help="Only this table; may be given often.",
+    help="Only this table; repeatable.",
 )
 routes = click.option(
     "--route",
@@ -89,7 +89,7 @@ routes = click.option(
     multiple=True,
     type=RouteOfTable(),
     metavar="TABLE=NAME",
-    help="Read a table from this route only, by the name that check shows, such as mcp; may be given often.",
+    help="Read a table from this route only, by the name that check shows, such as mcp; repeatable.",
 )
 workspace = click.option("--workspace", metavar="ID", help="Only this workspace.")
 as_json = click.option(

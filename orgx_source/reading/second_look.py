@@ -77,7 +77,7 @@ class SecondLook:
         if not self._changes.untraced:
             yield from self._sample(reader)
         if untraced := self._changes.untraced:  # guard: changes-without-a-trace
-            self._report.mended(f"{untraced} old rows changed without a new timestampstamp; the table was read in full")
+            self._report.mended(f"{untraced} old rows changed without a new timestamp; the table was read in full")
             return "old rows changed without a new timestamp"
         return None
 

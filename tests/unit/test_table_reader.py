@@ -509,7 +509,7 @@ def test_a_sample_of_old_rows_finds_what_changed_without_a_trace() -> None:
             "100 old rows were compared"
         )
     assert (report.whole, report.rows_changed, report.verdict) == (True, 150, "repaired")
-    assert report.reasons == ["75 old rows changed without a new timestampstamp; the table was read in full"]
+    assert report.reasons == ["75 old rows changed without a new timestamp; the table was read in full"]
 
 
 def test_old_rows_that_come_along_with_the_changes_tell_as_much() -> None:
