@@ -90,9 +90,7 @@ def run_sync(
     session = ReadSession(
         config, client, report.tables, collect_errors=True, on_progress=on_progress, clock=clock, stretch=stretch
     )
-    if not tables and (missing := [name for name in _all_of(config, at_best=True) if name not in names]):
-        report.messages.append(f"Not read: {', '.join(missing)}. {KEY_NEEDED}.")
-    report.messages += _login_warnings(config)
+    report.messages += [*([] if tables else _what_needs_a_key(config, names)), *_login_warnings(config)]
     client.budget.on_wait = session.patience.on_wait = on_wait
     with ExitStack() as scope:
         scope.enter_context(dlt_defaults())
@@ -114,6 +112,11 @@ def _all_of(config: OrgxConfig, *, at_best: bool = False) -> list[str]:
     """Return the tables that a run fills which is told of none; ``at_best`` those that it would fill with a key."""
     doors = REST if at_best else config.doors
     return [*served_tables(doors), *([MEMORY_HITS] if config.memory and "rest" in doors else [])]
+
+
+def _what_needs_a_key(config: OrgxConfig, names: Sequence[str]) -> list[str]:
+    missing = [name for name in _all_of(config, at_best=True) if name not in names]
+    return [f"Not read: {', '.join(missing)}. {KEY_NEEDED}."] if missing else []
 
 
 def _login_warnings(config: OrgxConfig) -> list[str]:

@@ -129,19 +129,10 @@ def parse_page(body: bytes, *, keys: Sequence[str], path: str, content_type: str
         EnvelopeError: Not JSON, ``ok: false``, or no list under any of the keys.
     """
     document = parse_document(body, path=path, content_type=content_type, status=status)
-    scope, rows = _find_rows(document, keys)
-    if rows is None and _says_empty(document, keys):
-        rows = []
-    if rows is None:
-        found = ", ".join(name[:EXCERPT_CHARACTERS] for name in sorted(document)[:8]) or "nothing"
-        raise envelope_error(
-            f"no list under any of {', '.join(keys)} (the answer has: {found})", body, path, content_type, status
-        )
-    if not rows and (document.get("error") or document.get("errors")):
-        said = _Problem.of(document).text or "without a reason"
-        raise envelope_error(f"an error in place of rows ({said})", body, path, content_type, status)
-    if not all(isinstance(row, dict) for row in rows):
-        raise envelope_error("the list holds something other than objects", body, path, content_type, status)
+    try:
+        scope, rows = _rows_of(document, keys)
+    except ValueError as problem:
+        raise envelope_error(str(problem), body, path, content_type, status) from None
     pagination = _mapping(document, "pagination") or _mapping(scope, "pagination")
     meta = _mapping(document, "meta") or _mapping(scope, "meta")
     places = (pagination, meta, document, scope)
@@ -168,6 +159,25 @@ def parse_page(body: bytes, *, keys: Sequence[str], path: str, content_type: str
         next_cursor=next_cursor,
         names_no_cursor=bool(cursors) and next_cursor is None and not promised,
     )
+
+
+def _rows_of(document: Mapping[str, Any], keys: Sequence[str]) -> tuple[Mapping[str, Any], list[Row]]:
+    """Return what the list stands in, and its rows.
+
+    Raises:
+        ValueError: There is no list of objects; the message says what there is.
+    """
+    scope, rows = _find_rows(document, keys)
+    if rows is None and _says_empty(document, keys):
+        rows = []
+    if rows is None:
+        found = ", ".join(name[:EXCERPT_CHARACTERS] for name in sorted(document)[:8]) or "nothing"
+        raise ValueError(f"no list under any of {', '.join(keys)} (the answer has: {found})")
+    if not rows and (document.get("error") or document.get("errors")):
+        raise ValueError(f"an error in place of rows ({_Problem.of(document).text or 'without a reason'})")
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("the list holds something other than objects")
+    return scope, rows
 
 
 def parse_object(body: bytes, *, path: str, content_type: str = "", status: int = 200) -> Row:

@@ -385,18 +385,11 @@ def page_of(
         EnvelopeError: There is no list of rows of that type in it, or only a window of it.
     """
     structured = outcome.structured or {}
-    rows = structured.get("results")
     found = structured.get("pagination")
     pagination: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
-    problem = None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        problem = f"without a list of results (it has {', '.join(sorted(structured)) or 'nothing'})"
-    elif structured.get("type", entity_type) != entity_type:
-        problem = f"with rows of type {structured['type']} instead of {entity_type}"
-    elif pagination.get("exhaustive") is False or pagination.get("mode") == "relevance_window":
-        problem = "with what is most relevant only, not with the list"
-    if problem is not None or not isinstance(rows, list):
+    if problem := _problem_with(structured, pagination, entity_type):
         raise EnvelopeError(f"200 from {path}, but {SEARCH} answered {problem}", status=200, path=path)
+    rows = structured["results"]
     total, limit, offset = (_count(pagination.get(name)) for name in ("total", "limit", "offset"))
     place = (arguments.get("offset", 0) if offset is None else offset) + (limit or arguments["limit"])
     has_more = pagination.get("has_more")
@@ -417,6 +410,17 @@ def page_of(
         next_cursor=cursor,
         names_no_cursor="next_cursor" in pagination and cursor is None and not has_more,
     )
+
+
+def _problem_with(structured: Mapping[str, Any], pagination: Mapping[str, Any], entity_type: str) -> str | None:
+    rows = structured.get("results")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return f"without a list of results (it has {', '.join(sorted(structured)) or 'nothing'})"
+    if structured.get("type", entity_type) != entity_type:
+        return f"with rows of type {structured['type']} instead of {entity_type}"
+    if pagination.get("exhaustive") is False or pagination.get("mode") == "relevance_window":
+        return "with what is most relevant only, not with the list"
+    return None
 
 
 def _without_type(row: dict[str, Any], entity_type: str) -> Row:

@@ -109,8 +109,7 @@ def log_in(
     with _Waiting() as waiting:
         client_id = register(server, waiting.redirect_uri)
         state, verifier = secrets.token_urlsafe(24), secrets.token_urlsafe(48)
-        address = _address(server, client_id, waiting.redirect_uri, state, verifier)
-        show(address)
+        show(address := _address(server, client_id, waiting.redirect_uri, state, verifier))
         if open_browser is not None:
             # Some browsers return when they are closed.
             threading.Thread(target=open_browser, args=(address,), daemon=True).start()
@@ -132,6 +131,11 @@ def log_in(
         "logged_in_at": now,
     }
     login = with_tokens(known, tokens, now)
+    _replace_login(login, mcp_url)
+    return login
+
+
+def _replace_login(login: Login, mcp_url: str) -> None:
     before = None
     with suppress(OrgxError):
         before = read_login(mcp_url)
@@ -140,7 +144,6 @@ def log_in(
         # Two registrations, two grants: the older one is of no use any more.
         with suppress(OrgxError):
             _revoke(before)
-    return login
 
 
 def log_out(mcp_url: str) -> bool:
