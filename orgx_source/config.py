@@ -6,11 +6,13 @@ By dlt's rules: ``SOURCES__ORGX__API_KEY`` in the environment or ``[sources.orgx
 
 from __future__ import annotations
 
+import codecs
 import importlib.util
 import ipaddress
 import json
 import os
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -164,6 +166,7 @@ def load_config(**given: Any) -> OrgxConfig:
 
 
 def _from_dlt(name: str) -> str | None:
+    check_settings_files()
     import dlt
 
     with dlt_defaults():
@@ -275,6 +278,41 @@ def _as_number(name: str, value: str) -> float:
         raise ConfigError(f"ORGX_{name.upper()} (or {name} under [sources.orgx]) must be a number: {value!r}") from None
 
 
+def check_settings_files() -> None:
+    """Look whether dlt can read its settings files: it passes over some that it cannot, and names no line of others.
+
+    Raises:
+        ConfigError: It cannot; the message names file and line, and holds nothing of what is in it.
+    """
+    from dlt.common.runtime.run_context import global_dir
+
+    for folder in (Path(os.environ.get("DLT_PROJECT_DIR", "."), ".dlt"), Path(global_dir())):
+        for name in ("secrets.toml", "config.toml"):
+            file = folder / name
+            # False too where nobody may look: what dlt never sees is no obstacle.
+            if os.path.lexists(file) and (problem := _problem_with(file)):
+                raise ConfigError(f"dlt's settings cannot be read: {file}{problem}.")
+
+
+def _problem_with(file: Path) -> str | None:
+    try:
+        content = file.read_bytes()
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return ", line 1: it is UTF-16; save it as UTF-8"
+        if content.startswith(codecs.BOM_UTF8):
+            return ", line 1: it begins with a byte order mark; save it as UTF-8 without BOM"
+        tomllib.loads(content.decode())
+    except UnicodeDecodeError as error:
+        return f", line {error.object[: error.start].count(10) + 1}: it is not UTF-8"
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        place = f", line {line[1]}" if line else ", at its end"
+        return f"{place}: not valid TOML; text needs quotes"
+    except OSError as error:
+        return f": {error.strerror or type(error).__name__}"
+    return None
+
+
 @contextmanager
 def dlt_defaults() -> Iterator[None]:
     """Let dlt work with `DLT_SETTINGS` where the user has no other, and with `FORCED_SETTINGS`; restore all afterwards.
@@ -287,11 +325,23 @@ def dlt_defaults() -> Iterator[None]:
     try:
         yield
     finally:
+        _forget_lookups()
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _forget_lookups() -> None:
+    """Let dlt forget which settings it looked up, 2,600 in a run: it keeps them for a trace, and ours has none."""
+    from dlt.common.configuration.container import Container
+    from dlt.common.configuration.utils import TraceLogContext
+
+    # One list for each thread, also of threads that have ended.
+    for contexts, _ in list(Container().thread_contexts.values()):
+        if isinstance(lookups := contexts.get(TraceLogContext), TraceLogContext):
+            lookups.clear()
 
 
 def check_key(key: Any) -> str:
@@ -304,7 +354,7 @@ def check_key(key: Any) -> str:
     """
     where = "Set SOURCES__ORGX__API_KEY (or ORGX_API_KEY), or api_key under [sources.orgx] in .dlt/secrets.toml"
     if not isinstance(key, str) or not key.strip():
-        raise ConfigError(f"No OrgX API key. {where}; keys are made in OrgX under Settings.")
+        raise ConfigError(f"No OrgX API key. {where}; create a key in OrgX under Settings.")
     text = key.strip()
     if text.startswith("oxk-"):
         raise ConfigError(f"The OrgX API key is a service key (oxk-); a user's key starts with oxk_. {where}.")
@@ -337,16 +387,16 @@ def check_base_url(
         parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ConfigError(f"The base URL is not a URL. Check {setting}.") from None
+        raise ConfigError(f"The base URL is not valid. Check {setting}.") from None
     if parts.username or parts.password or "@" in parts.netloc:
-        raise ConfigError(f"The base URL holds credentials; the key belongs into its own setting. Check {setting}.")
+        raise ConfigError(f"The base URL contains credentials; the key has its own setting. Check {setting}.")
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigError(f"The base URL must look like {example}. Check {setting}.")
     if not (":" in host or _is_name(host)):
         raise ConfigError(f"The base URL names no host that can be looked up. Check {setting}.")
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigError(
-            f"Plain http to {host} would show the key to the network; use https. Only loopback may do without. "
+            f"Plain http to {host} would show the key to the network; use https. Only loopback addresses may use http. "
             f"Check {setting}."
         )
     shown = f"[{host}]" if ":" in host else host

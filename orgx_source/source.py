@@ -53,6 +53,12 @@ INSERT_ONLY: Any = {"disposition": "merge", "strategy": "insert-only"}
 DECIDING_HINTS = ("primary_key", "merge_key", "dedup_sort", "hard_delete")
 # What may be added to a resource: it changes no row. A limit ends a read like an interruption.
 HARMLESS_STEPS = (LimitItem, MetricsItem)
+OWN_PIPELINE = (
+    "orgx_source in a pipeline of your own loads the tables and their histories. sync_log, verdicts, the views of "
+    "versions and the marts come from run_sync only."
+)
+
+logger = logging.getLogger(__name__)
 
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:
@@ -335,7 +341,7 @@ def orgx_source(
         session: A `ReadSession` to share, whose owner closes it and reads its reports.
 
     Raises:
-        ConfigError: A setting is missing or malformed.
+        ConfigError: When reading begins: a setting is missing or malformed. Building it needs none, not even a key.
         OrgxError: While the source is read, when a table cannot be.
     """
     full_every = None if full_every_days is None else timedelta(days=full_every_days)
@@ -355,7 +361,8 @@ class _SessionGate:
 
     def __init__(self, given: ReadSession | None, configure: Callable[[], OrgxConfig]) -> None:
         self._given = given
-        self._config = given.config if given is not None else configure()
+        self._configure = configure
+        self._config: OrgxConfig | None = None
         self._own: ReadSession | None = None
         self._readers = 0
         self._checked = ""
@@ -377,6 +384,10 @@ class _SessionGate:
         load_id = str(dlt.current.load_package_state()["load_id"])
         if is_first := load_id != self._checked:  # guard: changed-resources
             _check_settings()
+            # Now, and not when it is built: schedulers build it on machines that have no key.
+            self._config = self._configure()
+            if not self._checked:
+                logger.info("%s", OWN_PIPELINE)
         self._checked = load_id
         _check_use(table, all_of_them=is_first)
 
@@ -386,7 +397,8 @@ class _SessionGate:
         with self._lock:
             self._readers += 1
             if self._own is None:
-                self._own = ReadSession(self._config, OrgxClient(self._config))
+                config = self._config or self._configure()
+                self._own = ReadSession(config, OrgxClient(config))
             return self._own
 
     def release(self) -> None:

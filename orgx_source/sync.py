@@ -42,7 +42,7 @@ from orgx_source.times import utc_now
 from orgx_source.warehouse.arrival import Arrival, Shortfall
 from orgx_source.warehouse.dataset import Warehouse
 from orgx_source.warehouse.duckdb_file import LockPatience
-from orgx_source.warehouse.pipeline import make_pipeline
+from orgx_source.warehouse.pipeline import check_tested, make_pipeline
 from orgx_source.warehouse.run_lock import one_run_at_a_time
 
 __all__ = ["make_pipeline", "one_run_at_a_time", "renew_marts", "run_sync"]
@@ -68,6 +68,7 @@ def run_sync(
     on_wait: Wait | None = None,
     stretch: Stretch | None = DEFAULT_STRETCH,
     clock: Callable[[], datetime] = utc_now,
+    untested: bool = False,
 ) -> RunReport:
     """Bring a warehouse up to date with OrgX.
 
@@ -82,6 +83,7 @@ def run_sync(
         on_wait: Called from several threads.
         stretch: How much is read before it is loaded: what a kill can cost.
         clock: This machine's time in UTC.
+        untested: Whether to fill a destination other than DuckDB and PostgreSQL, whose rows may differ then.
     """
     report = RunReport(run_id=str(uuid.uuid4()), started_at=clock())
     client, names = client or OrgxClient(config), list(tables or _all_of(config))
@@ -95,6 +97,7 @@ def run_sync(
     with ExitStack() as scope:
         scope.enter_context(dlt_defaults())
         try:
+            report.messages += filter(None, [check_tested(pipeline, untested=untested)])  # guard: untested
             _bring_up_to_date(pipeline, session, names, report, scope)
         except Exception as error:
             failure = explain(error)
@@ -196,10 +199,10 @@ def make_missing(pipeline: Any, session: ReadSession, warehouse: Warehouse) -> l
             client.update_stored_schema(only_tables=list(missing), force=True)
     session.emptied |= {name for name, columns in missing.items() if columns}
     return [
-        f"{name} was gone from the warehouse and is made anew"
+        f"{name} was missing from the warehouse and was recreated"
         if not columns
-        else f"{name} had lost columns ({', '.join(columns)}), which are made anew"
-        + ("; what they held in earlier versions is not" if table_of(name) != name else "")
+        else f"{name} had missing columns ({', '.join(columns)}), which were recreated"
+        + ("; their values in earlier versions are lost" if table_of(name) != name else "")
         for name, columns in missing.items()
     ]
 
@@ -260,7 +263,7 @@ def _load_or_give_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience
         if is_mendable(failure) or not waiting:
             raise failure from None
         pipeline.abort_packages()  # guard: given-up-at-once
-        message = f"{failure}. Package {', '.join(waiting)} was given up; what was in it is read again."
+        message = f"{failure}. Package {', '.join(waiting)} was discarded; its rows are read again."
         if table := refused_table(error):
             raise TableRefusedError(table, f"{table}: {message}") from None
         raise OrgxError(message) from None
@@ -320,12 +323,12 @@ def _load(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> None:
         except PipelineStepFailed as error:
             if not isinstance(root_cause(error), CommitError):
                 raise
-            logger.warning("%s; the file is opened anew and the load goes on", root_cause(error))
+            logger.warning("%s; the file is reopened and the load continues", root_cause(error))
             attempt()
     except CheckpointError as failure:
         # Both the rows and the cursors are in the file, and neither is to be believed.
         warehouse.revoke_loads(waiting)  # guard: failed-checkpoint
-        raise CheckpointError(f"{failure}. What was loaded does not count; the next run reads it again.") from failure
+        raise CheckpointError(f"{failure}. This load does not count; the next run reads its rows again.") from failure
 
 
 def _load_pending(pipeline: Any) -> None:
@@ -440,17 +443,17 @@ def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience
         # Another machine has loaded since: these rows are older than what is there.
         pipeline.abort_packages()
         return [
-            f"Package {', '.join(waiting)} of an earlier run was given up: newer data was loaded from elsewhere since. "
-            "What was in it is read again now."
+            f"Package {', '.join(waiting)} of an earlier run was discarded: newer data has been loaded from elsewhere. "
+            "Its rows are read again now."
         ]
     try:
         shortfalls = _load_or_give_up(pipeline, warehouse, patience)
-        loaded = f"Loaded what an earlier run had left behind (package {', '.join(waiting)})."
+        loaded = f"Loaded what an earlier run left behind (package {', '.join(waiting)})."
         message = " ".join([loaded, *map(str, shortfalls)])
     except OrgxError as failure:
         if is_mendable(failure):
             raise
-        message = f"What an earlier run had left behind could not be loaded: {failure}"
+        message = f"What an earlier run left behind could not be loaded: {failure}"
     logger.warning("%s", message)
     return [message]
 
@@ -462,7 +465,7 @@ def _prove_last(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> 
     if not unproven:
         return []
     shortfalls = _prove(arrival, warehouse, unproven, partial(_load, pipeline, warehouse, patience))
-    return [f"A load of an earlier run was looked at: {shortfall}" for shortfall in shortfalls]
+    return [f"A load of an earlier run was verified: {shortfall}" for shortfall in shortfalls]
 
 
 def _pending(pipeline: Any) -> list[str]:

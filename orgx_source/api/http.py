@@ -117,7 +117,7 @@ class HttpTransport(Transport):
         try:
             httpx.URL(config.base_url)
         except httpx.InvalidURL:
-            raise ConfigError("The base URL is not a URL. Check SOURCES__ORGX__BASE_URL (or ORGX_BASE_URL).") from None
+            raise ConfigError("The base URL is not valid. Check SOURCES__ORGX__BASE_URL (or ORGX_BASE_URL).") from None
         self._proxy = None if transport is not None else find_proxy(config.base_url)
         self._http = httpx.Client(
             headers={
@@ -225,7 +225,7 @@ class HttpTransport(Transport):
         try:
             request = self._http.build_request("GET" if body is None else "POST", url, json=body, timeout=timeout)
         except httpx.InvalidURL as error:
-            raise ApiError(f"{path} cannot be asked: its address is no URL ({error})", status=0, path=path) from None
+            raise ApiError(f"{path} has an invalid address ({error})", status=0, path=path) from None
         try:
             response = self._http.send(request, stream=True)
             try:
@@ -251,8 +251,8 @@ class HttpTransport(Transport):
             body = unpack(body, headers.get("content-encoding", ""), most, cut=not is_fine)
         except BodyTooLargeError:
             raise AnswerTooLargeError(
-                f"{path} answers with more than {_size(most)}, which is not read to its end. Ask for smaller pages "
-                "(page_size), or set ORGX_MAX_ANSWER_BYTES higher if that is right",
+                f"{path} answered with more than {_size(most)}, which was refused. Use smaller pages (page_size), or "
+                "raise ORGX_MAX_ANSWER_BYTES",
                 status=status,
                 path=path,
             ) from None
@@ -274,14 +274,12 @@ class HttpTransport(Transport):
                 f"If that is OrgX's address now, set SOURCES__ORGX__BASE_URL to it"
             )
         if self._mask.in_text(target) != target:
-            raise RedirectError(
-                f"{path} redirects to an address that holds the key, where everybody on the way sees it"
-            )
+            raise RedirectError(f"{path} redirects to an address that contains the key, where others could read it")
         return target
 
     @staticmethod
     def _no_address(path: str) -> RedirectError:
-        return RedirectError(f"{path} redirects to something that is no address; check the base URL")
+        return RedirectError(f"{path} redirects to an invalid address; check the base URL")
 
     def _connection_error(self, error: httpx.HTTPError | OverdueError, path: str) -> OrgxError:
         cause: BaseException = error
@@ -291,7 +289,7 @@ class HttpTransport(Transport):
         if is_of_http and (failure := self._proxy_error(error, cause)):
             return failure
         if isinstance(error, OverdueError) or (isinstance(error, httpx.TimeoutException) and self._patience.is_over):
-            what = f"did not bring its answer to an end within {self._config.request_timeout:g} s"
+            what = f"did not complete its answer within {self._config.request_timeout:g} s"
         elif isinstance(error, httpx.TimeoutException):
             what = "did not answer in time"
         elif isinstance(cause, ssl.SSLError):
@@ -299,7 +297,7 @@ class HttpTransport(Transport):
         elif isinstance(error, httpx.ConnectError):
             what = f"could not be reached ({cause})"
         else:
-            what = f"broke the connection off ({type(error).__name__})"
+            what = f"closed the connection ({type(error).__name__})"
         through = f" through {self._proxy}" if self._proxy is not None else ""
         return ConnectionFailedError(
             f"{self._host()} {what} on {path}{through}; check the base URL and the network, then retry"

@@ -343,14 +343,14 @@ class RouteReader(ABC):
         """Return the error of a read that a bound has ended, with what that means for the next run."""
         error.can_go_on = self.position is not None or (resumed and not self.report.pages)
         if error.can_go_on:
-            prospect = "the next run goes on from there"
+            prospect = "the next run continues from there"
         elif not self.report.pages:
             prospect = "nothing was read there"
         else:
             error.needs = self._least_requests(watermark)
             what = "the list" if watermark is None else "a list of changes"
             prospect = (
-                f"the next run begins again: {what} cannot be read in parts on this route, "
+                f"the next run starts over: {what} cannot be read in parts on this route, "
                 f"and one read takes at least {error.needs} requests"
             )
         return error.add(prospect)
@@ -563,7 +563,7 @@ class _PlainReader(RouteReader):
         """Hold what came against what OrgX counts."""
         report = self.report
         if total is None:
-            report.miss("the route gives no total to check against")
+            report.miss("the route gives no total to compare with")
             return
         report.note_total(total)
         if total > self._came:
@@ -571,18 +571,18 @@ class _PlainReader(RouteReader):
             report.miss(f"OrgX counts {total} rows, {len(self._seen)} came", gap=True)
         elif total < self._came:
             report.total_doubtful = True
-            report.miss(f"OrgX counts {total} rows, but {len(self._seen)} came: its total cannot be relied on")
+            report.miss(f"OrgX counts {total} rows, but {len(self._seen)} came: its total is unreliable")
 
     def _miss_promised(self) -> None:
         """Note that OrgX says that more rows follow, and gives no way to ask for them."""
         self.report.short_by = max(1, self.report.short_by)
-        promise = "OrgX says that more rows follow, but not how to ask for them"
+        promise = "OrgX says that more rows follow, but not how to request them"
         self.report.miss(promise, gap=True)  # guard: promised-rows
 
     def _judge(self) -> None:
         report = self.report
         if report.rows_without_id:
-            report.miss(f"rows without an id: {report.rows_without_id}; they were kept out")
+            report.miss(f"rows without an id: {report.rows_without_id}; they were skipped")
 
 
 class CursorReader(_PlainReader):
@@ -608,7 +608,7 @@ class CursorReader(_PlainReader):
             self._compare_with_total(total)
         elif total is None or total <= self._came:
             # What a total counts here is not known: the whole list, or what changed.
-            self.report.miss("the route gives no total to check against")
+            self.report.miss("the route gives no total to compare with")
         else:
             self.report.note_total(total)
         if last.next_cursor is not None:
@@ -616,7 +616,7 @@ class CursorReader(_PlainReader):
         if last.has_more or (full and total is not None and total > self._came):
             self._miss_promised()
         elif full and last is first and total is None and last.has_more is None and not last.names_no_cursor:
-            self.report.note_limit("the answer was full and does not say whether more rows follow; rows may be missing")
+            self.report.note_limit("the answer was full and may not be complete; rows may be missing")
 
 
 class LimitReader(_PlainReader):
@@ -667,11 +667,11 @@ class LimitReader(_PlainReader):
         if slices.ignored:
             values = ", ".join(slices.ignored)
             report.note_limit(
-                f"rows that may be missing cannot be asked for: {name} is not honoured as a filter ({values})"
+                f"rows that may be missing cannot be requested: {name} is not honoured as a filter ({values})"
             )
         if slices.refused:
             report.note_limit(
-                f"rows that may be missing cannot be asked for: {name}={', '.join(slices.refused)} was refused"
+                f"rows that may be missing cannot be requested: {name}={', '.join(slices.refused)} was refused"
             )
         if slices.full:
             report.note_limit(f"answers were full, older rows may be missing ({', '.join(slices.full)})")
@@ -803,14 +803,13 @@ class FeedReader(_PlainReader):
         if complete:
             # A total that is larger counts other events than those that were asked for.
             if total is None:
-                report.miss("OrgX gave no total to check against")
+                report.miss("OrgX gave no total to compare with")
         elif total is not None and total > len(page.rows):
             report.note_limit(
-                f"OrgX gives the newest {len(page.rows)} of {total} events{since}; "
-                "the feed cannot be asked for older ones"
+                f"OrgX gives the newest {len(page.rows)} of {total} events{since}; older ones cannot be requested"
             )
         else:
-            report.note_limit(f"OrgX gave no total to check against, and {len(page.rows)} events may not be all{since}")
+            report.note_limit(f"OrgX gave no total to compare with, and {len(page.rows)} events may not be all{since}")
 
 
 class EntityReader(_PlainReader):
@@ -856,7 +855,7 @@ class EntityReader(_PlainReader):
             self.report.note_limit(f"answers for {sizes.count(longest)} entities hold {longest} rows and may be cut")
         if refusals:
             self.report.note_limit(
-                f"OrgX refused to tell the artifacts of {len(refusals)} entities ({refusals[0].status})"
+                f"OrgX refused to list the artifacts of {len(refusals)} entities ({refusals[0].status})"
             )
             self._note_refusal(f"artifacts of {len(refusals)} entities", refusals[0])
 
@@ -1043,7 +1042,7 @@ class SnapshotReader(_PlainReader):
         page = self._fetch(self.first(watermark))
         rows = self._unseen(page)
         if page.total is None:
-            self.report.miss("OrgX gave no total to check against")
+            self.report.miss("OrgX gave no total to compare with")
         else:
             self.report.note_total(page.total)
         if page.total is not None and page.total != self._came:

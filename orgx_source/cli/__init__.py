@@ -78,7 +78,7 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="orgx-sync", message="%(prog)s %(version)s", help="Print the version.")
 @click.pass_context
 def app(ctx: click.Context) -> None:
-    """OrgX into a warehouse, with dlt: complete reads that say how sure they are."""
+    """Load OrgX into a warehouse with dlt, and report how complete each read was."""
     if ctx.invoked_subcommand in MADE_UP:
         return
     commands = {name: command for name, command in app.commands.items() if name not in MADE_UP}
@@ -91,7 +91,7 @@ def app(ctx: click.Context) -> None:
 
 @app.command()
 @options.warehouse
-@click.option("--yes", is_flag=True, help="Ask nothing; take what options and environment give.")
+@click.option("--yes", is_flag=True, help="Ask no questions; use options and environment variables.")
 def init(target: Target, yes: bool) -> int:
     """Set up: ask for the key and the warehouse, write both to .dlt, and check them."""
     _set_up_logging(verbose=False)
@@ -103,10 +103,10 @@ def init(target: Target, yes: bool) -> int:
 @app.command()
 @options.tables_to_fill
 @options.warehouse
-@click.option("--full", is_flag=True, help="Read everything again, and write again what was changed by hand.")
+@click.option("--full", is_flag=True, help="Read everything again, and overwrite manual changes.")
 @options.workspace
 @options.routes
-@click.option("--workers", type=click.IntRange(1, 64), default=8, metavar="N", help="Pages asked for at the same time.")
+@click.option("--workers", type=click.IntRange(1, 64), default=8, metavar="N", help="Pages requested in parallel.")
 @click.option(
     "--max-wait",
     type=click.FloatRange(min=0),
@@ -119,7 +119,7 @@ def init(target: Target, yes: bool) -> int:
     type=click.IntRange(min=0),
     default=3,
     metavar="N",
-    help="Requests that look at old rows, to find what changed without a trace; 0 for none.",
+    help="Requests that sample old rows, to find changes without a new timestamp; 0 for none.",
 )
 @click.option(
     "--max-requests", type=click.IntRange(min=1), show_default="no bound", metavar="N", help="Most requests to send."
@@ -129,13 +129,13 @@ def init(target: Target, yes: bool) -> int:
     type=click.FloatRange(min=0),
     default=60,
     metavar="SECONDS",
-    help="Longest time to wait for a DuckDB file that is open elsewhere.",
+    help="Longest time to wait for a DuckDB file or a PostgreSQL lock held elsewhere.",
 )
 @click.option(
     "--publish",
     type=options.FILE,
     metavar="FILE",
-    help="Then put a copy of the DuckDB file here, at one stroke, for readers.",
+    help="Then copy the DuckDB file here atomically, for readers.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what the run would do, like orgx-sync plan.")
 @options.as_json
@@ -226,7 +226,7 @@ def check(
 @app.command()
 @options.only_tables
 @options.warehouse
-@click.option("--full", is_flag=True, help="As if everything were read again.")
+@click.option("--full", is_flag=True, help="Plan a full run, which reads everything again.")
 @options.workspace
 @options.routes
 @options.as_json
@@ -252,7 +252,8 @@ def _plan(tables: Sequence[str], target: Target, config: OrgxConfig, *, as_json:
     from orgx_source.cli import console
     from orgx_source.commands.plan import run_plan
 
-    pipeline = target.pipeline()
+    # Of a file that is not there yet, opening it makes one.
+    pipeline = target.pipeline(read_only=not target.is_missing)
     with target.left_missing(), console.progress(quiet=as_json) as progress:
         report = run_plan(config, pipeline, tables=tables, on_table=progress.looking_at)
     _print_json(report.to_json()) if as_json else console.print_plan(report)
@@ -276,8 +277,7 @@ def verify(
 ) -> int:
     """Compare the warehouse with OrgX, row for row.
 
-    OrgX is read whole and compared with the values that are stored, also where they were changed by hand. Nothing is
-    written.
+    OrgX is read in full and compared with the stored values, including manual changes. Nothing is written.
     """
     _set_up_logging(verbose)
     config = _config(workspace_id=workspace, routes=dict(routes))
@@ -288,7 +288,7 @@ def verify(
     with console.progress(quiet=as_json) as progress:
         report = run_verify(
             config,
-            target.pipeline(),
+            target.pipeline(read_only=True),
             tables=tables,
             client=_client(config),
             on_table=progress.looking_at,
@@ -330,14 +330,14 @@ def status(target: Target, max_age: timedelta, as_json: bool, verbose: bool) -> 
     "answer_format",
     type=click.Choice(["table", "csv", "json"]),
     default="table",
-    help="How to print the answer.",
+    help="Output format.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=100,
     metavar="N",
-    help="Most rows of a table; CSV and JSON have no limit.",
+    help="Maximum rows to print as a table; CSV and JSON have no limit.",
 )
 @options.warehouse
 @options.verbose
@@ -365,9 +365,9 @@ def query(sql: str, answer_format: str, limit: int, target: Target, verbose: boo
 @options.as_json
 @options.verbose
 def marts(target: Target, as_json: bool, verbose: bool) -> None:
-    """Make the views that answer questions.
+    """Create the views that answer common questions.
 
-    They stand in dataset NAME_marts, and every run makes them too.
+    They are in dataset NAME_marts. Every run creates them too.
     """
     _set_up_logging(verbose)
     from orgx_source.cli import console
@@ -379,19 +379,21 @@ def marts(target: Target, as_json: bool, verbose: bool) -> None:
     written = renew_marts(target.pipeline())
     shown = [mart for mart in marts_in_order() if not mart.is_staging]
     if as_json:
-        _print_json(
-            {"dataset": marts_dataset(target.dataset), "written": written, "marts": [mart.name for mart in shown]}
-        )
+        names = [mart.name for mart in shown]
+        _print_json({"dataset": marts_dataset(target.dataset), "written": written, "marts": names, "exit_code": 0})
     else:
         console.print_marts(shown, marts_dataset(target.dataset), written=written)
 
 
 @app.command()
 @click.argument("directory", metavar="DIR", type=options.DIRECTORY)
+@click.option("--format", "file_format", type=click.Choice(["parquet", "csv"]), default="parquet", help="File format.")
+@click.option("--table", "tables", multiple=True, metavar="NAME", help="Only this table or view; repeatable.")
 @click.option(
-    "--format", "file_format", type=click.Choice(["parquet", "csv"]), default="parquet", help="What the files are."
+    "--guard-formulas",
+    is_flag=True,
+    help="In CSV, put an apostrophe before text that a spreadsheet would treat as a formula.",
 )
-@click.option("--table", "tables", multiple=True, metavar="NAME", help="Only this table or view; may be given often.")
 @options.warehouse
 @options.as_json
 @options.quiet
@@ -400,14 +402,15 @@ def export(
     directory: Path,
     file_format: FileFormat,
     tables: Sequence[str],
+    guard_formulas: bool,
     target: Target,
     as_json: bool,
     quiet: bool,
     verbose: bool,
-) -> None:
+) -> int:
     """Write each table and view as a file.
 
-    Those of the marts too, as DIR/DATASET/TABLE.FORMAT.
+    Includes the marts. Files are named DIR/DATASET/TABLE.FORMAT.
     """
     _set_up_logging(verbose)
     from orgx_source.cli import console
@@ -415,13 +418,23 @@ def export(
 
     if target.is_missing:
         raise ConfigError(
-            f"{target.database} does not exist: orgx-sync run makes it, and --database names another file."
+            f"{target.database} does not exist. orgx-sync run creates it; --database selects another file."
         )
-    files = export_tables(target.pipeline(), directory, file_format, tables)
+    if guard_formulas and file_format != "csv":
+        raise click.BadParameter("only CSV files need it: --format csv", param_hint="--guard-formulas")
+    found = export_tables(
+        target.pipeline(read_only=True), directory, file_format, tables, guard_formulas=guard_formulas
+    )
+    files, failed = ([file for file in found if (file.error is None) is good] for good in (True, False))
+    code = 1 if failed else 0
     if as_json:
-        _print_json({"format": file_format, "files": [exported.to_json() for exported in files]})
+        written = {"files": [file.to_json() for file in files], "failed": [file.to_json() for file in failed]}
+        _print_json({"format": file_format, **written, "exit_code": code})
     elif not quiet:
         console.print_export(files)
+    for file in failed:
+        click.echo(f"orgx-sync: {file.error}", err=True)
+    return code
 
 
 @app.command()
@@ -430,7 +443,7 @@ def export(
     type=options.FILE,
     default="orgx_report.html",
     metavar="FILE",
-    help="HTML file to write; an older one is replaced.",
+    help="HTML file to write; an older report is replaced.",
 )
 @options.warehouse
 @options.quiet
@@ -438,14 +451,14 @@ def export(
 def report(output: Path, target: Target, quiet: bool, verbose: bool) -> None:
     """Write the marts as one HTML page.
 
-    It has pictures and tables, needs no network, and any browser shows it.
+    The page has charts and tables, needs no network, and opens in any browser.
     """
     _set_up_logging(verbose)
     from orgx_source.cli import console
     from orgx_source.html_report import write_report
 
     _check_that_it_exists(target)
-    write_report(target.pipeline(), output)
+    write_report(target.pipeline(read_only=True), output)
     if not quiet:
         console.print_written(output)
 
@@ -472,22 +485,22 @@ def list_tables(name: str | None, as_json: bool) -> None:
     type=options.FILE,
     default="orgx_demo.duckdb",
     metavar="FILE",
-    help="DuckDB file to make; an older demonstration is replaced.",
+    help="DuckDB file to create; an earlier demo is replaced.",
 )
-@click.option("--size", type=SIZES, default="medium", help="Size of the made-up organisation.")
+@click.option("--size", type=SIZES, default="small", help="Size of the sample organisation.")
 @click.option(
-    "--days", type=click.IntRange(1, 366), default=1, metavar="N", help="Days that pass there, with syncs between."
+    "--days", type=click.IntRange(1, 366), default=28, metavar="N", help="Days to simulate, with syncs in between."
 )
 @click.option(
     "--start",
     type=click.DateTime(["%Y-%m-%d"]),
     show_default="N days ago",
     metavar="DATE",
-    help="First day there, such as 2026-09-01.",
+    help="First of those days, such as 2026-09-01.",
 )
 @options.verbose
 def demo(database: Path, size: str, days: int, start: datetime | None, verbose: bool) -> int:
-    """Sync a made-up organisation; no account needed."""
+    """Sync a sample organisation; no account needed."""
     _set_up_logging(verbose)
     from orgx_source.cli.demo import run_demo
 
@@ -498,24 +511,24 @@ def demo(database: Path, size: str, days: int, start: datetime | None, verbose: 
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8700, metavar="N", help="Port on 127.0.0.1; 0 takes a free one."
 )
-@click.option("--size", type=SIZES, default="small", help="Size of the made-up organisation.")
+@click.option("--size", type=SIZES, default="small", help="Size of the sample organisation.")
 @click.option("--seed", type=int, default=7, metavar="N", help="Another seed makes another organisation.")
 @click.option(
     "--fault",
     "faults",
     multiple=True,
     metavar="KIND[=VALUE][@PATH]",
-    help="Switch on; 'list' shows all. May be given often.",
+    help="Switch on; 'list' shows all. Repeatable.",
 )
 @click.option(
     "--rate-limit",
     type=click.IntRange(min=1),
     show_default="none",
     metavar="N",
-    help="Requests per hour, told in headers.",
+    help="Requests per hour, announced in headers.",
 )
 def sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_limit: int | None) -> int:
-    """Serve a made-up OrgX on this machine."""
+    """Serve a sample OrgX on this machine."""
     from orgx_source.cli.demo import serve_sandbox
 
     return serve_sandbox(port, size, seed, faults, rate_limit)
@@ -611,7 +624,7 @@ def _publish(
     from orgx_source.warehouse.duckdb_file import LockPatience
 
     if report.error is not None:
-        report.messages.append(f"{file} was not published, because the run failed.")
+        report.messages.append(f"{file} was not published because the run failed.")
         return None
     try:
         publish(pipeline, target.database, file, LockPatience(patience_seconds))
@@ -629,7 +642,7 @@ class _Stale(OrgxError):
 
 def _check_that_it_exists(target: Target) -> None:
     if target.is_missing:
-        raise _Stale(f"{target.database} does not exist yet; orgx-sync run makes it")
+        raise _Stale(f"{target.database} does not exist yet; orgx-sync run creates it")
 
 
 def _config(**given: Any) -> OrgxConfig:
@@ -679,7 +692,14 @@ def _set_up_logging(verbose: bool) -> None:
 
 
 def _print_json(document: Any) -> None:
-    sys.stdout.write(visible_json(json.dumps(document, indent=2, ensure_ascii=False)) + "\n")
+    global _has_printed_json
+    _has_printed_json = True
+    # Not every encoding has every letter, and none has half a pair.
+    plain = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
+    sys.stdout.write(visible_json(json.dumps(document, indent=2, ensure_ascii=plain, default=str)) + "\n")
+
+
+_has_printed_json = False
 
 
 def _leave(code: int) -> NoReturn:
@@ -692,18 +712,35 @@ def _leave(code: int) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """Run the command; every error is one sentence on stderr and an exit code."""
+    """Run the command; every error is one sentence on stderr and an exit code, and with ``--json`` one object too."""
     set_up_process()
+    code, sentence = _run()
+    if sentence and "--json" in sys.argv and not _has_printed_json:  # guard: one-object-in-every-case
+        _print_json({"status": "failed", "error": sentence, "exit_code": code})
+    _leave(code)
+
+
+def _run() -> tuple[int, str]:
+    """Run the command; return its exit code, and what went wrong where that ended it."""
     try:
-        code = app.main(prog_name="orgx-sync", standalone_mode=False) or 0
+        return app.main(prog_name="orgx-sync", standalone_mode=False) or 0, ""
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
-    except click.Abort:
-        click.echo("orgx-sync: interrupted; what was loaded stays, the next run goes on from there", err=True)
-        code = 130
+        return error.exit_code, error.format_message()
+    except (click.Abort, KeyboardInterrupt):
+        sentence = "interrupted. Loaded data stays; the next run continues from there"
+        click.echo(f"orgx-sync: {sentence}", err=True)
+        return 130, sentence
     except Exception as error:
-        failure = explain(error)
+        failure = _without_folder() or explain(error)
         click.echo(f"orgx-sync: {failure}", err=True)
-        code = failure.exit_code
-    _leave(code)
+        return failure.exit_code, str(failure)
+
+
+def _without_folder() -> ConfigError | None:
+    """Return what is wrong when the current folder was removed: dlt and relative names need one."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return ConfigError("The current folder no longer exists. Change to another one.")
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,13 +19,13 @@ def run_init(target: Target, *, yes: bool) -> int:
 
     Args:
         target: Where the warehouse is, unless the answers say otherwise.
-        yes: Ask nothing; take what options and environment give.
+        yes: Ask no questions; use options and environment variables.
 
     Raises:
         ConfigError: There is no key, or nobody to ask for it.
     """
     if not yes and not _is_terminal():
-        raise ConfigError("init asks questions, and there is no terminal. Use --yes with ORGX_API_KEY and options.")
+        raise ConfigError("init needs a terminal for its questions. Use --yes with ORGX_API_KEY and options instead.")
     key = _key_found()
     if not yes:
         key = click.prompt("OrgX API key (oxk_...)", default=key, hide_input=True, show_default=False, type=_Key())
@@ -66,8 +67,9 @@ def _ask_where(target: Target) -> Target:
     destination = click.prompt("Destination (duckdb, postgres, ...)", default=target.destination).strip()
     dataset = click.prompt("Dataset (schema)", default=target.dataset).strip()
     if destination != FILE_DESTINATION:
-        return Target(destination, dataset, target.database)
-    return Target(destination, dataset, Path(click.prompt("DuckDB file", default=str(target.database)).strip()))
+        return replace(target, destination=destination, dataset=dataset)
+    database = Path(click.prompt("DuckDB file", default=str(target.database)).strip())
+    return replace(target, destination=destination, dataset=dataset, database=database)
 
 
 def _ask_credentials(destination: str) -> tuple[str, str] | None:

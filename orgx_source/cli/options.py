@@ -66,14 +66,14 @@ class Age(click.ParamType[timedelta]):
                 return age
         except (ValueError, OverflowError):
             pass
-        self.fail(f"{value!r} is no time; write 90m, 26h or 2d (hours when no unit is given)", param, ctx)
+        self.fail(f"{value!r} is not a valid duration; use 90m, 26h or 2d (hours if there is no unit)", param, ctx)
 
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 only_tables = click.option(
-    "--table", "tables", multiple=True, type=TableName(), metavar="NAME", help="Only this table; may be given often."
+    "--table", "tables", multiple=True, type=TableName(), metavar="NAME", help="Only this table; repeatable."
 )
 tables_to_fill = click.option(
     "--table",
@@ -96,9 +96,7 @@ as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."
 )
 quiet = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-verbose = click.option(
-    "--verbose", "-v", is_flag=True, help="Log each retry, wait, route and unexpected stack to stderr."
-)
+verbose = click.option("--verbose", "-v", is_flag=True, help="Log each retry, wait, route and traceback to stderr.")
 
 
 _DEFAULT = Target()
@@ -106,6 +104,12 @@ _WHERE = (
     click.option("--destination", metavar="NAME", default=_DEFAULT.destination, help="A dlt destination."),
     click.option("--dataset", metavar="NAME", default=_DEFAULT.dataset, help="Dataset (schema) of the tables."),
     click.option("--database", type=FILE, metavar="FILE", default=_DEFAULT.database, help="DuckDB file."),
+    click.option(
+        "--untested",
+        is_flag=True,
+        envvar="ORGX_UNTESTED",
+        help="Allow a destination that was never tested, other than DuckDB and PostgreSQL.",
+    ),
 )
 
 
@@ -113,8 +117,8 @@ def warehouse(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say where the warehouse is; the command gets them as one `Target`, called ``target``."""
 
     @wraps(command)
-    def with_target(*, destination: str, dataset: str, database: Path, **others: Any) -> Any:
-        return command(target=Target(destination, dataset, database), **others)
+    def with_target(*, destination: str, dataset: str, database: Path, untested: bool, **others: Any) -> Any:
+        return command(target=Target(destination, dataset, database, untested), **others)
 
     # A decorator that comes first stands last in the help.
     for option in reversed(_WHERE):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import select
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -21,14 +22,17 @@ UNUSED = frozenset({"numpy", "pandas"})
 
 
 class _Output(io.FileIO):
-    """Standard output, which takes what is written after its reader has gone: a run is what it did, not who read it."""
+    """Where this process writes, which takes everything: a run is what it did, not what became of its words."""
 
     def write(self, data: Any) -> int:
-        """Write; into nothing where nobody reads any more."""
+        """Write; into nothing once nobody reads any more, or there is no room."""
         try:
-            return super().write(data)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            while (written := super().write(data)) is None:
+                # Whoever shares the pipe has made it non-blocking, and it is full.
+                select.select((), (self.fileno(),), ())
+            return written
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # guard: output-is-no-result
             return len(data)
 
 
@@ -46,11 +50,30 @@ def set_up_process() -> None:
     os.environ.update({**DLT_SETTINGS, **ARROW_SETTINGS, **os.environ})
     # Parsed rows are many small containers without cycles: looking through them took 15 % of a first sync.
     gc.set_threshold(COLLECT_AFTER, 20, 100)
-    out = sys.stdout
-    if out is not None and not out.isatty():
-        sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(_Output(out.fileno(), "wb", closefd=False)), out.encoding, out.errors
-        )
+    _open_what_is_closed()
+    sys.stdout, sys.stderr = _unfailing(sys.stdout, 1), _unfailing(sys.stderr, 2)
+
+
+def _open_what_is_closed() -> None:
+    """Let the three standard descriptors lead nowhere where they are closed: else the next file gets their number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _unfailing(stream: Any, number: int) -> io.TextIOWrapper:
+    """Return a stream that shows what its encoding lacks as an escape, and fails at nothing.
+
+    Args:
+        stream: What Python opened; None where the descriptor was closed.
+        number: The descriptor.
+    """
+    encoding = "utf-8" if stream is None else stream.encoding
+    output = _Output(number, "wb", closefd=False)
+    at_once = number == 2 or output.isatty()
+    return io.TextIOWrapper(io.BufferedWriter(output), encoding, "backslashreplace", line_buffering=at_once)
 
 
 def hide_unused_packages() -> None:

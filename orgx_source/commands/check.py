@@ -150,9 +150,9 @@ def _check_table(session: ReadSession, name: str) -> TableCheck:
             if not page.rows:
                 found.note = found.note or session.workspace_doubt()
             if found.total == "missing" and found.note is None:
-                found.note = "no total: a read cannot be certified"
+                found.note = "no total: reads cannot be certified"
             if found.total == "doubtful":
-                found.note = f"OrgX counts {page.total} rows and says that more follow: its total cannot be relied on"
+                found.note = f"OrgX counts {page.total} rows and says that more follow: its total is unreliable"
 
     try:
         ask_first_open(name, session.config.routes, ask, found.closed, session.config.doors)

@@ -6,6 +6,7 @@ lost its name but not its content; whoever opens the file anew gets the new one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,16 +17,18 @@ import duckdb
 
 from orgx_source.errors import DestinationError, PublishError
 from orgx_source.explain import describe_trouble, name_lock_holder
-from orgx_source.files import whole_file
+from orgx_source.files import is_plain, whole_file
 from orgx_source.marts.apply import marts_dataset
 from orgx_source.sync import one_run_at_a_time, renew_marts
 from orgx_source.warehouse.dialect import DUCKDB_FILE
 from orgx_source.warehouse.duckdb_file import LockPatience
 from orgx_source.warehouse.sql_names import names_in, replace
-from orgx_source.warehouse.target import Target
+from orgx_source.warehouse.target import Target, is_database
 
 # The DuckDB inside a dashboard is often older than ours, and refuses the format that ours writes by default.
 READABLE_SINCE = "v1.0.0"
+# Databases that DuckDB has already, or cannot tell from a schema.
+NOT_NAMES = frozenset({"main", "temp", "system"})
 
 
 def problem_with(file: Path, working: Path, dataset: str) -> str | None:
@@ -36,16 +39,34 @@ def problem_with(file: Path, working: Path, dataset: str) -> str | None:
         working: The DuckDB file that runs fill.
         dataset: Its dataset.
     """
+    if problem := _problem_with_place(file):
+        return problem
     if file.resolve() == working.resolve() or (file.exists() and working.exists() and file.samefile(working)):
         return f"{file} is the database that the run itself fills; name another file"
-    if not file.resolve().parent.is_dir():
-        return f"the folder {file.parent} does not exist"
     name = _catalog(file).lower()
+    if name in ("", *NOT_NAMES):
+        return f"DuckDB cannot call a database {name!r}, as it would that in {file.name}; choose another name"
     if name != _catalog(working).lower() and name in (dataset.lower(), marts_dataset(dataset).lower()):
         return (
             f"DuckDB would call {file.name} by the name of a dataset in it, {name}, and could not tell one from the "
-            f"other; name it otherwise, such as {dataset}_published.duckdb"
+            f"other; choose another name, such as {dataset}_published.duckdb"
         )
+    return None
+
+
+def _problem_with_place(file: Path) -> str | None:
+    try:
+        if not is_plain(file):
+            return f"{file} is a pipe or a device, and a database needs a plain file"
+        place = file.resolve()
+        if not place.parent.is_dir():
+            return f"the folder {place.parent} does not exist"
+        if not os.access(place.parent, os.W_OK | os.X_OK):
+            return f"nothing can be written into the folder {place.parent}"
+        if place.exists() and place.stat().st_size and not is_database(place):
+            return f"{file} already exists and is not a DuckDB file, so it is left alone"
+    except OSError as error:
+        return f"{file} cannot be used: {error.strerror or error}"
     return None
 
 
@@ -70,12 +91,12 @@ def publish(pipeline: Any, working: Path, file: Path, patience: LockPatience) ->
             with whole_file(file.resolve(), durable=True, log=".wal") as unfinished:
                 _copy(working, unfinished, pipeline.dataset_name, patience)
     except DestinationError as error:
-        raise DestinationError(f"{file} was not published and is as it was. {error}") from None
+        raise DestinationError(f"{file} was not published and is unchanged. {error}") from None
     except (PublishError, duckdb.Error, OSError) as error:
         system = error.strerror if isinstance(error, OSError) else None
         reason = system or " ".join(str(error).split())[:300]
         raise PublishError(
-            f"{file} was not published and is as it was, the data are loaded: {reason}. Mend that, then run again."
+            f"{file} was not published and is unchanged; the data is loaded: {reason}. Fix that, then run again."
         ) from None
 
 

@@ -128,10 +128,10 @@ class TableReport:
         self.rows_without_id = listing.rows_without_id
         self.reasons += [reason for reason in listing.reasons if reason not in self.reasons]
         if foreign := self.rows_out_of_sight - self.rows_set_aside:
-            self.reasons.append(f"{foreign} rows of workspaces that this run does not see were left as they are")
+            self.reasons.append(f"{foreign} rows of workspaces that this run does not see were left unchanged")
         if self.rows_set_aside:
             self.reasons.append(
-                f"{self.rows_set_aside} rows that came only under another key or workspace were left as they are; a "
+                f"{self.rows_set_aside} rows that came only under another key or workspace were left unchanged; a "
                 "run with these, or with --full where only the key changed, settles whether OrgX still lists them"
             )
 

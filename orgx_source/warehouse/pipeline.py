@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +15,26 @@ from dlt.common.destination import Destination
 from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.common.runtime.collector import NULL_COLLECTOR
 
-from orgx_source.config import DEFAULT_DATABASE, dlt_defaults
+from orgx_source.config import DEFAULT_DATABASE, check_settings_files, dlt_defaults
 from orgx_source.errors import ConfigError, MachineError
 from orgx_source.explain import explain, first_words
 from orgx_source.warehouse.duckdb_file import duckdb_credentials, duckdb_file
 from orgx_source.warehouse.postgres import exact
-from orgx_source.warehouse.target import Target
+from orgx_source.warehouse.target import FILE_DESTINATION, Target
 
 logger = logging.getLogger(__name__)
 
 PIPELINE_NAME = "orgx"
 DUCKDB_FORMAT = "sources.orgx.duckdb_format"
+HOME = "orgx-sync"
+# Those that the tests fill, break and fill again, from end to end. Each of dlt's others has a merge of its own.
+TESTED = frozenset({"duckdb", "duckdb_file", "postgres", "postgres_exact"})
+_UNTESTED = "_orgx_untested"
 
 
-def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: str | Path | None = None) -> Any:
+def make_pipeline(
+    destination: str = "duckdb", dataset: str = "orgx", database: str | Path | None = None, *, untested: bool = False
+) -> Any:
     """Return the dlt pipeline that fills a dataset.
 
     Its working directory belongs to this one destination: what a run left behind must never be loaded elsewhere.
@@ -35,33 +43,96 @@ def make_pipeline(destination: str = "duckdb", dataset: str = "orgx", database: 
         destination: Name of a dlt destination, whose credentials dlt finds in its settings.
         dataset: Dataset (schema) of the tables.
         database: DuckDB file; only for DuckDB, ``orgx.duckdb`` when it is not given.
+        untested: Whether to use a destination other than DuckDB and PostgreSQL; else ``ORGX_UNTESTED`` says it.
 
     Raises:
-        ConfigError: There is no such destination. Whether its package and settings can be used, its first use tells.
+        ConfigError: There is no such destination, or it is an untested one. Whether its package and settings can be
+            used, its first use tells.
         MachineError: dlt's working directory cannot be made.
     """
-    return pipeline_for(Target(destination, dataset, Path(database or DEFAULT_DATABASE)))
+    return pipeline_for(Target(destination, dataset, Path(database or DEFAULT_DATABASE), untested))
 
 
-def pipeline_for(target: Target) -> Any:
-    """Return the dlt pipeline that fills a target; see `make_pipeline`."""
+def pipeline_for(target: Target, *, read_only: bool = False) -> Any:
+    """Return the dlt pipeline that fills a target, or only reads it; see `make_pipeline`."""
+    check_settings_files()
     with dlt_defaults():
-        return _open_pipeline(target)
+        pipeline = _open_pipeline(target, read_only)
+        setattr(pipeline, _UNTESTED, target.untested)
+        check_tested(pipeline)
+        return pipeline
 
 
-def _open_pipeline(target: Target) -> Any:
+def check_tested(pipeline: Any, *, untested: bool = False) -> str | None:
+    """Return what a report says of an untested destination; None of one that the tests fill.
+
+    Args:
+        pipeline: Any dlt pipeline.
+        untested: Whether the caller wants it all the same.
+
+    Raises:
+        ConfigError: Nobody said so.
+    """
+    destination = pipeline.destination
+    kind = str(getattr(destination, "destination_type", "")).rpartition(".")[2]
+    if destination is None or kind in TESTED:
+        return None
+    sentence = f"The destination {destination.destination_name} ({kind}) was never tested with this package"
+    if not (untested or getattr(pipeline, _UNTESTED, False) or os.environ.get("ORGX_UNTESTED", "").lower() in _YES):
+        raise ConfigError(
+            f"{sentence}, so it may lose or duplicate rows. Tested: DuckDB and PostgreSQL. --untested "
+            "(ORGX_UNTESTED=1) allows it."
+        )
+    return f"{sentence}: run orgx-sync verify before you rely on its rows."
+
+
+_YES = frozenset({"1", "true", "yes", "on"})
+
+
+def working_folder(destination: str, address: str, dataset: str) -> Path:
+    """Return where dlt works for one destination and dataset: a folder that nobody else may look into.
+
+    Raises:
+        MachineError: It cannot be made.
+    """
+    digest = hashlib.blake2b(f"{destination}:{address}|{dataset}".encode(), digest_size=6).hexdigest()
+    home = Path(dlt.current.run_context().data_dir) / HOME
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (home, home / digest):
+            # Rows of every load pass through, whatever the umask.
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if folder.stat().st_mode & 0o077:
+                # One of an earlier version; of another owner, perhaps.
+                with suppress(PermissionError):
+                    folder.chmod(0o700)  # guard: nobody-else-reads-what-is-loaded
+    except OSError as error:
+        raise _no_working_folder(error) from None
+    return home / digest
+
+
+def file_folder(database: Path, dataset: str) -> Path:
+    """Return where dlt works for a dataset in a DuckDB file; see `working_folder`."""
+    return working_folder(FILE_DESTINATION, str(database.resolve()), dataset)
+
+
+def _no_working_folder(error: OSError) -> MachineError:
+    return MachineError(f"dlt's working directory cannot be used: {first_words(error)}; see DLT_DATA_DIR")
+
+
+def _open_pipeline(target: Target, read_only: bool) -> Any:
     destination: Any = target.destination
     if target.is_file:
         path = target.database.resolve()
         address = str(path)
-        destination = duckdb_file(credentials=duckdb_credentials(path), destination_name=target.destination)
+        credentials = duckdb_credentials(path)
+        credentials.read_only = read_only
+        destination = duckdb_file(credentials=credentials, destination_name=target.destination)
         destination.newest_format = _wants_newest_format()
     else:
         address = _address(target.destination)
         destination = exact(target.destination)
-    place = f"{target.destination}:{address}|{target.dataset}"
-    digest = hashlib.blake2b(place.encode(), digest_size=6).hexdigest()
-    working = Path(dlt.current.run_context().data_dir) / "orgx-sync" / digest
+    working = working_folder(target.destination, address, target.dataset)
     try:
         pipeline = dlt.pipeline(
             PIPELINE_NAME,
@@ -74,11 +145,13 @@ def _open_pipeline(target: Target) -> Any:
         )
         # Each step of a run would drop what the one before has loaded.
         pipeline.refresh = None
+        # A hundred steps, kept in memory and written with each of them; our own report tells what was done.
+        pipeline.config.enable_runtime_trace = False
         return pipeline
     except UnknownDestinationModule:
         raise _no_such_destination(target.destination) from None
     except OSError as error:
-        raise MachineError(f"dlt's working directory cannot be used: {first_words(error)}; see DLT_DATA_DIR") from None
+        raise _no_working_folder(error) from None
     except Exception as error:
         raise explain(error) from None
 
@@ -94,9 +167,9 @@ def _no_such_destination(name: str) -> ConfigError:
     names = ", ".join(sorted(set(dlt.destinations.__all__) - {"destination", "dummy"}))
     if not re.fullmatch(r"\w+", name):
         # Perhaps an address with a password in it.
-        return ConfigError(f"What was given as destination is no name of one. dlt's own are {names}")
+        return ConfigError(f"The destination is not a valid name. dlt's own are {names}")
     setting = f"DESTINATION__{name.upper()}__DESTINATION_TYPE"
-    return ConfigError(f"dlt has no destination {name!r}. Its own are {names}; a name of yours needs {setting}")
+    return ConfigError(f"dlt has no destination {name!r}. dlt's own are {names}; a name of yours needs {setting}")
 
 
 def _address(destination: str) -> str:

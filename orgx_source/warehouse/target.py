@@ -14,6 +14,18 @@ from typing import Any
 from orgx_source.config import DEFAULT_DATABASE
 
 FILE_DESTINATION = "duckdb"
+# Behind a checksum of eight bytes.
+MAGIC = b"DUCK"
+
+
+def is_database(file: Path) -> bool:
+    """Return whether a file begins like a DuckDB file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with file.open("rb") as opened:
+        return opened.read(12)[8:] == MAGIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +36,13 @@ class Target:
         destination: Name of a dlt destination, whose credentials dlt finds in its settings.
         dataset: Dataset (schema) of the tables.
         database: The DuckDB file; means nothing for any other destination.
+        untested: Whether to use a destination with which this package was never tested.
     """
 
     destination: str = FILE_DESTINATION
     dataset: str = "orgx"
     database: Path = DEFAULT_DATABASE
+    untested: bool = False
 
     @property
     def is_file(self) -> bool:
@@ -50,13 +64,16 @@ class Target:
             if was_missing:
                 self.database.unlink(missing_ok=True)
 
-    def pipeline(self) -> Any:
+    def pipeline(self, *, read_only: bool = False) -> Any:
         """Return the dlt pipeline that fills it.
 
+        Args:
+            read_only: Whether it only reads a DuckDB file, as others may meanwhile.
+
         Raises:
-            ConfigError: There is no such destination.
+            ConfigError: There is no such destination, or it is an untested one.
             MachineError: dlt's working directory cannot be created.
         """
         from orgx_source.warehouse.pipeline import pipeline_for
 
-        return pipeline_for(self)
+        return pipeline_for(self, read_only=read_only)

@@ -13,11 +13,13 @@ from typing import Any
 
 import duckdb
 import pytest
+from filelock import FileLock
 
 from orgx_source.cli.console import RunProgress
 from orgx_source.commands.status import read_file_status, read_status
 from orgx_source.sandbox import Fault, RateLimit, Sandbox, World
 from orgx_source.sync import make_pipeline
+from orgx_source.warehouse.pipeline import file_folder
 from tests.running import KINDS, differences, query
 
 
@@ -99,7 +101,7 @@ def test_a_missing_malformed_or_refused_key_is_exit_3_and_one_sentence(key: str,
     ("url", "sentence"),
     [
         ("http://example.com", "Plain http to example.com"),
-        ("https://me:secret@example.com", "holds credentials"),
+        ("https://me:secret@example.com", "contains credentials"),
         ("ftp://example.com", "must look like https://useorgx.com"),
     ],
 )
@@ -181,7 +183,7 @@ def test_check_with_a_bad_key_is_exit_3() -> None:
 def test_status_tells_age_and_is_exit_4_when_stale_or_empty() -> None:
     with Sandbox(World("small")) as box:
         empty = orgx_sync("status")
-        assert (empty.returncode, "orgx-sync run makes it" in empty.stderr) == (4, True)
+        assert (empty.returncode, "orgx-sync run creates it" in empty.stderr) == (4, True)
         orgx_sync("run", box=box)
         box.forget()
         assert orgx_sync("status").returncode == 0
@@ -215,7 +217,7 @@ def test_tables_lists_every_table_and_column() -> None:
 
 def test_demo_leaves_a_database_and_a_report_and_can_be_repeated() -> None:
     for _ in range(2):
-        done = orgx_sync("demo", "--size", "small")
+        done = orgx_sync("demo", "--days", "1")
         assert done.returncode == 0, done.stderr
         assert "Which initiatives stand still?" in done.stdout
         assert done.stdout.splitlines()[-1].startswith("Report written to orgx_demo.html")
@@ -230,18 +232,31 @@ def test_demo_leaves_a_database_and_a_report_and_can_be_repeated() -> None:
 
 def test_demo_replaces_nothing_but_a_demonstration() -> None:
     Path("notes.txt").write_text("precious")
-    done = orgx_sync("demo", "--size", "small", "--database", "notes.txt")
+    done = orgx_sync("demo", "--days", "1", "--database", "notes.txt")
     assert (done.returncode, Path("notes.txt").read_text()) == (3, "precious")
     assert "left alone" in done.stderr
     with duckdb.connect("mine.duckdb") as mine:
         mine.execute("create table t as select 1 as one")
-    assert orgx_sync("demo", "--size", "small", "--database", "mine.duckdb").returncode == 3
+    assert orgx_sync("demo", "--days", "1", "--database", "mine.duckdb").returncode == 3
     with duckdb.connect("mine.duckdb") as mine:
         assert mine.execute("select one from t").fetchone() == (1,)
-        mine.execute("create schema orgx; create table orgx.workspaces as select 'Acme' as name")
-    assert orgx_sync("demo", "--size", "small", "--database", "mine.duckdb").returncode == 3
+        mine.execute("create schema orgx; create table orgx.workspaces as select 'Northwind Labs' as name")
+    # What a run has read from a sandbox, too.
+    assert orgx_sync("demo", "--days", "1", "--database", "mine.duckdb").returncode == 3
+    Path("begun.html").write_text("a page of mine")
+    assert orgx_sync("demo", "--days", "1", "--database", "begun.duckdb").returncode == 3
+    assert Path("begun.html").read_text() == "a page of mine"
+    Path("begun.html").unlink()
     duckdb.connect("begun.duckdb").close()
-    assert orgx_sync("demo", "--size", "small", "--database", "begun.duckdb").returncode == 0
+    assert orgx_sync("demo", "--days", "1", "--database", "begun.duckdb").returncode == 0
+
+
+def test_of_two_demonstrations_at_once_one_says_that_the_other_makes_the_file() -> None:
+    with FileLock(file_folder(Path("orgx_demo.duckdb"), "orgx") / "demo.lock"):
+        done = orgx_sync("demo", "--days", "1")
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1)
+    assert "Another demo is writing orgx_demo.duckdb" in done.stderr
+    assert not Path("orgx_demo.duckdb").exists()
 
 
 def test_marts_of_a_dataset_that_is_not_there_are_not_made() -> None:
@@ -249,7 +264,7 @@ def test_marts_of_a_dataset_that_is_not_there_are_not_made() -> None:
         assert orgx_sync("run", "--table", "agents", box=box).returncode == 0
     done = orgx_sync("marts", "--dataset", "orgks")
     assert done.returncode == 4
-    assert "The dataset orgks holds nothing yet" in done.stderr
+    assert "The dataset orgks is empty" in done.stderr
     assert not query("from duckdb_schemas() where schema_name like 'orgks%'", Path("orgx.duckdb"))
 
 
@@ -278,7 +293,7 @@ def test_a_file_that_is_no_database_is_one_sentence(command: str) -> None:
         done = orgx_sync(*command.split(), "--database", "notes.duckdb", box=box)
     lines = [line for line in (done.stdout + done.stderr).splitlines() if "notes.duckdb" in line]
     assert done.returncode == 3
-    assert "The destination cannot be used" in lines[0]
+    assert "The DuckDB file cannot be read" in lines[0]
     assert "not a valid DuckDB database file" in lines[0]
     assert "Traceback" not in done.stderr
     assert Path("notes.duckdb").read_text() == "not a database"
@@ -349,7 +364,7 @@ def test_quiet_says_once_what_stopped_several_tables_and_nothing_of_those_that_c
         done = orgx_sync("run", "--quiet", "--max-wait", "0", "--table", "agents", "--table", "tasks", box=box)
         assert done.returncode == 4
         assert done.stderr.startswith("agents, tasks: ")
-        assert done.stderr.count("would pass --max-wait") == 1
+        assert done.stderr.count("would exceed --max-wait") == 1
 
 
 def test_one_reason_to_wait_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 import orgx_source.commands.export
-from orgx_source.commands.export import export_tables
+from orgx_source.commands.export import _Column, _file_names, _write_file, export_tables
 from orgx_source.errors import OrgxError
 from orgx_source.sandbox import Sandbox, World
 from orgx_source.tables import TABLES
@@ -176,10 +178,58 @@ def test_a_view_that_no_longer_answers_is_named() -> None:
     with Sandbox(World("small")) as box:
         sync(box, ["tasks"])
     execute("create table orgx.gone (id integer)", "create view orgx.broken as select * from orgx.gone")
+    # The one fails when it is read, the other before.
+    execute("create view orgx.wrong as select cast(title as integer) as n from orgx.tasks")
+    execute("create table orgx.\"a/b\" as select {'x': [1]} as s, uuid() as u, interval 1 day as i, 'a'::blob as b")
     execute("drop table orgx.gone")
     done = orgx_sync("export", "out", "--database", str(DATABASE), "--table", "tasks")
     assert done.returncode == 0, done.stderr
     done = orgx_sync("export", "out", "--database", str(DATABASE))
-    assert done.returncode == 4
-    assert "orgx.broken could not be read" in done.stderr
+    assert done.returncode == 1
+    assert "orgx.broken could not be read" in done.stderr and done.stderr.count("could not be read") == 2
     assert not list(OUT.rglob("*.unfinished"))
+    assert {path.stem for path in OUT.rglob("*.parquet")} >= {"tasks", "tasks_history", "a_b", "initiatives_current"}
+    assert not {path.stem for path in OUT.rglob("*.parquet")} & {"broken", "wrong"}
+    document = json.loads(orgx_sync("export", "out", "--json", "--database", str(DATABASE)).stdout)
+    assert [file["table"] for file in document["failed"]] == ["broken", "wrong"]
+    assert document["exit_code"] == 1
+
+
+def test_names_that_are_none_of_a_file_get_one_and_no_two_the_same() -> None:
+    tables = ["tasks", "Tasks", "a/b", "a_b", "..", "CON", "nul.x", "ä" * 150, "ä" * 151, "trailing. "]
+    names = _file_names([("orgx", table) for table in tables] + [("ORGX", "tasks")])
+    assert (names["orgx", ""], names["orgx", "tasks"], names["orgx", "a/b"]) == ("orgx", "tasks", "a_b")
+    assert names["ORGX", ""].startswith("ORGX_")
+    files = [names["orgx", table] for table in tables]
+    assert len({file.lower() for file in files}) == len(tables)
+    for file in files:
+        assert len(file.encode()) < 240 and not file.endswith((".", " ")) and "/" not in file
+        assert file.partition(".")[0].lower() not in ("con", "nul")
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_texts_that_look_like_formulas_are_guarded_when_that_is_asked_for(guarded: bool) -> None:
+    texts = ["=HYPERLINK(1)", "+1", "-1", "@x", "\tx", "\rx", "a=b", "", None, "'x"]
+    path, columns = Path("x.csv"), [_Column("text", pa.string()), _Column("n", pa.int64())]
+    batch = pa.table({"text": texts, "n": [-1] * len(texts)})
+    _write_file(path, "csv", columns, [batch], guarded)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = [f"'{text}" if guarded and text and text[0] in "=+-@\t\r" else text or "" for text in texts]
+    assert [row["text"] for row in rows] == expected
+    assert {row["n"] for row in rows} == {"-1"}
+    assert orgx_sync("export", "out", "--guard-formulas").returncode in (2, 3)
+
+
+@pytest.mark.parametrize("command", ["report", "export out", "status"])
+def test_who_only_reads_reads_beside_a_notebook_that_does(command: str) -> None:
+    with Sandbox(World("small")) as box:
+        sync(box, ["workspaces"])
+    hold = f"import duckdb; c = duckdb.connect({str(DATABASE)!r}, read_only=True); print(1, flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        done = orgx_sync(*command.split(), "--database", str(DATABASE))
+        reader.communicate(b"\n")
+    assert "open in another process" not in done.stderr
+    assert done.returncode == (4 if command == "status" else 0), done.stderr

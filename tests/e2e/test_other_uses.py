@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import dlt
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -92,3 +93,12 @@ def test_a_run_refuses_a_pipeline_that_drops_what_each_step_has_loaded() -> None
         report = run_sync(client.config, mine, tables=["tasks"], client=client)
         assert report.exit_code == 3
         assert "refresh='drop_sources'" in str(report.error)
+
+
+def test_a_run_refuses_a_destination_that_was_never_tested_before_it_reads() -> None:
+    with Sandbox(World("small")) as box:
+        client = fast_client(box)
+        lake = dlt.pipeline("lake", destination=dlt.destinations.filesystem("lake"), dataset_name="orgx")
+        report = run_sync(client.config, lake, tables=["workspaces"], client=client)
+        assert (report.exit_code, box.count()) == (3, 0)
+        assert "was never tested with this package" in str(report.error)

@@ -9,7 +9,9 @@ import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from orgx_source import orgx_source
+from orgx_source.errors import ConfigError
 from orgx_source.sandbox import Fault, Sandbox, World
+from orgx_source.source import OWN_PIPELINE
 from tests.harm import HARM, harmed
 from tests.running import DATABASE, differences, query, stored
 
@@ -30,6 +32,21 @@ def test_building_the_source_asks_nothing() -> None:
             "activity",
         }  # fmt: skip
         assert box.requests == []
+
+
+def test_the_source_is_built_without_a_key_and_misses_it_when_it_is_read() -> None:
+    source = orgx_source().with_resources("workspaces")
+    with pytest.raises(PipelineStepFailed, match="No OrgX API key") as raised:
+        pipeline().run(source)
+    assert isinstance(raised.value.exception.__cause__ or raised.value.exception.__context__, ConfigError)
+
+
+def test_a_pipeline_of_ones_own_is_told_once_what_it_does_not_get(caplog: pytest.LogCaptureFixture) -> None:
+    with Sandbox(World("small")) as box, caplog.at_level("INFO", "orgx_source"):
+        source = orgx_source(api_key=box.api_key, base_url=box.url).with_resources("workspaces")
+        for _ in range(2):
+            pipeline().run(source)
+    assert [record.message for record in caplog.records].count(OWN_PIPELINE) == 1
 
 
 def test_the_source_works_alone_and_a_second_run_writes_nothing() -> None:
@@ -83,7 +100,7 @@ def test_a_file_that_has_the_datasets_name_is_refused_in_one_sentence() -> None:
     with Sandbox(World("small")) as box:
         clashing = dlt.pipeline("orgx", destination="duckdb", dataset_name="orgx")
         source = orgx_source(api_key=box.api_key, base_url=box.url).with_resources("agents")
-        with pytest.raises(PipelineStepFailed, match="Name one of them otherwise"):
+        with pytest.raises(PipelineStepFailed, match="Rename one of them"):
             clashing.run(source)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+from pathlib import Path
+
 import pytest
 
-from orgx_source.config import check_base_url, check_key, load_config
+from orgx_source.config import check_base_url, check_key, check_settings_files, load_config
 from orgx_source.errors import ConfigError
 
 KEY = "oxk_0123456789abcdef"
@@ -71,3 +74,44 @@ def test_a_workspace_is_taken_without_blanks_and_a_uuid_in_small_letters() -> No
         assert load_config(api_key="oxk_12345678", workspace_id=text).workspace_id == taken
     with pytest.raises(ConfigError, match="workspace id is empty"):
         load_config(api_key="oxk_12345678", workspace_id=" ")
+
+
+SETTINGS = b'[sources.orgx]\r\napi_key = "oxk_from_a_file_1234"\r\n'
+
+
+def settings_file(name: str = "secrets.toml") -> Path:
+    Path(".dlt").mkdir()
+    return Path(".dlt", name)
+
+
+@pytest.mark.parametrize("name", ["secrets.toml", "config.toml"])
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (codecs.BOM_UTF8 + SETTINGS, ", line 1: it begins with a byte order mark; save it as UTF-8 without BOM"),
+        (codecs.BOM_UTF16_LE + SETTINGS.decode().encode("utf-16-le"), ", line 1: it is UTF-16"),
+        (SETTINGS + b"\xff", ", line 3: it is not UTF-8"),
+        (SETTINGS + b"\r\nb = oxk_precious_1234\r\n", ", line 4: not valid TOML"),
+        (b'a = "oxk_precious_1234', "not valid TOML"),
+    ],
+)
+def test_a_settings_file_that_cannot_be_read_is_named_with_its_line(name: str, content: bytes, sentence: str) -> None:
+    settings_file(name).write_bytes(content)
+    with pytest.raises(ConfigError) as raised:
+        check_settings_files()
+    assert f".dlt/{name}" in str(raised.value) and sentence in str(raised.value)
+    assert "oxk" not in str(raised.value)
+
+
+def test_windows_line_ends_are_fine_and_what_is_no_file_is_named() -> None:
+    file = settings_file()
+    file.write_bytes(SETTINGS)
+    check_settings_files()
+    file.unlink()
+    file.symlink_to("secrets.toml")
+    with pytest.raises(ConfigError, match="Too many levels of symbolic links"):
+        check_settings_files()
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(ConfigError, match="Is a directory"):
+        check_settings_files()

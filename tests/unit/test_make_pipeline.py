@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from orgx_source.warehouse.pipeline import make_pipeline
+from orgx_source.errors import ConfigError
+from orgx_source.warehouse.pipeline import file_folder, make_pipeline
 
 Working = Callable[..., str]
 
@@ -52,3 +55,27 @@ def test_no_setting_makes_a_run_begin_anew_elsewhere_or_talk(
     with made.collector("reading"):
         made.collector.update("rows", 1)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_nobody_else_may_look_into_a_working_folder_not_even_into_an_older_one(umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        folder = file_folder(Path("x.duckdb"), "orgx")
+        assert [path.stat().st_mode & 0o777 for path in (folder, folder.parent)] == [0o700, 0o700]
+        folder.chmod(0o755)
+        assert make_pipeline(database="x.duckdb").pipelines_dir == str(folder)
+        assert folder.stat().st_mode & 0o777 == 0o700
+    finally:
+        os.umask(before)
+
+
+def test_an_untested_destination_is_refused_unless_somebody_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"filesystem \(filesystem\) was never tested .* --untested"):
+        make_pipeline("filesystem")
+    monkeypatch.setenv("DESTINATION__LAKE__DESTINATION_TYPE", "filesystem")
+    with pytest.raises(ConfigError, match=r"lake \(filesystem\) was never tested"):
+        make_pipeline("lake")
+    assert make_pipeline("filesystem", untested=True).dataset_name == "orgx"
+    monkeypatch.setenv("ORGX_UNTESTED", "1")
+    assert make_pipeline("filesystem").dataset_name == "orgx"

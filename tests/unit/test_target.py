@@ -66,7 +66,7 @@ def test_a_command_gets_its_three_options_as_one_target() -> None:
         """Look."""
         seen.append((target, full))
 
-    assert [option.name for option in look.params] == ["destination", "dataset", "database", "full"]
+    assert [option.name for option in look.params] == ["destination", "dataset", "database", "untested", "full"]
     assert look.help == "Look."
     CliRunner().invoke(look, ["--destination", "postgres", "--dataset", "mine", "--full"], catch_exceptions=False)
     CliRunner().invoke(look, ["--database", "x.duckdb"], catch_exceptions=False)
