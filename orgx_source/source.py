@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, get_args
+from typing import Any
 
 import dlt
 from dlt.common.configuration import resolve_configuration
@@ -22,8 +22,7 @@ from dlt.extract.items_transform import LimitItem, MetricsItem
 from dlt.load.configuration import LoaderConfiguration
 
 from orgx_source.api.client import OrgxClient
-from orgx_source.api.route_choice import served_tables
-from orgx_source.config import Door, OrgxConfig, load_config
+from orgx_source.config import OrgxConfig, load_config
 from orgx_source.errors import ConfigError
 from orgx_source.explain import explain
 from orgx_source.reading.changes import empty_rows
@@ -351,9 +350,7 @@ def orgx_source(
     gate = _SessionGate(session, lambda: load_config(**given))
     # The same filter is added once, however many sources are built.
     logging.getLogger("dlt").addFilter(_is_worth_telling)
-    # A session knows what it wants of which door; whoever comes without one gets what the settings can serve.
-    names = TABLES if session is not None else served_tables(gate.doors)
-    return [_make_resource(TABLES[name], gate) for name in names]
+    return [_make_resource(table, gate) for table in TABLES.values()]
 
 
 class _SessionGate:
@@ -367,14 +364,6 @@ class _SessionGate:
         self._readers = 0
         self._checked = ""
         self._lock = threading.Lock()
-
-    @property
-    def doors(self) -> frozenset[Door]:
-        """Return the doors that the settings open; all where there are none yet: a scheduler only builds the source."""
-        try:
-            return self._configure().doors
-        except ConfigError:
-            return frozenset(get_args(Door))
 
     def check(self, table: Table) -> None:
         """Refuse settings and changed resources that can harm a pipeline of the user's own; in our run there are none.

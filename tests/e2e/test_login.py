@@ -245,6 +245,7 @@ def test_check_and_status_say_how_long_the_login_lasts(box: Sandbox) -> None:
     out, err = running.communicate(timeout=60)
     assert (running.returncode, "ends in 30 days" in err) == (0, True), out + err
     assert "mcp" in out
+    assert_certified(sync_over_mcp(tables=["initiatives"]))
     login_file(box.mcp_url).write_text("{")
-    running = command("status")
+    running = command("status", "--database", "mcp.duckdb")
     assert "is damaged; log in again" in running.communicate(timeout=60)[1]
