@@ -305,7 +305,7 @@ def status(target: Target, max_age: timedelta, as_json: bool, verbose: bool) -> 
     if report is None:
         report = read_status(target.pipeline(), max_age)
     _tell_login()
-    _print_json(report.to_json()) if as_json else console.print_status(report)
+    _print_json(report.to_json()) if as_json else console.print_status(report, with_routes=verbose)
     return report.exit_code
 
 
@@ -431,10 +431,11 @@ def export(
     metavar="FILE",
     help="HTML file to write; an older report is replaced.",
 )
+@click.option("--open", "open_page", is_flag=True, help="Open the page in the default browser.")
 @options.warehouse
 @options.quiet
 @options.verbose
-def report(output: Path, target: Target, quiet: bool, verbose: bool) -> None:
+def report(output: Path, open_page: bool, target: Target, quiet: bool, verbose: bool) -> None:
     """Write the marts as one HTML page.
 
     The page has charts and tables, needs no network, and opens in any browser.
@@ -447,6 +448,10 @@ def report(output: Path, target: Target, quiet: bool, verbose: bool) -> None:
     write_report(target.pipeline(read_only=True), output)
     if not quiet:
         console.print_written(output)
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(output.resolve().as_uri())
 
 
 @app.command("tables")

@@ -43,6 +43,8 @@ VERDICT_STYLES = {"certified": "green", "repaired": "green", "uncertified": "yel
 
 # A log file has no width: nothing may be cut to fit one.
 PLAIN_WIDTH = 160
+# Below this, a table takes two lines.
+NARROW = 76
 
 
 class _VisibleConsole(Console):
@@ -140,10 +142,30 @@ def progress(*, quiet: bool) -> Iterator[RunProgress]:
 
 def print_run(report: RunReport, console: Console = out, *, seconds: float | None = None) -> None:
     """Print what a run did, table by table."""
-    gap = 1 if console.width < 100 else 2
-    grid = _grid(("\ntable", "left"), *((name, "right") for name in RUN_COLUMNS), ("\nverdict", "left"), gap=gap)
+    if report.tables and console.width < NARROW:
+        for name, table in report.tables.items():
+            numbers = f"{_number(table.rows_read)} read, {table.rows_new:,} new, {table.rows_changed:,} changed, "
+            numbers += f"{table.rows_deleted:,} deleted"
+            _print_in_two_lines(console, name, table.rows_in_warehouse, _outcome(table), numbers)
+    elif report.tables:
+        console.print(_run_grid(report, is_wide=console.width >= 100))
+    for line in _remarks(report):
+        console.print(line)
+    if seconds is None:
+        seconds = (report.finished_at - report.started_at).total_seconds() if report.finished_at else 0.0
+    waited = f", {report.waited_seconds:.0f} s of it waiting" if report.waited_seconds >= 1 else ""
+    retries = f" ({report.retries} retries)" if report.retries else ""
+    style = STATUS_STYLES.get(report.status, "red")
+    console.print(f"[{style}]{report.status}[/]: {_requests(report.requests)}{retries} in {seconds:.1f} s{waited}")
+
+
+def _run_grid(report: RunReport, *, is_wide: bool) -> Grid:
+    """Return a line per table; without its seconds where numbers of seven digits would not fit beside them."""
+    columns = RUN_COLUMNS if is_wide else RUN_COLUMNS[:-1]
+    grid = _grid(
+        ("\ntable", "left"), *((name, "right") for name in columns), ("\nverdict", "left"), gap=2 if is_wide else 1
+    )
     for name, table in report.tables.items():
-        verdict = _verdict(table.verdict, table.error)
         grid.add_row(
             name,
             _number(table.rows_read),
@@ -152,19 +174,22 @@ def print_run(report: RunReport, console: Console = out, *, seconds: float | Non
             _changed(table.rows_deleted),
             _number(table.rows_in_warehouse),
             _number(table.requests),
-            f"{table.seconds:.1f}",
-            verdict,
+            *([f"{table.seconds:.1f}"] if is_wide else []),
+            _outcome(table),
         )
-    if report.tables:
-        console.print(grid)
-    for line in _remarks(report):
-        console.print(line)
-    if seconds is None:
-        seconds = (report.finished_at - report.started_at).total_seconds() if report.finished_at else 0.0
-    waited = f", {report.waited_seconds:.0f} s of it waiting" if report.waited_seconds >= 1 else ""
-    retries = f" ({report.retries} of them again)" if report.retries else ""
-    style = STATUS_STYLES.get(report.status, "red")
-    console.print(f"[{style}]{report.status}[/]: {_requests(report.requests)}{retries} in {seconds:.1f} s{waited}")
+    return grid
+
+
+def _outcome(table: TableReport) -> Text:
+    """Return a table's verdict; where its read was cut short, what was read is kept and the next run continues."""
+    if table.error and table.exit_code == 4:
+        return Text("incomplete", "yellow")
+    return _verdict(table.verdict, table.error)
+
+
+def _print_in_two_lines(console: Console, name: str, rows: int | None, verdict: Text, numbers: str) -> None:
+    console.print(RichText.assemble((f"{name:<14}", "bold"), f"{_number(rows):>11} rows  ", verdict))
+    console.print(Text(f"  {numbers}", "dim"))
 
 
 # Two lines where one would push a table of 80 characters over its edge.
@@ -339,14 +364,45 @@ def print_verify(report: VerifyReport) -> None:
 # -- status and tables ---------------------------------------------------------------------------------------------
 
 
-def print_status(report: StatusReport) -> None:
-    """Print what the warehouse holds."""
-    grid = _grid(
-        ("table", "left"), ("rows", "right"), ("deleted", "right"), ("last change", "left"), ("last read", "left"),
-        ("whole read", "left"), ("verdict", "left"), ("route", "left"),
-    )  # fmt: skip
+def print_status(report: StatusReport, *, with_routes: bool = False) -> None:
+    """Print what the warehouse holds.
+
+    Args:
+        report: What was found.
+        with_routes: Whether to print from which route each table was read.
+    """
+    if report.tables and out.width < NARROW:
+        for name, table in report.tables.items():
+            numbers = f"{table.deleted or 0:,} deleted, read {_ago(table.last_read)}"
+            _print_in_two_lines(out, name, table.rows, _verdict(table.verdict, table.error), numbers)
+    elif report.tables:
+        out.print(_status_grid(report, with_routes=with_routes))
     for name, table in report.tables.items():
-        grid.add_row(
+        if table.error:
+            out.print(_error_of(name, table.error))
+    if report.runs:
+        out.print("\n[bold]Last runs (UTC)[/]")
+        for run in report.runs if out.width < NARROW else ():
+            changes = f"{run.rows_new:,} new, {run.rows_changed:,} changed, {run.rows_deleted:,} deleted"
+            style = STATUS_STYLES.get(run.status, "red")
+            out.print(RichText.assemble(f"{run.started_at.astimezone(UTC):%m-%d %H:%M}  ", (run.status, style)))
+            out.print(Text(f"  {_number(run.requests)} requests, {changes}", "dim"))
+        if out.width >= NARROW:
+            out.print(_runs_grid(report))
+    for line in _runs_remarks(report):
+        out.print(line)
+    if report.stale:
+        out.print(f"stale: {', '.join(report.stale)}; orgx-sync run updates them", style="yellow")
+
+
+def _status_grid(report: StatusReport, *, with_routes: bool) -> Grid:
+    columns = [
+        ("table", "left"), ("rows", "right"), ("deleted", "right"), ("last change", "left"), ("last read", "left"),
+        ("full read", "left"), ("verdict", "left"), ("route", "left"),
+    ]  # fmt: skip
+    grid = _grid(*(columns if with_routes else columns[:-1]), gap=1 if out.width < 100 else 2)
+    for name, table in report.tables.items():
+        cells: list[RenderableType] = [
             name,
             _number(table.rows),
             _changed(table.deleted or 0),
@@ -355,38 +411,35 @@ def print_status(report: StatusReport) -> None:
             _ago(table.last_whole_read),
             _verdict(table.verdict, table.error),
             table.route or "-",
-        )
-    if report.tables:
-        out.print(grid)
-    for name, table in report.tables.items():
-        if table.error:
-            out.print(_error_of(name, table.error))
-    if report.runs:
-        out.print("\n[bold]The last runs[/]")
-        out.print(_runs_grid(report))
-    if report.stale:
-        out.print(f"stale: {', '.join(report.stale)}; orgx-sync run updates them", style="yellow")
+        ]
+        grid.add_row(*(cells if with_routes else cells[:-1]))
+    return grid
 
 
 def _runs_grid(report: StatusReport) -> Grid:
     grid = _grid(
         ("began", "left"), ("seconds", "right"), ("requests", "right"), ("new", "right"), ("changed", "right"),
-        ("deleted", "right"), ("status", "left"), ("in doubt", "left"), ("failed", "left"),
+        ("deleted", "right"), ("status", "left"), gap=1 if out.width < 100 else 2,
     )  # fmt: skip
     for run in report.runs:
         seconds = (run.finished_at - run.started_at).total_seconds() if run.finished_at else None
         grid.add_row(
-            f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+            f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M}",
             "-" if seconds is None else f"{seconds:.1f}",
             _number(run.requests),
             _changed(run.rows_new),
             _changed(run.rows_changed),
             _changed(run.rows_deleted),
             Text(run.status, STATUS_STYLES.get(run.status, "red")),
-            ", ".join(run.doubtful) or "-",
-            ", ".join(run.failed) or "-",
         )
     return grid
+
+
+def _runs_remarks(report: StatusReport) -> Iterator[Text]:
+    for run in report.runs:
+        for what, names in (("uncertified", run.doubtful), ("failed", run.failed)):
+            if names:
+                yield Text(f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M}: {what}: {', '.join(names)}", "yellow")
 
 
 def _verdict(verdict: str | None, error: str | None) -> Text:
@@ -482,7 +535,7 @@ def _print_one_by_one(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     width = max(map(len, columns), default=0)
     for row in rows:
         for name, value in zip(columns, row, strict=True):
-            out.print(Text.assemble((f"{name:<{width}}  ", "bold"), value))
+            out.print(RichText.assemble((f"{visible(name):<{width}}  ", "bold"), visible(value)))
         out.print()
 
 

@@ -17,13 +17,14 @@ from typing import Any, TextIO, TypeVar
 import duckdb
 
 from orgx_source.errors import DestinationError, OrgxError
-from orgx_source.explain import describe_trouble, foreseen, without_secrets
+from orgx_source.explain import describe_trouble, foreseen, sqlstate, without_secrets
 from orgx_source.tables import snake_case
 from orgx_source.times import as_utc
 from orgx_source.warehouse.sql_names import names_in, replace
 from orgx_source.warehouse.target import Target
 
 ROWS_AT_ONCE = 1_000
+INSUFFICIENT_PRIVILEGE = "42501"
 
 T = TypeVar("T")
 Values = tuple[Any, ...]
@@ -132,7 +133,9 @@ def _ask_server(target: Target, sql: str, use: Use[T]) -> T:
             except OrgxError:
                 raise
             except Exception as error:
-                raise foreseen(error) or _refusal(error) from None
+                failure = foreseen(error)
+                # A right or a connection that is missing is for a person to mend; all else is for whoever asks.
+                raise (failure if failure is not None and not _is_of_the_query(error) else _refusal(error)) from None
 
         with warehouse.kept_open(), warehouse.snapshot():
             return warehouse.with_client(ask)
@@ -157,6 +160,11 @@ def _parsed(rows: Iterator[Values], documents: Sequence[int]) -> Iterator[Values
 def _refuse_several(count: int) -> None:
     if count != 1:
         raise QueryError(f"Got {count} statements; query runs one at a time.")
+
+
+def _is_of_the_query(error: BaseException) -> bool:
+    code = sqlstate(getattr(error, "dbapi_exception", error)) or ""
+    return code[:2] in ("22", "25", "42") and code != INSUFFICIENT_PRIVILEGE
 
 
 def _refusal(error: BaseException) -> QueryError:

@@ -82,7 +82,7 @@ def test_status_tells_verdicts_and_the_last_runs_and_knows_units_of_time(each_wa
         assert found["tables"]["tasks"]["verdict"] == "certified"
         assert [run["status"] for run in found["runs"]] == ["ok", "ok"]
         assert found["runs"][1]["rows_new"] > found["runs"][0]["rows_new"] == 0
-        assert "The last runs" in status().stdout
+        assert "Last runs (UTC)" in status().stdout
         box.inject(Fault("closed", 403, path="/api/client/live/agents"))
         sync(box, ["agents"])
         assert "agents: no route is open" in status().stdout

@@ -1,0 +1,76 @@
+"""What fits on a terminal: at 60, 80 and 120 columns nothing that counts is cut."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from orgx_source.cli import console
+from orgx_source.commands.status import PastRun, StatusReport, TableStatus
+from orgx_source.reading.report import RunReport, TableReport
+from orgx_source.tables import TABLES
+
+NOW = datetime(2026, 4, 29, 3, 0, tzinfo=UTC)
+
+
+@pytest.fixture(params=[60, 80, 120])
+def terminal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Console:
+    made = Console(file=io.StringIO(), width=request.param, highlight=False, color_system=None)
+    monkeypatch.setattr(console, "out", made)
+    return made
+
+
+def lines(terminal: Console) -> list[str]:
+    """Return what was printed."""
+    assert isinstance(terminal.file, io.StringIO)
+    found = terminal.file.getvalue().splitlines()
+    assert all(len(line) <= terminal.width for line in found), found
+    assert "…" not in terminal.file.getvalue()
+    return found
+
+
+def test_a_run_shows_every_verdict_and_number(terminal: Console) -> None:
+    report = RunReport(run_id="r", started_at=NOW, finished_at=NOW + timedelta(seconds=9))
+    for name in TABLES:
+        table = report.tables.setdefault(name, TableReport())
+        table.rows_read, table.rows_new, table.rows_changed, table.rows_deleted = 123_456, 234_567, 34_567, 4_567
+        table.rows_in_warehouse, table.requests, table.seconds = 1_234_567, 12_345, 1234.5
+        table.verdict = "certified"
+    report.tables["tasks"].error, report.tables["tasks"].exit_code = "tasks: requests are used up", 4
+    report.tables["agents"].error, report.tables["agents"].exit_code = "agents: closed", 1
+    console.print_run(report, terminal)
+    shown = "\n".join(lines(terminal))
+    for number in ("123,456", "234,567", "34,567", "4,567", "1,234,567"):
+        assert shown.count(number) >= len(TABLES)
+    assert shown.count("certified") == len(TABLES) - 2
+    assert (shown.count("incomplete"), shown.count("failed")) == (1, 1)
+
+
+def test_a_status_shows_every_verdict_and_number(terminal: Console) -> None:
+    report = StatusReport()
+    for name in TABLES:
+        report.tables[name] = TableStatus(
+            rows=1_234_567,
+            deleted=12_345,
+            last_change=NOW,
+            last_read=NOW,
+            last_whole_read=NOW,
+            route="/api/entities",
+            verdict="uncertified",
+        )
+    report.runs = [
+        PastRun(
+            run_id="r", started_at=NOW, finished_at=NOW, status="incomplete", requests=12_345, rows_new=1_234_567,
+            rows_changed=234_567, rows_deleted=34_567, doubtful=["tasks", "agents"], failed=["decisions"],
+        )
+    ]  # fmt: skip
+    console.print_status(report)
+    shown = "\n".join(lines(terminal))
+    assert shown.count("uncertified") == len(TABLES) + 1
+    for number in ("12,345", "1,234,567", "234,567", "34,567"):
+        assert number in shown
+    assert "uncertified: tasks, agents" in shown
+    assert "failed: decisions" in shown
