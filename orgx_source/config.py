@@ -11,7 +11,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orgx_source.errors import ConfigError
+from orgx_source.tables import OPTIONAL_TABLES, TABLES
 
 DEFAULT_DATABASE = Path("orgx.duckdb")
 DEFAULT_BASE_URL = "https://useorgx.com"
@@ -64,6 +65,7 @@ class OrgxConfig:
         request_timeout: Seconds that one answer may take, from the connection to its last byte.
         max_answer_bytes: Bytes that one answer may have, unpacked.
         routes: Table name to the path of the one route to use for it.
+        optional_tables: Optional tables to read where no table is named.
     """
 
     api_key: str = field(repr=False)
@@ -81,6 +83,12 @@ class OrgxConfig:
     request_timeout: float = 120.0
     max_answer_bytes: int = 64 * 2**20
     routes: dict[str, str] = field(default_factory=dict)
+    optional_tables: tuple[str, ...] = OPTIONAL_TABLES
+
+    def table_names(self, named: Sequence[str] | None = None) -> list[str]:
+        """Return the tables to read: those that are named, or all but the optional ones that the settings leave out."""
+        left_out = set(OPTIONAL_TABLES).difference(self.optional_tables)
+        return list(named) if named else [name for name in TABLES if name not in left_out]
 
 
 def load_config(**given: Any) -> OrgxConfig:
@@ -103,11 +111,32 @@ def load_config(**given: Any) -> OrgxConfig:
     for name in ("request_timeout", "max_answer_bytes"):
         if name not in found and (value := _from_dlt(name) or os.environ.get(f"ORGX_{name.upper()}")):
             found[name] = _as_number(name, value)
+    if "optional_tables" not in found:
+        found["optional_tables"] = read_optional_tables()
     for name, least in LEAST.items():
         # Turned around, so that what is no number (NaN) is refused as well.
         if found.get(name) is not None and not found[name] >= least:
             raise ConfigError(f"{name} must be at least {least}, not {found[name]}")
     return OrgxConfig(**found)
+
+
+def read_optional_tables() -> tuple[str, ...]:
+    """Return which optional tables the settings say to read: all of them, unless they say otherwise.
+
+    Raises:
+        ConfigError: One is named that is none.
+    """
+    text = _from_dlt("optional_tables") or os.environ.get("ORGX_OPTIONAL_TABLES") or "all"
+    # A list in TOML comes as the text of a list.
+    names = tuple(filter(None, (name.strip(" \t\n\"'[]") for name in text.split(","))))
+    if names in (("all",), ("none",), ()):
+        return OPTIONAL_TABLES if names == ("all",) else ()
+    if unknown := [name for name in names if name not in OPTIONAL_TABLES]:
+        raise ConfigError(
+            f"ORGX_OPTIONAL_TABLES (or optional_tables under [sources.orgx]) names {', '.join(unknown)}; it may be "
+            f"all, none, or some of {', '.join(OPTIONAL_TABLES)}"
+        )
+    return tuple(name for name in OPTIONAL_TABLES if name in names)
 
 
 def _from_dlt(name: str) -> str | None:

@@ -82,7 +82,7 @@ def run_sync(
         untested: Whether to fill a destination other than DuckDB and PostgreSQL, whose rows may differ then.
     """
     report = RunReport(run_id=str(uuid.uuid4()), started_at=clock())
-    client, names = client or OrgxClient(config), list(tables or TABLES)
+    client, names = client or OrgxClient(config), config.table_names(tables)
     session = ReadSession(
         config, client, report.tables, collect_errors=True, on_progress=on_progress, clock=clock, stretch=stretch
     )

@@ -87,6 +87,8 @@ def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.setenv("NO_COLOR", "1")
     for name in [name for name in os.environ if name.startswith(("ORGX_", "SOURCES__")) and name not in OF_TESTS]:
         monkeypatch.delenv(name)
+    # Most tests are about the tables that every key may read; those of the others name them, or set this anew.
+    monkeypatch.setenv("ORGX_OPTIONAL_TABLES", "none")
     yield
 
 

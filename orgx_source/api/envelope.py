@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,6 +24,12 @@ EXCERPT_CHARACTERS = 200
 # 19 digits by a regular expression takes six times as long as orjson itself (560 against 90 us a page), this half.
 _ANY_DIGIT = bytes.maketrans(b"123456789", b"000000000")
 _LONG_INTEGER = b"0" * 19
+# What stands behind a key that names a secret, such as preview_token; its end may be cut off.
+_SECRET_VALUE = re.compile(
+    r'("[\w\- ]*(?:token|secret|password|passwd|credentials?|api_?key|private_?key|authorization|cookie)" ?: ?)'
+    r'(?:"(?:[^"\\]|\\.)*"?|[^\s,}\]]+)',
+    re.IGNORECASE,
+)
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
 # 408 and 425 ask for another try, 423 speaks of a lock that is held for a while, 429 of a rate. 409 is not among them:
@@ -114,7 +120,15 @@ def _make_safe(value: Any) -> Any:
     return value
 
 
-def parse_page(body: bytes, *, keys: Sequence[str], path: str, content_type: str = "", status: int = 200) -> Page:
+def parse_page(
+    body: bytes,
+    *,
+    keys: Sequence[str],
+    path: str,
+    content_type: str = "",
+    status: int = 200,
+    unfold: Callable[[Mapping[str, Any], list[Row] | None], list[Row] | None] | None = None,
+) -> Page:
     """Read the rows of a list answer from whichever envelope they came in.
 
     Args:
@@ -124,6 +138,7 @@ def parse_page(body: bytes, *, keys: Sequence[str], path: str, content_type: str
         path: Path of the request, for the error.
         content_type: Content type of the answer, for the error.
         status: HTTP status of the answer, for the error.
+        unfold: Makes the rows from the answer and the list found in it, which may be none.
 
     Raises:
         EnvelopeError: Not JSON, ``ok: false``, or no list under any of the keys.
@@ -132,6 +147,9 @@ def parse_page(body: bytes, *, keys: Sequence[str], path: str, content_type: str
     scope, rows = _find_rows(document, keys)
     if rows is None and _says_empty(document, keys):
         rows = []
+    listed = rows
+    if unfold is not None:
+        rows = unfold(document, rows)
     if rows is None:
         found = ", ".join(name[:EXCERPT_CHARACTERS] for name in sorted(document)[:8]) or "nothing"
         raise envelope_error(
@@ -155,7 +173,10 @@ def parse_page(body: bytes, *, keys: Sequence[str], path: str, content_type: str
     stated = _first_bool(*_values(places, "has_more", "hasMore"))
     return Page(
         rows=rows,
-        total=_first_int(
+        # A total counts what was listed.
+        total=None
+        if listed is None or len(listed) != len(rows)
+        else _first_int(
             pagination.get("total"),
             document.get("total"),
             scope.get("total"),
@@ -257,7 +278,8 @@ def envelope_error(
 
 def excerpt(body: bytes, content_type: str) -> str:
     """Describe a body: content type and its first 200 characters on one line."""
-    text = " ".join(body[: EXCERPT_CHARACTERS * 4].decode("utf-8", "replace").split())[:EXCERPT_CHARACTERS]
+    text = " ".join(body[: EXCERPT_CHARACTERS * 4].decode("utf-8", "replace").split())
+    text = _SECRET_VALUE.sub(r"\1***", text)[:EXCERPT_CHARACTERS]
     return f"content type {content_type or 'missing'}, body starts: {text!r}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from orgx_source.api.routes import ROUTES, Route
@@ -13,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 # A route that answers one of these will not serve this key; 400 and 422 come from a route that does not know the type.
 CLOSED_STATUSES = frozenset({400, 401, 403, 404, 405, 406, 410, 422, 451, 501})
+
+NOT_OPEN = "not open to this key"
 
 T = TypeVar("T")
 
@@ -35,7 +38,11 @@ def choose_routes(table: str, pinned: Mapping[str, str]) -> Sequence[Route]:
 
 
 def read_first_open(
-    table: str, pinned: Mapping[str, str], read: Callable[[Route], Iterable[T]], closed: list[str]
+    table: str,
+    pinned: Mapping[str, str],
+    read: Callable[[Route], Iterable[T]],
+    closed: list[str],
+    known: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[T]:
     """Yield what is read from the first route that is open to this key.
 
@@ -44,6 +51,7 @@ def read_first_open(
         pinned: Table name to the one route to use for it.
         read: Reads from a route.
         closed: Gets the routes that refused, with their status.
+        known: Routes that refused lately and are not asked, name to status.
 
     Raises:
         RouteClosedError: None is open.
@@ -51,6 +59,9 @@ def read_first_open(
     """
     refusal: ApiError | None = None
     for route in choose_routes(table, pinned):
+        if route.name in known:
+            closed.append(f"{route.name} ({known[route.name]})")
+            continue
         try:
             yield from read(route)
             return
@@ -60,16 +71,39 @@ def read_first_open(
             logger.warning("%s: %s; trying the next route", table, error)
             closed.append(f"{route.name} ({error.status})")
             refusal = error
+    names = ", ".join(closed)
     raise RouteClosedError(
-        f"{table}: no route is open to this key, although the key itself works ({', '.join(closed)}). {refusal}",
+        f"{table}: no route is open to this key, although the key itself works ({names}). {refusal or ''}".strip(),
         status=refusal.status if refusal else 0,
         path=refusal.path if refusal else "",
     )
 
 
-def ask_first_open(table: str, pinned: Mapping[str, str], ask: Callable[[Route], T], closed: list[str]) -> T:
+def ask_first_open(
+    table: str,
+    pinned: Mapping[str, str],
+    ask: Callable[[Route], T],
+    closed: list[str],
+    known: Mapping[str, str] = MappingProxyType({}),
+) -> T:
     """Return the answer of the first route that is open to this key; see `read_first_open`."""
-    return next(read_first_open(table, pinned, lambda route: [ask(route)], closed))
+    return next(read_first_open(table, pinned, lambda route: [ask(route)], closed, known))
+
+
+def statuses(closed: Iterable[str]) -> dict[str, str]:
+    """Return the routes that refused, name to status, from the list that `read_first_open` makes."""
+    return {name: status.rstrip(")") for name, _, status in (each.rpartition(" (") for each in closed)}
+
+
+def closed_note(closed: Iterable[str], since: str | None = None) -> str:
+    """Return the sentence for an optional table of which no route is open.
+
+    Args:
+        closed: The routes that refused, with their status.
+        since: When that was seen first, as ISO 8601.
+    """
+    when = f" since {since[:10]}" if since else ""
+    return f"{NOT_OPEN}{when} ({', '.join(closed)})"
 
 
 def tells_all(table: str, route: Route) -> bool:

@@ -143,7 +143,7 @@ def print_run(report: RunReport, console: Console = out, *, seconds: float | Non
     gap = 1 if console.width < 100 else 2
     grid = _grid(("\ntable", "left"), *((name, "right") for name in RUN_COLUMNS), ("\nverdict", "left"), gap=gap)
     for name, table in report.tables.items():
-        verdict = _verdict(table.verdict, table.error)
+        verdict = _verdict(table.verdict, table.error, table.note)
         grid.add_row(
             name,
             _number(table.rows_read),
@@ -213,7 +213,9 @@ def _error_of(name: str, error: str) -> Text:
 
 
 def _doubts(name: str, table: TableReport) -> Iterator[Text]:
-    if table.closed_routes and not table.error:
+    if table.note:
+        yield Text(f"{name}: {table.note}", "dim")
+    elif table.closed_routes and not table.error:
         yield Text(f"{name}: read from {table.route}, because closed: {', '.join(table.closed_routes)}", "yellow")
     for reason in table.reasons:
         yield Text(f"{name}: {reason}", "yellow")
@@ -233,12 +235,12 @@ def print_check(report: CheckReport) -> None:
             Text(table.order, styles.get(table.order, "dim")),
             Text(table.total, styles.get(table.total, "dim")),
         )
-        route = Text(table.route or "none is open", "" if table.route else "red")
+        route = Text(table.route or "none is open", "" if table.route else "red" if table.error else "dim")
         grid.add_row(name, _number(table.rows), total, order, route)
     if report.tables:
         out.print(grid)
     for name, table in report.tables.items():
-        if table.closed:
+        if table.closed and (table.route or table.error):
             out.print(Text(f"{name}: closed to this key: {', '.join(table.closed)}", "yellow"))
         if table.note:
             out.print(Text(f"{name}: {table.note}", "yellow"))
@@ -275,13 +277,13 @@ def print_plan(report: PlanReport) -> None:
             table.mode or "-",
             "?" if table.rows is None else f"{table.rows:,}{more}",
             "?" if table.requests is None else f"{table.requests:,}{more}",
-            Text(table.route or "none is open", "" if table.route else "red"),
+            Text(table.route or "none is open", "" if table.route else "red" if table.error else "dim"),
             table.because or "-",
         )
     if report.tables:
         out.print(grid)
     for name, table in report.tables.items():
-        if table.closed:
+        if table.closed and (table.route or table.error):
             out.print(Text(f"{name}: closed to this key: {', '.join(table.closed)}", "yellow"))
         if table.error:
             out.print(_error_of(name, table.error))
@@ -353,7 +355,7 @@ def print_status(report: StatusReport) -> None:
             _ago(table.last_change),
             Text(_ago(table.last_read), "yellow" if name in report.stale else ""),
             _ago(table.last_whole_read),
-            _verdict(table.verdict, table.error),
+            _verdict(table.verdict, table.error, table.note),
             table.route or "-",
         )
     if report.tables:
@@ -361,6 +363,8 @@ def print_status(report: StatusReport) -> None:
     for name, table in report.tables.items():
         if table.error:
             out.print(_error_of(name, table.error))
+        elif table.note:
+            out.print(Text(f"{name}: {table.note}", "dim"))
     if report.runs:
         out.print("\n[bold]The last runs[/]")
         out.print(_runs_grid(report))
@@ -389,8 +393,8 @@ def _runs_grid(report: StatusReport) -> Grid:
     return grid
 
 
-def _verdict(verdict: str | None, error: str | None) -> Text:
-    word = "failed" if error else verdict or "-"
+def _verdict(verdict: str | None, error: str | None, note: str | None = None) -> Text:
+    word = "failed" if error else "not open" if note else verdict or "-"
     return Text(word, VERDICT_STYLES.get(word, "red" if error else ""))
 
 

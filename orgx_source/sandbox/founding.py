@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from orgx_source.sandbox.accounting import note_run
 from orgx_source.sandbox.vocabulary import (
     AGENTS,
     ALIAS_AGENT,
@@ -75,6 +76,8 @@ def found(world: World, initiatives: int) -> None:
     _age(world)
     for agent_id, name, domain in (*AGENTS, ALIAS_AGENT, PSEUDO_AGENT):
         world.insert("agent", **idle_agent(agent_id, name, domain))
+    for run in list(world.find("run").values()):
+        note_run(world, run)
 
 
 def _long_ago(world: World) -> Any:

@@ -6,6 +6,7 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
+from orgx_source.sandbox.accounting import end_run, note_run, pass_hour_of_runs
 from orgx_source.sandbox.founding import (
     AGENT_OF_DOMAIN,
     idle_agent,
@@ -38,6 +39,7 @@ def pass_hour(world: World, step: timedelta) -> None:
     _review(world, share)
     _move_initiatives(world, share)
     _lose(world, share)
+    pass_hour_of_runs(world, share)
     _refresh_agents(world)
 
 
@@ -84,7 +86,7 @@ def _work(world: World, share: float) -> None:
 
 def _start(world: World, task: Row) -> None:
     world.edit("task", task["id"], status="in_progress")
-    make_run(world, task, world.now, "running")
+    note_run(world, make_run(world, task, world.now, "running"))
     _roll_up(world, task)
 
 
@@ -95,6 +97,7 @@ def _finish(world: World, task: Row) -> None:
         world.edit("run", run["id"], status=kind, completed_at=iso(world.now))
         name = next((name for agent_id, name, _ in AGENTS if agent_id == run["agent_id"]), "Agent")
         make_event(world, run, name, f"run_{kind}", world.now, phase="completed")
+        end_run(world, run)
     if world.chance(0.6):
         make_artifact(world, world.now, "draft", task)
     for other in world.children("task", task["milestone_id"]):
