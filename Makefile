@@ -1,4 +1,4 @@
-# Every target makes .venv from requirements.lock when it must: Python 3.11+ with venv and pip is all it needs.
+# Every target makes .venv from requirements.lock (make demo: from a part of it) when it must: Python 3.11+ with venv and pip is all it needs.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
@@ -21,15 +21,30 @@ help: ## Show this list
 
 setup: $(VENV)/.ready ## Make .venv with the pinned dependencies
 
+# Shows the name of each package while pip works, and pip's errors; fails when pip fails.
+pip_install = { $(BIN)/python -m pip install --disable-pip-version-check --no-compile --require-hashes -r $(1) 2>&1; \
+	echo $$? >$(VENV)/.pip; } | awk '/^ *(ERROR|error)/ {print} \
+	/^Collecting/ {print "  " $$2; fflush()} /^Installing/ {print "  Installing ..."; fflush()}'; \
+	test "$$(cat $(VENV)/.pip)" = 0
+install_this = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+make_venv = test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+
 $(VENV)/.ready: requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@echo "Setting up .venv (once, about a minute) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Setting up .venv with all packages, 1 GB (once, about a minute) ..."
+	@$(make_venv)
+	@$(call pip_install,$<)
+	@$(install_this)
 	@touch $@
 
-demo: setup ## Sync a made-up organisation into orgx_demo.duckdb; no account needed
+$(VENV)/.demo: requirements-demo.lock pyproject.toml
+	@echo "Setting up .venv with what the demo needs, 340 MB (once, less than a minute) ..."
+	@$(make_venv)
+	@$(call pip_install,$<)
+	@$(install_this)
+	@touch $@
+
+demo: $(if $(wildcard $(VENV)/.ready),setup,$(VENV)/.demo) ## Sync a made-up organisation into orgx_demo.duckdb; no account needed
 	@$(BIN)/orgx-sync demo
 
 test: setup ## Run all tests
@@ -62,14 +77,14 @@ format: setup ## Rewrite the code in the house format
 docs: setup ## Write the generated pages again
 	@$(BIN)/python docs/build.py
 
-notebooks: setup orgx_year.duckdb ## Execute every notebook in place, on 120 days of a made-up organisation
+notebooks: setup orgx_year.duckdb ## Execute every notebook in place (about a minute; three more to make its 120 days of data once)
 	@$(BIN)/python notebooks/execute.py
 
 lab: setup orgx_year.duckdb ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks/01_first_look.ipynb
 
 orgx_year.duckdb: | setup
-	@echo "Letting a made-up organisation live for 120 days (once, about a minute) ..."
+	@echo "Making 120 days of a made-up organisation (once, about three minutes) ..."
 	@mkdir -p build/year
 	@cd build/year && ../../$(BIN)/orgx-sync demo $(YEAR) >log.txt 2>&1 || { cat log.txt; exit 1; }
 	@mv build/year/$@ $@
@@ -80,6 +95,8 @@ bench: setup ## Measure time and memory next to other tools (half an hour; insta
 lock: setup ## Pin every dependency again, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra all --extra dev pyproject.toml -o requirements.lock
+	@printf 'hatchling\neditables\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--extra sandbox --extra report --constraint requirements.lock pyproject.toml - -o requirements-demo.lock
 
 clean: ## Remove .venv and what tests leave in the checkout
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -240,7 +240,7 @@ def quotes(found: dict[str, Any]) -> list[str]:
     ratios = [results.ratio("A", name, OURS) or 0.0 for name in (DLT, PARQUET, SINGER, PYAIRBYTE)]
     quiet, other = results.cases["D"][OURS], results.cases["D"][DLT]
     return [
-        f"{sizes['a']:,} rows for the first time: {ratios[0]:.1f} times as fast as dlt's `rest_api_source`, "
+        f"{sizes['a']:,} rows, first load: {ratios[0]:.1f} times as fast as dlt's `rest_api_source`, "
         f"{ratios[1]:.1f} times with Parquet, {ratios[2]:.1f} times a Singer tap and target, {ratios[3]:.1f} times "
         "PyAirbyte",
         f"A night on which nothing changed: {quiet.median_seconds:.1f} s and {quiet.requests[-1]} requests, where "

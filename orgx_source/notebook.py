@@ -1,79 +1,139 @@
-"""Marts in a notebook: says once where they are, and gives rows and tables out of them.
+"""The warehouse in a notebook: marts, tables and queries as pandas DataFrames.
 
-Only reads. A database is open while a question is answered and not longer, so a notebook that is left open stands in
-nobody's way. Questions are SQL in which ``marts.x`` is a view and ``raw.x`` a table, as in ``marts/sql``.
+Only reads. The database is open while a query runs and no longer, so an open notebook does not block a sync. In the SQL
+of a query, ``marts.x`` is a mart and ``raw.x`` a table of the connector, as in ``marts/sql``. `marts.frames` has the
+table of dtypes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import datetime
+import re
+from collections.abc import Callable
 from functools import partial
-from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from orgx_source.errors import DestinationError, OrgxError
+from orgx_source.errors import ConfigError, DestinationError, OrgxError
 from orgx_source.explain import first_words, name_lock_holder
 from orgx_source.marts import MARTS, RAW, load_marts, marts_in_order
-from orgx_source.marts.apply import marts_dataset
-from orgx_source.marts.reading import plain_value
-from orgx_source.tables import Row
+from orgx_source.marts.apply import marts_dataset, raw_columns
+from orgx_source.tables import SYNC_LOG, TABLES
 from orgx_source.warehouse.dataset import Warehouse
 from orgx_source.warehouse.dialect import DUCKDB_FILE, Dialect, dialect_of
 from orgx_source.warehouse.sql_names import names_in, replace
 from orgx_source.warehouse.target import Target
 
-ROWS_SHOWN = 50
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from orgx_source.marts.frames import Answer
+
+try:
+    from orgx_source.marts import frames
+except ImportError as error:
+    raise ConfigError(f"Notebooks need the package {error.name!r}: pip install 'orgx-source[notebooks]'") from None
+
+Ask: TypeAlias = "Callable[[str], Answer]"
 
 
-class Answer(list[Row]):
-    """Rows, as a notebook shows them: a table of at most fifty."""
+class NothingThereError(DestinationError):
+    """The database has no table or view of that name."""
 
-    def _repr_html_(self) -> str:
-        if not self:
-            return "<p>no rows</p>"
-        head = "".join(f"<th>{escape(name)}</th>" for name in self[0])
-        body = "".join(f"<tr>{''.join(map(_cell, row.values()))}</tr>" for row in self[:ROWS_SHOWN])
-        more = f"<p>and {len(self) - ROWS_SHOWN:,} more rows</p>" if len(self) > ROWS_SHOWN else ""
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
-    def __repr__(self) -> str:
-        lines = [" | ".join(self[0])] if self else ["no rows"]
-        lines += [" | ".join(map(_text, row.values())) for row in self[:ROWS_SHOWN]]
-        return "\n".join(lines)
+class Raw:
+    """The tables of the connector; `Marts.raw`."""
+
+    def __init__(self, ask: Ask, dataset: str) -> None:
+        self._ask = ask
+        self._dataset = dataset
+
+    def frame(self, table: str) -> DataFrame:
+        """Return every row of a table, ordered by its key. ``attrs["columns"]`` describes the columns.
+
+        Deleted rows are in it, with ``deleted_at``.
+
+        Args:
+            table: ``tasks``, or ``tasks_history`` and ``tasks_versions`` for every version, or ``sync_log``.
+
+        Raises:
+            DestinationError: There is no such table, or it cannot be read.
+        """
+        name = re.sub("_versions$", "_history", table)
+        columns = raw_columns().get(name, ())
+        key = _key(name)
+        order = f" order by {', '.join(key)}" if key else ""
+        try:
+            if not re.fullmatch(r"\w+", table):
+                raise NothingThereError
+            found = frames.to_frame(self._ask(f"select * from {RAW}.{table}{order}"))
+        except NothingThereError:
+            known = ", ".join(sorted(raw_columns()))
+            raise DestinationError(
+                f"There is no table {table!r} in {self._dataset}. orgx-sync run creates: {known}."
+            ) from None
+        base = TABLES.get(name.removesuffix("_history"))
+        return frames.describe_table(found, table, base.description if base else "", key, columns)
+
+
+def _key(table: str) -> tuple[str, ...]:
+    base = TABLES.get(table.removesuffix("_history"))
+    if base is None:
+        return ("run_id", "table_name") if table == SYNC_LOG else ()
+    return (base.key,) if base.name == table else (base.key, "valid_from")
 
 
 class Marts:
-    """The marts of one warehouse; made by `open_marts`."""
+    """The marts of one warehouse; made by `open_marts`.
 
-    def __init__(self, ask: Callable[[str], list[Row]]) -> None:
+    Attributes:
+        raw: The tables of the connector, which the marts are made of.
+    """
+
+    def __init__(self, ask: Ask, dataset: str) -> None:
         self._ask = ask
+        self._dataset = marts_dataset(dataset)
+        self.raw = Raw(ask, dataset)
 
-    def rows(self, view: str) -> Answer:
-        """Return every row of a view, in the order of its key: times in UTC, dates, numbers as int or float.
+    def views(self) -> DataFrame:
+        """Return one row per mart: its name, its grain, its key and what it answers."""
+        shown = [mart for mart in load_marts().values() if not mart.is_staging]
+        rows = [(mart.name, mart.grain, ", ".join(mart.key), mart.description) for mart in shown]
+        return frames.to_frame(frames.Answer(("name", "grain", "key", "description"), ("text",) * 4, rows))
+
+    def frame(self, view: str) -> DataFrame:
+        """Return every row of a mart, ordered by its key.
+
+        ``attrs`` holds the documentation of the mart: ``description``, ``grain``, ``key``, ``not_to_sum``, and
+        ``columns`` with a description per column.
 
         Raises:
-            DestinationError: There is no such view, or it cannot be read.
+            DestinationError: There is no such mart, or it cannot be read.
         """
         mart = load_marts().get(view)
         if mart is None:
             raise DestinationError(
                 f"There is no mart {view!r}; there are: {', '.join(mart.name for mart in marts_in_order())}."
             )
-        return self.query(f"select * from marts.{view} order by {', '.join(mart.key)}")
+        try:
+            answer = self._ask(f"select * from {MARTS}.{view} order by {', '.join(mart.key)}")
+        except NothingThereError:
+            raise DestinationError(
+                f"There is no {self._dataset}.{view} yet. orgx-sync run creates the marts; orgx-sync marts creates "
+                "them without a sync."
+            ) from None
+        return frames.describe_mart(frames.to_frame(answer, view), mart)
 
-    def query(self, sql: str) -> Answer:
-        """Return what a query finds.
+    def query(self, sql: str) -> DataFrame:
+        """Return the result of a query.
 
         Args:
-            sql: In the destination's own SQL, with ``marts.x`` for a view and ``raw.x`` for a table of the connector.
+            sql: In the destination's own SQL, with ``marts.x`` for a mart and ``raw.x`` for a table of the connector.
 
         Raises:
-            ConfigError: The destination's settings cannot be used, or it gives no right to what is asked for.
+            ConfigError: The destination's settings cannot be used, or it denies permission.
             DestinationError: It refuses the query, or cannot be reached.
         """
-        return Answer(self._ask(sql))
+        return frames.to_frame(self._ask(sql))
 
 
 def open_marts(database: str = "orgx.duckdb", destination: str = "duckdb", dataset: str = "orgx") -> Marts:
@@ -86,20 +146,21 @@ def open_marts(database: str = "orgx.duckdb", destination: str = "duckdb", datas
 
     Raises:
         DestinationError: There is no such file.
-        ConfigError: There is no such destination; whether its settings can be used, the first query tells.
+        ConfigError: There is no such destination. Wrong credentials show with the first query.
     """
     target = Target(destination, dataset)
     if not target.is_file:
-        return Marts(partial(_ask_destination, target.pipeline(), dataset))
+        return Marts(partial(_ask_destination, target.pipeline(), dataset), dataset)
     path = next((place for place in (Path(database), Path("..", database)) if place.is_file()), None)
     if path is None:
         raise DestinationError(
-            f"There is no {database} here. `orgx-sync run` fills orgx.duckdb, `make notebooks` makes orgx_year.duckdb."
+            f"There is no {database} here. `orgx-sync run` fills orgx.duckdb, `orgx-sync demo` orgx_demo.duckdb and "
+            "`make notebooks` orgx_year.duckdb."
         )
-    return Marts(partial(_ask_file, path, dataset))
+    return Marts(partial(_ask_file, path, dataset), dataset)
 
 
-def _ask_file(path: Path, dataset: str, sql: str) -> list[Row]:
+def _ask_file(path: Path, dataset: str, sql: str) -> Answer:
     import duckdb
 
     try:
@@ -108,21 +169,23 @@ def _ask_file(path: Path, dataset: str, sql: str) -> list[Row]:
             # With the name of the database: a file orgx.duckdb and a schema orgx could both be meant by orgx.tasks.
             (catalog,) = connection.execute("select current_database()").fetchone() or ("",)
             found = connection.execute(_resolve(sql, DUCKDB_FILE, catalog, dataset))
-            return _plain(found.description, found.fetchall())
+            return frames.answer_of(found.description, found.fetchall())
     except duckdb.CatalogException as error:
-        raise DestinationError(f"{_first_line(error)} Does `orgx-sync marts --database {path.name}` help?") from None
+        raise NothingThereError(
+            f"{_first_line(error)} `orgx-sync marts --database {path.name}` creates missing marts."
+        ) from None
     except duckdb.Error as error:
         holder = name_lock_holder(error)
-        busy = f"{path.name} is being written to; ask again in a moment. {holder}"
+        busy = f"{path.name} is being written to; try again in a moment. {holder}"
         raise DestinationError(busy if holder else str(error)) from None
 
 
-def _ask_destination(pipeline: Any, dataset: str, sql: str) -> list[Row]:
-    def ask(client: Any) -> list[Row]:
+def _ask_destination(pipeline: Any, dataset: str, sql: str) -> Answer:
+    def ask(client: Any) -> Answer:
         dialect = dialect_of(client)
         resolved = _resolve(sql, dialect, client.catalog_name(quote=False), dataset)
         with dialect.snapshot(client), client.execute_query(resolved) as cursor:
-            return _plain(cursor.description, cursor.fetchall())
+            return frames.answer_of(cursor.description, cursor.fetchall())
 
     warehouse = Warehouse(pipeline)
     try:
@@ -131,13 +194,14 @@ def _ask_destination(pipeline: Any, dataset: str, sql: str) -> list[Row]:
     except OrgxError:
         raise
     except Exception as error:
-        raise DestinationError(first_words(error)) from None
+        is_missing = "DestinationUndefinedEntity" in {kind.__name__ for kind in type(error).__mro__}
+        raise (NothingThereError if is_missing else DestinationError)(first_words(error)) from None
     finally:
         warehouse.close()
 
 
 def _resolve(sql: str, dialect: Dialect, catalog: str | None, dataset: str) -> str:
-    """Return a question in which the two datasets are called by their full names."""
+    """Return a query in which both datasets have their full names."""
     prefix = f"{dialect.quote(catalog)}." if catalog else ""
     full = {word: prefix + dialect.quote(name) for word, name in ((RAW, dataset), (MARTS, marts_dataset(dataset)))}
     first_parts = [name.parts[0] for name in names_in(sql, dialect.name)]
@@ -147,28 +211,5 @@ def _resolve(sql: str, dialect: Dialect, catalog: str | None, dataset: str) -> s
     )
 
 
-def _plain(description: Iterable[Any], rows: Iterable[Any]) -> list[Row]:
-    names = [column[0].lower() for column in description]
-    return [dict(zip(names, map(plain_value, row), strict=True)) for row in rows]
-
-
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _text(value: Any) -> str:
-    """Return a value as a table shows it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M}"
-    if isinstance(value, float):
-        return f"{value:,.2f}".rstrip("0").rstrip(".")
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _cell(value: Any) -> str:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f'<td style="text-align: {"right" if is_number else "left"}">{escape(_text(value))}</td>'

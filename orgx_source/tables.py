@@ -227,6 +227,7 @@ _SCOPE = (
     Column("command_center_id", "text", "Older name of the workspace; some rows carry only this one."),
 )
 _METADATA = Column("metadata", "json", "Free-form object.")
+_LIVE_URL = Column("live_url", "text", "Its page in OrgX, where OrgX gives an address.")
 _DEPENDS_ON = Column("depends_on", "json", "Ids this waits for.", ("dependency_ids", "dependencies"))
 _EXPECTED = (
     Column("expected_duration_hours", "double", "Planned duration in hours."),
@@ -304,6 +305,7 @@ TABLES: dict[str, Table] = {
                 Column("assignment_source", "text", "Who assigned the agents."),
                 Column("visibility", "text", "private, workspace or public."),
                 Column("auto_plan", "bool", "Whether OrgX plans it by itself."),
+                _LIVE_URL,
                 _METADATA,
                 *_TIMES,
             ),
@@ -426,6 +428,7 @@ TABLES: dict[str, Table] = {
                 ),
                 Column("waiting_minutes", "double", "Minutes it waited when it was read.", volatile=True),
                 Column("age_minutes", "double", "Age in minutes when it was read.", volatile=True),
+                _LIVE_URL,
                 _METADATA,
                 Column("requested_at", "timestamp", "When it was asked (UTC), where that differs from created_at."),
                 Column("due_at", "timestamp", "When an answer is needed (UTC)."),
@@ -456,6 +459,7 @@ TABLES: dict[str, Table] = {
                 *_EXPECTED,
                 Column("confidence", "double", "Confidence in the plan."),
                 Column("blockers", "json", "What blocks it."),
+                _LIVE_URL,
                 _METADATA,
                 *_TIMES,
             ),
@@ -480,6 +484,7 @@ TABLES: dict[str, Table] = {
                 _SEQUENCE,
                 _DEPENDS_ON,
                 *_EXPECTED,
+                _LIVE_URL,
                 _METADATA,
                 *_TIMES,
             ),
@@ -509,6 +514,7 @@ TABLES: dict[str, Table] = {
                 _DEPENDS_ON,
                 Column("context", "json", "Context entries."),
                 *_EXPECTED,
+                _LIVE_URL,
                 _METADATA,
                 *_TIMES,
             ),

@@ -28,6 +28,7 @@ MARK = re.compile(r"\s*(?:#|--) guard: ([a-z0-9-]+)$")
 NUMBERS = "tests/marts/test_numbers.py"
 DOUBTS = "tests/marts/test_times_in_doubt.py"
 MEMORY = "tests/e2e/test_memory.py"
+ATTENTION = "tests/marts/test_needs_attention.py"
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,11 @@ GUARDS: dict[str, Sequence[Removal]] = {
     ),
     "a-stamp-long-before-all-others-makes-no-days": (Removal("where day > day_before + 730 and 1 = 0", DOUBTS),),
     "a-stamp-of-the-future-makes-no-days": (Removal("cast('9999-12-31' as date) as last_day", DOUBTS),),
+    "nothing-below-a-finished-initiative-needs-attention": (Removal("true", ATTENTION),),
+    "what-is-due-today-is-not-late": (
+        Removal("where work.due_on <= cast(as_of.as_of at time zone 'UTC' as date)", ATTENTION),
+    ),
+    "only-web-addresses-become-links": (Removal("return url is not None", "tests/unit/test_page.py"),),
     "nothing-waits-for-less-than-no-time": (Removal("", DOUBTS),),
     "no-day-has-fewer-decisions-than-none": (Removal("where asked_day is not null", DOUBTS),),
     "what-is-no-percentage-is-not-known": (Removal("else initiatives.progress_pct", DOUBTS),),

@@ -19,7 +19,7 @@ from orgx_source.charts.findings.agents import (
     describe_timeline,
 )
 from orgx_source.charts.findings.caption import Mark, Nothing
-from orgx_source.charts.findings.rows import Rows, in_use
+from orgx_source.charts.findings.rows import Data, in_use, rows_of
 from orgx_source.charts.style import (
     BLUE,
     GROUND,
@@ -49,14 +49,14 @@ TIMELINE_COLOURS: Mapping[str, str] = {**STATUS_COLOURS, "idle": PALE_GREY, "unk
 MOST_HATCHES = 160
 
 
-def throughput(rows: Rows, measure: Measure = "tasks_done") -> Chart:
+def throughput(data: Data, measure: Measure = "tasks_done") -> Chart:
     """Draw what each agent got done per week, and whether that is more or less than before.
 
     Args:
-        rows: Rows of ``agent_throughput_daily``.
+        data: A DataFrame of ``agent_throughput_daily``.
         measure: Column that is counted.
     """
-    found = describe_throughput(rows, measure)
+    found = describe_throughput(rows_of(data), measure)
     if isinstance(found, Nothing):
         return nothing(found)
     layers = _week_bars(found) + _mean_lines(found) + lane_names(found.lanes, 150)
@@ -94,13 +94,13 @@ def _mean_lines(found: Throughput) -> Chart:
     )
 
 
-def timeline(rows: Rows) -> Chart:
+def timeline(data: Data) -> Chart:
     """Draw what each agent was seen doing in the last thirty days; hatched where no read looked.
 
     Args:
-        rows: Rows of ``agent_timeline``.
+        data: A DataFrame of ``agent_timeline``.
     """
-    found = describe_timeline(rows)
+    found = describe_timeline(rows_of(data))
     if isinstance(found, Nothing):
         return nothing(found)
     return finish(_status_bars(found) + lane_names(found.lanes, 90), found, LANE_PIXELS * len(found.lanes))
@@ -146,13 +146,13 @@ def _hatches(bars: Iterable[Mark], start: datetime, end: datetime) -> list[Mark]
     return found
 
 
-def blockages(rows: Rows) -> Chart:
+def blockages(data: Data) -> Chart:
     """Draw for how long each agent was seen blocked, and on which task.
 
     Args:
-        rows: Rows of ``agent_timeline``.
+        data: A DataFrame of ``agent_timeline``.
     """
-    found = describe_blockages(rows)
+    found = describe_blockages(rows_of(data))
     if isinstance(found, Nothing):
         return nothing(found)
     count = len(found.lanes)
@@ -175,13 +175,13 @@ def blockages(rows: Rows) -> Chart:
     return finish(bars + lane_names(found.lanes, 90), found, LANE_PIXELS * count)
 
 
-def cost_per_artifact(rows: Rows) -> Chart:
+def cost_per_artifact(data: Data) -> Chart:
     """Draw what an approved artifact costs at each agent: all its cost over all its approvals.
 
     Args:
-        rows: Rows of ``agent_throughput_daily``.
+        data: A DataFrame of ``agent_throughput_daily``.
     """
-    found = describe_cost_per_artifact(rows)
+    found = describe_cost_per_artifact(rows_of(data))
     if isinstance(found, Nothing):
         return nothing(found)
     count = len(found.lanes)
@@ -204,7 +204,7 @@ def cost_per_artifact(rows: Rows) -> Chart:
     )
     mean = (
         alt.Chart(inline([{"every": found.every}]))
-        .mark_rule(color=ORANGE, strokeWidth=2, strokeDash=[5, 4])
+        .mark_rule(color=ORANGE, strokeWidth=2)
         .encode(x="every:Q", tooltip=[alt.Tooltip("every:Q", title="all agents", format="$.2f")])
     )
     return finish(bars + mean + lane_names(found.lanes, 120), found, LANE_PIXELS * count)

@@ -18,13 +18,15 @@ from orgx_source.charts.findings.decisions import (
     describe_decisions_open,
     describe_waiting_now,
 )
-from orgx_source.charts.findings.rows import Rows, in_use, until_tomorrow
+from orgx_source.charts.findings.rows import Data, in_use, rows_of, until_tomorrow
 from orgx_source.charts.style import (
     BLUE,
+    ESTIMATED,
     FAINT,
     INK,
     LANE_PIXELS,
     ORANGE,
+    PALE_BLUE,
     TOP,
     TRACK,
     URGENCY_COLOURS,
@@ -55,13 +57,13 @@ TICKS = {
 GOLDEN = 0.6180339887
 
 
-def decision_waits(rows: Rows) -> Chart:
+def decision_waits(data: Data) -> Chart:
     """Draw how long decisions waited, one lane per urgency, one dot per decision.
 
     Args:
-        rows: Rows of ``decision_latency``.
+        data: A DataFrame of ``decision_latency``.
     """
-    found = describe_decision_waits(rows)
+    found = describe_decision_waits(rows_of(data))
     if isinstance(found, Nothing):
         return nothing(found)
     count = len(found.lanes)
@@ -99,13 +101,15 @@ def _scattered_dots(found: DecisionWaits) -> Chart:
     )
 
 
-def decision_survival(rows: Rows) -> Chart:
-    """Draw the share of decisions that still wait after so much time, those that are open now counted rightly.
+def decision_survival(data: Data) -> Chart:
+    """Draw an estimate of the share of decisions that still wait after some time (Kaplan-Meier).
+
+    Decisions that are open now count until they were last seen. Dashed, as all estimates are.
 
     Args:
-        rows: Rows of ``decision_latency``.
+        data: A DataFrame of ``decision_latency``.
     """
-    found = describe_decision_survival(rows)
+    found = describe_decision_survival(rows_of(data))
     return nothing(found) if isinstance(found, Nothing) else finish(_survival_curve(found), found, 260)
 
 
@@ -115,30 +119,30 @@ def _survival_curve(found: DecisionSurvival) -> Chart:
         tooltip=[
             alt.Tooltip("long:N", title="after"),
             alt.Tooltip("share:Q", title="still waiting (%)", format=".0f"),
-            alt.Tooltip("low:Q", title="at least (%)", format=".0f"),
-            alt.Tooltip("high:Q", title="at most (%)", format=".0f"),
-            alt.Tooltip("at_risk:Q", title="decisions watched so long"),
+            alt.Tooltip("low:Q", title="95 % confidence, from (%)", format=".0f"),
+            alt.Tooltip("high:Q", title="to (%)", format=".0f"),
+            alt.Tooltip("at_risk:Q", title="decisions followed for this long"),
         ],
     )
     y = alt.Y("share:Q", title="still waiting (%)", scale=alt.Scale(domain=[0, 100]))
     spots = alt.Chart(inline(found.spots)).encode(x=_hours_axis("hours", found.longest), y=alt.Y("share:Q"))
     return (
-        base.mark_area(color=BLUE, opacity=0.2, interpolate="step-after").encode(
+        base.mark_area(color=PALE_BLUE, opacity=0.5, interpolate="step-after").encode(
             y=alt.Y("low:Q", title="still waiting (%)"), y2="high:Q"
         )
-        + base.mark_line(color=BLUE, interpolate="step-after", strokeWidth=2).encode(y=y)
+        + base.mark_line(color=BLUE, interpolate="step-after", strokeWidth=2, strokeDash=ESTIMATED).encode(y=y)
         + spots.mark_point(filled=True, size=60, color=INK, opacity=1)
         + spots.mark_text(align="left", baseline="bottom", dx=6, dy=-6, color=INK).encode(text="text:N")
     )
 
 
-def decisions_open(rows: Rows) -> Chart:
+def decisions_open(data: Data) -> Chart:
     """Draw how many decisions waited at the end of each day.
 
     Args:
-        rows: Rows of ``org_daily``.
+        data: A DataFrame of ``org_daily``.
     """
-    found = describe_decisions_open(rows)
+    found = describe_decisions_open(rows_of(data))
     if isinstance(found, Nothing):
         return nothing(found)
     base = alt.Chart(inline(until_tomorrow(found.days))).encode(
@@ -148,10 +152,10 @@ def decisions_open(rows: Rows) -> Chart:
             alt.Tooltip("open:Q", title="open at its end"),
             alt.Tooltip("asked:Q", title="asked that day"),
             alt.Tooltip("settled:Q", title="settled that day"),
-            alt.Tooltip("mean:Q", title="average of 28 days", format=".1f"),
+            alt.Tooltip("mean:Q", title="28-day average", format=".1f"),
         ],
     )
-    names = ["open at the end of the day", "average of 28 days"]
+    names = ["open at the end of the day", "28-day average"]
     scale = alt.Scale(domain=names, range=[ORANGE, INK])
     layers = base.transform_calculate(what=f"'{names[0]}'").mark_area(interpolate="step-after", opacity=0.75).encode(
         y=alt.Y("open:Q", title="open decisions", axis=alt.Axis(tickMinStep=1)),
@@ -162,13 +166,13 @@ def decisions_open(rows: Rows) -> Chart:
     return finish(layers, found, 220)
 
 
-def waiting_now(rows: Rows) -> Chart:
+def waiting_now(data: Data) -> Chart:
     """Draw the decisions that wait for a human now, the longest first, with who asks and what stands still.
 
     Args:
-        rows: Rows of ``decision_latency``.
+        data: A DataFrame of ``decision_latency``.
     """
-    found = describe_waiting_now(rows)
+    found = describe_waiting_now(rows_of(data))
     if isinstance(found, Nothing):
         return nothing(found)
     return finish(_waiting_bars(found) + lane_names(found.lanes, 50), found, (LANE_PIXELS + 20) * len(found.lanes))

@@ -1,6 +1,6 @@
-"""What is estimated rather than counted: how long until half are answered, and when the work will be done.
+"""What is estimated rather than counted: the share of decisions that still wait, and when open tasks will be done.
 
-Plain arithmetic on rows, without pictures. What is drawn by lot is drawn from a fixed seed: equal rows, equal numbers.
+Plain arithmetic on rows, without pictures. Simulations have a fixed seed: equal rows give equal numbers.
 """
 
 from __future__ import annotations
@@ -8,20 +8,20 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
-from typing import Any
 
-from orgx_source.charts.findings.rows import FINISHED, count_tasks
+from orgx_source.charts.findings.rows import FINISHED, Data, Rows, count_tasks, rows_of
 
 Z95 = 1.959963984540054
 
 WINDOW_DAYS = 56
-LEAST_DAYS = 14
+# From fewer weeks than six, the next weeks are a guess.
+LEAST_DAYS = 42
 HORIZON_DAYS = 182
-# Drawn in weeks: work has weekdays, and reads that are days apart bring several days at once.
+# Sampled in weeks: work has weekdays, and reads that are days apart bring several days at once.
 BLOCK_DAYS = 7
 PATHS = 1000
 
@@ -86,10 +86,10 @@ class Forecast:
 
     Attributes:
         history: Open tasks at the end of each day of the window.
-        days: Day, 10th, 50th and 90th percentile of what is then left when nothing is added, and the median when the
-            number of open tasks changes as it did.
+        days: Day, 10th, 50th and 90th percentile of the open tasks if none is added, and the median if the number of
+            open tasks changes as it did in the window.
         done_per_day: Tasks done per day in the window.
-        added_per_day: Tasks per day by which open work grew in the window, before those done are taken off.
+        added_per_day: Tasks per day that were new in the window, counted per initiative and day: never less than 0.
         ends: First day without open tasks on the 10th, 50th and 90th percentile of the paths; None beyond the horizon.
     """
 
@@ -105,16 +105,17 @@ class Forecast:
         return self.history[-1][1]
 
 
-def forecast_remaining(rows: Sequence[Mapping[str, Any]], seed: int = 7) -> Forecast | None:
-    """Project the open tasks from what the last eight weeks brought, drawing weeks of them again and again.
+def forecast_remaining(data: Data, seed: int = 7) -> Forecast | None:
+    """Project the open tasks: simulate the coming weeks by resampling weeks from the last eight.
 
     Args:
-        rows: Rows of ``initiative_progress_daily``.
-        seed: Of the lots.
+        data: A DataFrame of ``initiative_progress_daily``.
+        seed: Of the simulations.
 
     Returns:
-        The projection; None with fewer than fourteen days of history.
+        The projection; None with less than six weeks of history.
     """
+    rows = rows_of(data)
     done: dict[date, float] = defaultdict(float)
     open_tasks: dict[date, int] = defaultdict(int)
     seen: dict[str, int] = {}
@@ -126,7 +127,7 @@ def forecast_remaining(rows: Sequence[Mapping[str, Any]], seed: int = 7) -> Fore
         seen[initiative] = now
         open_tasks[day] += 0 if row["status_group"] in FINISHED else count_tasks(row) - now
     known = sorted(open_tasks)[-WINDOW_DAYS - 1 :]
-    if len(known) <= LEAST_DAYS:
+    if not known or (known[-1] - known[0]).days < LEAST_DAYS:
         return None
     last, start = known[-1], open_tasks[known[-1]]
     finished = [done[day] for day in known[1:]]
@@ -140,22 +141,46 @@ def forecast_remaining(rows: Sequence[Mapping[str, Any]], seed: int = 7) -> Fore
         net_level = sorted(path[ahead] for path in growing)
         quantiles = (_quantile(level, 0.1), _quantile(level, 0.5), _quantile(level, 0.9))
         days.append((last + timedelta(days=ahead), *quantiles, _quantile(net_level, 0.5)))
-    rate = sum(finished) / len(finished)
+    added = count_added(rows, known[0], done_too=False)
     return Forecast(
-        [(day, open_tasks[day]) for day in known], days, rate, rate + sum(net) / len(net), (low, middle, high)
+        [(day, open_tasks[day]) for day in known],
+        days,
+        sum(finished) / len(finished),
+        added / len(finished),
+        (low, middle, high),
     )
+
+
+def count_added(rows: Rows, since: date, *, done_too: bool) -> int:
+    """Return how many tasks were new after a day: the rises in the number that each initiative lists, day by day.
+
+    All tasks of an initiative that was first seen after that day are new.
+
+    Args:
+        rows: Rows of ``initiative_progress_daily``.
+        since: The last day that is not counted.
+        done_too: Whether tasks that were done when their initiative was first seen count as well.
+    """
+    added = 0
+    listed: dict[str, int] = {}
+    for row in sorted(rows, key=lambda row: row["day"]):
+        initiative, total = row["initiative_id"], row["tasks_total"] or 0
+        if row["day"] > since:
+            added += max(0, total - listed.get(initiative, 0 if done_too else row["tasks_done"] or 0))
+        listed[initiative] = total
+    return added
 
 
 def _draw(
     start: int, finished: Sequence[float], net: Sequence[float], seed: int
 ) -> tuple[list[list[float]], list[list[float]]]:
-    """Return paths of open tasks per day ahead: when nothing is added, and when all goes on as it did."""
-    lots = random.Random(seed)
+    """Return simulated paths of open tasks per day ahead: if nothing is added, and if the number changes as it did."""
+    chance = random.Random(seed)
     fixed, growing = [], []
     for _ in range(PATHS):
         left, level = [float(start)], [float(start)]
         while len(left) <= HORIZON_DAYS:
-            begin = lots.randrange(len(finished))
+            begin = chance.randrange(len(finished))
             for step in range(begin, begin + BLOCK_DAYS):
                 left.append(max(0.0, left[-1] - finished[step % len(finished)]))
                 level.append(max(0.0, level[-1] + net[step % len(net)]))

@@ -15,15 +15,17 @@ from orgx_source.charts.findings.initiatives import (
     describe_progress_lines,
     describe_stalls,
 )
-from orgx_source.charts.findings.rows import Rows, in_use, until_tomorrow
+from orgx_source.charts.findings.rows import Data, in_use, rows_of, until_tomorrow
 from orgx_source.charts.style import (
     BLUE,
     BOTTOM,
+    ESTIMATED,
     GREEN,
     GROUND,
     INK,
     LANE_PIXELS,
     ORANGE,
+    PALE_BLUE,
     SKY,
     TOP,
     TRACK,
@@ -44,13 +46,13 @@ from orgx_source.charts.style import (
 STATUS_ORDER = ("active", "blocked", "paused", "planned")
 
 
-def portfolio(rows: Rows) -> Chart:
+def portfolio(data: Data) -> Chart:
     """Draw every open initiative with its progress, those that have not moved for longest on top.
 
     Args:
-        rows: Rows of ``initiatives_current``.
+        data: A DataFrame of ``initiatives_current``.
     """
-    found = describe_portfolio(rows)
+    found = describe_portfolio(rows_of(data))
     if isinstance(found, Nothing):
         return nothing(found)
     tooltip = [
@@ -75,13 +77,13 @@ def portfolio(rows: Rows) -> Chart:
     return finish(track + bar + stated + lane_names(found.lanes), found, LANE_PIXELS * count)
 
 
-def burn_up(rows: Rows) -> Chart:
+def burn_up(data: Data) -> Chart:
     """Draw how many tasks there were and how many were done, in the initiatives that are not closed now.
 
     Args:
-        rows: Rows of ``initiative_progress_daily``.
+        data: A DataFrame of ``initiative_progress_daily``.
     """
-    found = describe_burn_up(rows)
+    found = describe_burn_up(rows_of(data))
     if isinstance(found, Nothing):
         return nothing(found)
     tooltip = [
@@ -100,13 +102,13 @@ def burn_up(rows: Rows) -> Chart:
     return finish(layers, found, 260)
 
 
-def progress_lines(rows: Rows) -> Chart:
+def progress_lines(data: Data) -> Chart:
     """Draw the share of done tasks over time, one lane per open initiative.
 
     Args:
-        rows: Rows of ``initiative_progress_daily``.
+        data: A DataFrame of ``initiative_progress_daily``.
     """
-    found = describe_progress_lines(rows)
+    found = describe_progress_lines(rows_of(data))
     if isinstance(found, Nothing):
         return nothing(found)
     count = len(found.lanes)
@@ -127,13 +129,13 @@ def progress_lines(rows: Rows) -> Chart:
     return finish(area + line + lane_names(found.lanes, 130), found, (LANE_PIXELS + 8) * count)
 
 
-def stalls(rows: Rows) -> Chart:
+def stalls(data: Data) -> Chart:
     """Draw which initiatives stall of those that are under way (active or blocked), and what each of them waits for.
 
     Args:
-        rows: Rows of ``initiatives_current``.
+        data: A DataFrame of ``initiatives_current``.
     """
-    found = describe_stalls(rows)
+    found = describe_stalls(rows_of(data))
     if isinstance(found, Nothing):
         return nothing(found)
     return finish(_reason_cells(found) + lane_names(found.lanes, 10), found, LANE_PIXELS * len(found.lanes))
@@ -165,35 +167,40 @@ def _reason_cells(found: Stalls) -> Chart:
     return boxes + texts
 
 
-def forecast(rows: Rows) -> Chart:
-    """Draw the open tasks, and how they go down if the coming weeks are like the last eight.
+def forecast(data: Data) -> Chart:
+    """Draw the open tasks, and an estimate of when they will be done if the coming weeks are like the last eight.
+
+    Counted numbers are solid, estimates are dashed. Without six weeks of history there is no estimate.
 
     Args:
-        rows: Rows of ``initiative_progress_daily``.
+        data: A DataFrame of ``initiative_progress_daily``.
     """
-    found = describe_forecast(rows)
+    found = describe_forecast(rows_of(data))
     return nothing(found) if isinstance(found, Nothing) else finish(_open_tasks(found), found, 260)
 
 
 def _open_tasks(found: BurnDown) -> Chart:
-    names = so_far, unchanged, growing = "so far", "if none is added", "if added as before"
-    colour = alt.Color("what:N", scale=alt.Scale(domain=list(names), range=[INK, BLUE, ORANGE]), legend=legend(3))
-    past = alt.Chart(inline(found.past)).transform_calculate(what=f"'{so_far}'")
+    names = counted, band, unchanged, growing = (
+        "open tasks, counted", "80 % of simulations, none added", "estimate, none added", "estimate, added as before",
+    )  # fmt: skip
+    scale = alt.Scale(domain=list(names), range=[INK, PALE_BLUE, BLUE, ORANGE])
+    colour = alt.Color("what:N", scale=scale, legend=legend(2))
+    past = alt.Chart(inline(found.past)).transform_calculate(what=f"'{counted}'")
     future = alt.Chart(inline(found.ahead)).encode(
         x=days_axis("day"),
         tooltip=[
             alt.Tooltip("label:N", title="day"),
-            alt.Tooltip("middle:Q", title="open, if none is added", format=".0f"),
-            alt.Tooltip("range:N", title="80 % of the lots"),
-            alt.Tooltip("growing:Q", title="open, if added as before", format=".0f"),
+            alt.Tooltip("middle:Q", title="estimate, none added", format=".0f"),
+            alt.Tooltip("range:N", title="80 % of simulations"),
+            alt.Tooltip("growing:Q", title="estimate, added as before", format=".0f"),
         ],
     )
     return (
-        future.mark_area(color=BLUE, opacity=0.2).encode(y=alt.Y("low:Q", title="open tasks"), y2="high:Q")
-        + future.transform_calculate(what=f"'{growing}'")
-        .mark_line(strokeDash=[5, 4], strokeWidth=2)
-        .encode(y="growing:Q", color=colour)
-        + future.transform_calculate(what=f"'{unchanged}'").mark_line(strokeWidth=2).encode(y="middle:Q", color=colour)
+        future.transform_calculate(what=f"'{band}'")
+        .mark_area(opacity=0.5)
+        .encode(y=alt.Y("low:Q", title="open tasks"), y2="high:Q", color=colour)
+        + _estimate(future, growing).encode(y="growing:Q", color=colour)
+        + _estimate(future, unchanged).encode(y="middle:Q", color=colour)
         + past.mark_line(interpolate="step-after", strokeWidth=2).encode(
             x=days_axis("day"),
             y=alt.Y("left:Q"),
@@ -201,3 +208,7 @@ def _open_tasks(found: BurnDown) -> Chart:
             tooltip=[alt.Tooltip("label:N", title="day"), alt.Tooltip("left:Q", title="open tasks")],
         )
     )
+
+
+def _estimate(base: Chart, what: str) -> Chart:
+    return base.transform_calculate(what=f"'{what}'").mark_line(strokeDash=ESTIMATED, strokeWidth=2)

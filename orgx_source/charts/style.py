@@ -25,6 +25,8 @@ SKY, GREY, INK = "#56B4E9", "#BBBBBB", "#333333"
 FAINT, TRACK = "#707070", "#EDEDED"
 PALE_BLUE, PALE_GREY, UNSEEN, HATCH = "#9CC3DE", "#D0D0D0", "#F4F4F4", "#A0A0A0"
 GRID, AXIS = "#E4E4E4", "#999999"
+# A line that is estimated is dashed; one that is counted is solid.
+ESTIMATED = [5, 4]
 
 STATUS_COLOURS = {
     "active": BLUE,
@@ -60,7 +62,8 @@ TITLE_LETTERS, SUBTITLE_LETTERS = 42, 60
 
 _CONFIG: dict[str, Any] = {
     "background": "white",
-    "font": "Helvetica, Arial, sans-serif",
+    # First the font that vl-convert brings: a PNG is the same on every machine.
+    "font": "Liberation Sans, Helvetica, Arial, sans-serif",
     # The width where there is no container, as in a notebook.
     "view": {"continuousWidth": 640, "discreteWidth": 640, "stroke": None},
     "axis": {
@@ -113,8 +116,8 @@ def _lines(text: str, letters: int) -> list[str]:
 
 def nothing(found: Nothing) -> Chart:
     """Return a chart that says why there is nothing to draw."""
-    chart = alt.Chart(inline([{"text": "nothing to draw"}])).mark_text(color=FAINT, size=12).encode(text="text:N")
-    return finish(chart, Caption(finding=found.why, how="It fills as orgx-sync run brings rows."), 60)
+    chart = alt.Chart(inline([{"text": "no data"}])).mark_text(color=FAINT, size=12).encode(text="text:N")
+    return finish(chart, Caption(finding=found.why, how="orgx-sync run adds data."), 60)
 
 
 def inline(rows: Iterable[Mapping[str, Any]]) -> alt.InlineData:

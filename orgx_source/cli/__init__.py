@@ -244,7 +244,8 @@ def _plan(tables: Sequence[str], target: Target, config: OrgxConfig, *, as_json:
     from orgx_source.cli import console
     from orgx_source.commands.plan import run_plan
 
-    pipeline = target.pipeline()
+    # Of a file that is not there yet, opening it makes one.
+    pipeline = target.pipeline(read_only=not target.is_missing)
     with target.left_missing(), console.progress(quiet=as_json) as progress:
         report = run_plan(config, pipeline, tables=tables, on_table=progress.looking_at)
     _print_json(report.to_json()) if as_json else console.print_plan(report)
@@ -278,7 +279,7 @@ def verify(
     with console.progress(quiet=as_json) as progress:
         report = run_verify(
             config,
-            target.pipeline(),
+            target.pipeline(read_only=True),
             tables=tables,
             client=_client(config),
             on_table=progress.looking_at,
@@ -478,9 +479,9 @@ def list_tables(name: str | None, as_json: bool) -> None:
     metavar="FILE",
     help="DuckDB file to make; an older demonstration is replaced.",
 )
-@click.option("--size", type=SIZES, default="medium", help="Size of the made-up organisation.")
+@click.option("--size", type=SIZES, default="small", help="Size of the made-up organisation.")
 @click.option(
-    "--days", type=click.IntRange(1, 366), default=1, metavar="N", help="Days that pass there, with syncs between."
+    "--days", type=click.IntRange(1, 366), default=28, metavar="N", help="Days that pass there, with syncs between."
 )
 @click.option(
     "--start",

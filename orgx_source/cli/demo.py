@@ -1,12 +1,14 @@
-"""The whole way in a minute, without an account: sandbox, two syncs with a day between them, three questions."""
+"""The whole way without an account: a sandbox, four weeks of its life in ten syncs, three questions, the report."""
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +25,10 @@ if TYPE_CHECKING:
 
 QUESTIONS = (
     (
-        "Which initiatives stand still?",
-        """select title, status, tasks_done_pct::int as done_pct, tasks_blocked as blocked,
-  decisions_pending as pending, round(days_since_movement, 1) as days_still
-from orgx_marts.initiatives_current
-where status_group in ('active', 'blocked')
-order by days_since_movement desc, title limit 5""",
+        "What needs a person now?",
+        """select kind, urgency, title, round(hours / 24, 1) as days, initiative_title as initiative
+from orgx_marts.needs_attention
+order by urgency_rank desc, since limit 5""",
     ),
     (
         "How long do decisions wait for a human?",
@@ -50,11 +50,12 @@ group by agent_name order by tasks desc, artifacts desc limit 5""",
 # A table that only demonstrations hold, and the last words of their pages.
 MARK = "_orgx_demo"
 MARK_OF_PAGE = f"<!-- {MARK} -->"
-# So many syncs make a history worth looking at; more would only take longer.
-MAX_SYNCS = 30
+# So many syncs make a history worth looking at; each costs two seconds of processor time, however little it reads.
+LEAST_SYNCS = 10
+MOST_DAYS_BETWEEN = 8
 
 
-def run_demo(database: Path, size: str, days: int = 1, start: datetime | None = None) -> int:
+def run_demo(database: Path, size: str, days: int = 28, start: datetime | None = None) -> int:
     """Run the demonstration; return the exit code.
 
     Args:
@@ -86,11 +87,13 @@ def _show(sandbox: Any, target: Target, page: Path, size: str, days: int, start:
     first_day = start.replace(hour=6, tzinfo=UTC) if start else _this_hour() - timedelta(days=days)
     world = sandbox.World(size, start=first_day)
     with sandbox.Sandbox(world) as box:
-        console.out.print(f"A made-up organisation answers at {box.url}. First sync, into {database}:\n")
+        console.out.print(f"A sample organisation runs at {box.url}. First sync into {database}:\n")
         if code := _live(world, load_config(api_key=box.api_key, base_url=box.url), target, days):
             return code
     _answer(database)
-    console.out.print(f"\nIt is all in [bold]{database}[/]; ask on with DuckDB 2.0 or newer.")
+    console.out.print(f"\nEverything is in [bold]{database}[/]. Ask your own questions:\n")
+    command = f'orgx-sync query --database {shlex.quote(str(database))} "select * from org_daily limit 5"'
+    console.out.print(console.Text(f"  {command}"))
     _write_report(target.pipeline(read_only=True), page)
     return 0
 
@@ -109,7 +112,7 @@ def _alone(target: Target) -> Iterator[None]:
             yield
     except Timeout:
         raise DestinationError(
-            f"Another demonstration is making {target.database}. Let it finish, or give another --database."
+            f"Another demo is writing {target.database}. Wait until it ends, or choose another --database."
         ) from None
 
 
@@ -126,8 +129,8 @@ def _make_room(target: Target, page: Path) -> None:
 
     if not (_may_go(target.database, _is_demonstration) and _may_go(page, _is_page_of_one)):  # guard: demo-mark
         raise ConfigError(
-            f"{target.database} or {page} is there already and is no demonstration, so it is left alone. Give another "
-            "--database, or remove it."
+            f"{target.database} or {page} already exists and was not made by the demo, so it is left alone. Choose "
+            "another --database, or remove it."
         )
     pipeline = target.pipeline()
     with one_run_at_a_time(pipeline):
@@ -148,25 +151,34 @@ def _may_go(file: Path, is_ours: Callable[[Path], bool]) -> bool:
 
 
 def _live(world: Any, config: OrgxConfig, target: Target, days: int) -> int:
-    """Let days pass, with a sync after each step; return the exit code of the last one."""
+    """Let days pass, with syncs between them; return the exit code of the last one."""
     from orgx_source.cli import console
 
-    step = max(1, days // MAX_SYNCS)
-    for day in range(0, days + 1, step):
-        if day:
-            world.advance(days=step)
-            passed = "A day passes" if step == 1 else f"{step} days pass"
-            console.out.print(f"\n{passed} there. Another sync, which asks only for what changed:\n")
+    moments = days_of_syncs(days)
+    for before, day in pairwise((0, *moments)):
+        is_first, is_last = day == 0, day == days
+        if day == moments[1] and not is_last:
+            console.out.print(f"\n{days} days pass. Later syncs request only what changed:\n")
+        world.advance(days=day - before)
+        if is_last:
+            console.out.print("\nThe last sync, an ordinary night:\n")
         began = time.monotonic()
         report = _sync(world, config, target)
-        if day == 0 or day + step > days:
+        if is_first or is_last:
             # By a real clock: that of the organisation stands still meanwhile.
             console.print_run(report, seconds=time.monotonic() - began)
         else:
-            console.out.print(f"{world.now:%Y-%m-%d}: {report.status}, {report.requests} requests")
+            changes = sum(table.rows_new + table.rows_changed + table.rows_deleted for table in report.tables.values())
+            console.out.print(f"{world.now:%Y-%m-%d}: {report.status}, {report.requests} requests, {changes:,} changes")
         if report.exit_code:
             return report.exit_code
     return 0
+
+
+def days_of_syncs(days: int) -> list[int]:
+    """Return on which days there is a sync: on the first, evenly from there on, and on the last two."""
+    between = max(LEAST_SYNCS - 2, (days - 1) // MOST_DAYS_BETWEEN)
+    return sorted({*(step * (days - 1) // between for step in range(between + 1)), days})
 
 
 def _sync(world: Any, config: OrgxConfig, target: Target) -> RunReport:
@@ -271,6 +283,6 @@ def _import_sandbox() -> Any:
         from orgx_source import sandbox
     except ImportError as error:
         raise ConfigError(
-            f"The sandbox needs the package {error.name!r}: pip install '.[sandbox]' in a checkout"
+            f"The sandbox needs the package {error.name!r}. Install it with: pip install 'orgx-source[sandbox]'"
         ) from None
     return sandbox

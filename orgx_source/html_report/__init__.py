@@ -38,9 +38,7 @@ def _import_pictures() -> tuple[Any, Any]:
     try:
         from orgx_source.html_report import content, page
     except ImportError as error:
-        raise ConfigError(
-            f"The report needs the package {error.name!r}: pip install '.[report]' in a checkout"
-        ) from None
+        raise ConfigError(f"The report needs the package {error.name!r}: pip install 'orgx-source[report]'") from None
     return content, page
 
 

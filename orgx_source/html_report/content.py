@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from statistics import fmean, median
 from typing import Any, TypeAlias
 
 from orgx_source import charts
-from orgx_source.charts.findings.decisions import longest_waiting
+from orgx_source.charts.findings.decisions import LEAST_CASES
 from orgx_source.charts.findings.initiatives import is_still, longest_still, not_closed_now
 from orgx_source.charts.findings.rows import RECENT_DAYS, count_tasks, number
 from orgx_source.charts.findings.wording import inflected, plural, say_days, say_hours, say_pct, say_shown
@@ -21,6 +22,7 @@ Tone: TypeAlias = str
 """How a value is to be taken: ``good``, ``bad``, ``doubtful``, or nothing of these (empty)."""
 
 MAX_TABLE_ROWS = 10
+MAX_LISTED = 200
 VERDICT_TONES = {"certified": "good", "repaired": "good", "uncertified": "doubtful"}
 NOTHING = "-"
 
@@ -66,10 +68,16 @@ class Cell:
     Attributes:
         text: As it is shown.
         tone: How it is to be taken.
+        sort: What a table is sorted by, where that is not the text.
+        links: Label and web address of each link that follows the text.
+        is_id: Whether the text is an id to copy.
     """
 
     text: str
     tone: Tone = ""
+    sort: str | float | None = None
+    links: Sequence[tuple[str, str]] = ()
+    is_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +134,9 @@ class Report:
 def compose(facts: Facts) -> Report:
     """Return what stands on the page."""
     sections = (
-        [] if facts.as_of is None else [_initiatives(facts), _agents(facts), _decisions(facts), _artifacts(facts)]
+        []
+        if facts.as_of is None
+        else [_attention(facts), _initiatives(facts), _agents(facts), _decisions(facts), _artifacts(facts)]
     )
     return Report(
         _organisation(facts.workspaces),
@@ -144,33 +154,59 @@ def _organisation(workspaces: Sequence[str]) -> str:
 
 
 def _figures(facts: Facts) -> Iterable[Figure]:
+    yield from _attention_figures(facts)
     still = sum(is_still(row) for row in facts.initiatives)
     yield Figure("Open initiatives", f"{len(facts.initiatives):,}", f"{still:,} without a change for a week")
     done, total = _tasks(facts.progress)
-    yield Figure("Tasks done", f"{done:,}", f"of {total:,} ({say_pct(done, total)})" if total else "there are none yet")
-    recent, before = _windows(facts.days)
-    waiting = [number(row["hours_waiting"]) for row in facts.waiting]
     yield Figure(
-        "Decisions waiting", f"{len(waiting):,}", f"longest {say_hours(max(waiting))}" if waiting else "nobody is asked"
+        "Tasks done",
+        f"{done:,}",
+        f"of {total:,} ({say_pct(done, total)}) in initiatives that are not closed" if total else "there are none yet",
     )
+    recent, before = _windows(facts.days)
     # Approvals are known from the first read on, and on its own day only what came after it.
     seen = [row for row in recent if row["artifacts_approved"] is not None]
     made = _sum(seen, "artifacts_produced")
     yield Figure(
         "Artifacts approved",
         f"{_sum(seen, 'artifacts_approved'):,.0f}" if len(seen) > 1 else "-",
-        f"in {len(seen)} days, in which {made:,.0f} were made" if len(seen) > 1 else "seen from the second day on",
+        f"in {len(seen)} days; {made:,.0f} created" if len(seen) > 1 else "known from the second day on",
     )
     if any(row["cost_usd"] is not None for row in facts.days):
         earlier = f"; ${_sum(before, 'cost_usd'):,.2f} in the {RECENT_DAYS} before" if before else ""
         yield Figure("Cost", f"${_sum(recent, 'cost_usd'):,.2f}", f"in {RECENT_DAYS} days{earlier}")
     sure = sum(VERDICT_TONES.get(row["last_verdict"]) == "good" and not row["last_error"] for row in facts.health)
     yield Figure(
-        "Tables known complete",
+        "Complete tables",
         f"{sure} of {len(facts.health)}",
-        "by their last read" if sure == len(facts.health) else "see Sync health",
+        "as of their last read" if sure == len(facts.health) else "see Sync health",
         "good" if sure == len(facts.health) else "doubtful",
     )
+
+
+def _attention_figures(facts: Facts) -> Iterable[Figure]:
+    waiting = [number(row["hours_waiting"]) for row in facts.waiting]
+    critical = sum(row["urgency"] == "critical" for row in facts.waiting)
+    note = f"{critical:,} critical; longest {say_hours(max(waiting))}" if waiting else "no open questions"
+    yield Figure("Decisions waiting", f"{len(waiting):,}", note, "bad" if critical else "")
+    for kind, label, none in (
+        ("past_due", "Past due", "no open work is late"),
+        ("blocked", "Blocked", "no open work is blocked"),
+        ("agent", "Agents stuck", "no agent is stuck"),
+    ):
+        found = [row for row in facts.attention if row["kind"] == kind]
+        yield Figure(label, f"{len(found):,}", _of_each(found) or none, "bad" if found else "")
+
+
+def _of_each(rows: Sequence[Row]) -> str:
+    """Return how many of the open entities of each type these are."""
+    counts = Counter(row["entity_type"] for row in rows)
+    totals = {row["entity_type"]: row["open_total"] for row in rows}
+    parts = []
+    for kind, count in counts.most_common():
+        adjective = "" if kind == "agent" else "open "
+        parts.append(f"{count:,} of {totals[kind]:,} {adjective}{inflected(totals[kind], kind, kind + 's')}")
+    return ", ".join(parts)
 
 
 def _tasks(progress: Sequence[Row]) -> tuple[int, int]:
@@ -188,6 +224,138 @@ def _windows(days: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 def _sum(rows: Sequence[Row], column: str) -> float:
     return sum(number(row[column]) for row in rows)
+
+
+def _attention(facts: Facts) -> Section:
+    by_kind: dict[str, list[Row]] = defaultdict(list)
+    for row in facts.attention:
+        by_kind[row["kind"]].append(row)
+    tables = [
+        _waiting_table(by_kind["decision"]),
+        _late_table(by_kind["past_due"]),
+        _blocked_table(by_kind["blocked"]),
+        _stuck_table(by_kind["agent"]),
+    ]
+    return Section("attention", "Needs attention", tables)
+
+
+def _waiting_table(rows: Sequence[Row]) -> Table:
+    title = f"Decisions waiting for an answer: {len(rows):,}" if rows else "No decisions are waiting"
+    how = "Critical and oldest first."
+    columns = {
+        "question": _title,
+        "urgency": _urgency,
+        "waiting": _since,
+        "due": _due,
+        "asked by": _agent,
+        "holds up": _reason,
+        "initiative": _initiative,
+        "in OrgX": _address,
+    }
+    return _listed(title, how, columns, rows)
+
+
+def _late_table(rows: Sequence[Row]) -> Table:
+    title = f"Work past its due date: {_of_each(rows)}" if rows else "No open work is past its due date"
+    how = (
+        "Highest priority first, then the longest overdue. Work is open until it is done or dropped, and only while "
+        "its initiative is neither completed nor closed."
+    )
+    columns = {
+        "work": _title,
+        "type": _type,
+        "priority": _urgency,
+        "due": _due,
+        "overdue": _since,
+        "assigned to": _agent,
+        "initiative": _initiative,
+        "in OrgX": _address,
+    }
+    return _listed(title, how, columns, rows)
+
+
+def _blocked_table(rows: Sequence[Row]) -> Table:
+    title = f"Blocked: {_of_each(rows)}" if rows else "No open work is blocked"
+    how = "Highest priority first, then the longest blocked. At-risk work is not listed: it can still move."
+    columns = {
+        "work": _title,
+        "type": _type,
+        "blocked by": _reason,
+        "priority": _urgency,
+        "blocked for": _since,
+        "assigned to": _agent,
+        "initiative": _initiative,
+        "in OrgX": _address,
+    }
+    return _listed(title, how, columns, rows)
+
+
+def _stuck_table(rows: Sequence[Row]) -> Table:
+    title = f"Agents stuck: {_of_each(rows)}" if rows else "No agents are stuck"
+    how = "Blocked, or on the same run for a day or longer."
+    columns = {
+        "agent": _title,
+        "blocker or task": _reason,
+        "stuck for": _since,
+        "initiative": _initiative,
+        "in OrgX": _address,
+    }
+    return _listed(title, how, columns, rows)
+
+
+def _listed(title: str, how: str, columns: Mapping[str, Callable[[Row], Cell]], rows: Sequence[Row]) -> Table:
+    if len(rows) > MAX_LISTED:
+        how += f" The first {MAX_LISTED} are listed; the view needs_attention has all {len(rows):,}."
+    cells = [[cell(row) for cell in columns.values()] for row in rows[:MAX_LISTED]]
+    return Table(title, how, [(name, cell in (_since, _due)) for name, cell in columns.items()], cells)
+
+
+def _title(row: Row) -> Cell:
+    return Cell(row["title"] or NOTHING)
+
+
+def _type(row: Row) -> Cell:
+    return Cell(row["entity_type"])
+
+
+def _urgency(row: Row) -> Cell:
+    return Cell(row["urgency"], "bad" if row["urgency"] == "critical" else "", sort=-row["urgency_rank"])
+
+
+def _since(row: Row) -> Cell:
+    if row["hours"] is None:
+        return Cell(NOTHING)
+    return Cell(say_hours(number(row["hours"])), sort=-round(number(row["hours"]), 2))
+
+
+def _due(row: Row) -> Cell:
+    is_late = row["due_on"] is not None and row["due_on"] < row["as_of"].date()
+    return Cell(_day(row["due_on"]), "bad" if is_late else "", sort=str(row["due_on"] or "9999"))
+
+
+def _agent(row: Row) -> Cell:
+    return Cell(row["agent_name"] or NOTHING)
+
+
+def _reason(row: Row) -> Cell:
+    return Cell(row["reason"] or NOTHING)
+
+
+def _initiative(row: Row) -> Cell:
+    return Cell(NOTHING if row["entity_type"] == "initiative" else row["initiative_title"] or NOTHING)
+
+
+def _address(row: Row) -> Cell:
+    """Return the page in OrgX, or the id where there is no address; and the newest artifact."""
+    addresses = {"open": row["live_url"], "artifact": row["artifact_url"]}
+    links = [(label, str(url)) for label, url in addresses.items() if is_web_address(url)]
+    has_page = is_web_address(row["live_url"])
+    return Cell("" if has_page else row["entity_id"], links=links, is_id=not has_page)
+
+
+def is_web_address(url: str | None) -> bool:
+    """Say whether a link may lead there: a browser runs the text of a ``javascript:`` address."""
+    return url is not None and re.match(r"https?://[^\s/]", url) is not None  # guard: only-web-addresses-become-links
 
 
 def _initiatives(facts: Facts) -> Section:
@@ -227,7 +395,6 @@ def _decisions(facts: Facts) -> Section:
             _picture("decision_survival", facts.decisions),
             _picture("waiting_now", facts.waiting),
             _picture("decision_waits", facts.decisions),
-            _waiting_table(facts.waiting),
         ],
     )
 
@@ -266,11 +433,11 @@ def _still_table(initiatives: Sequence[Row]) -> Table:
         [
             Cell(row["title"] or NOTHING),
             Cell(row["status_group"], "bad" if row["status_group"] == "blocked" else ""),
-            Cell(say_days(number(row["days_since_movement"])), "bad"),
-            Cell(_share(row["tasks_done"], count_tasks(row))),
+            Cell(say_days(number(row["days_since_movement"])), "bad", sort=-number(row["days_since_movement"])),
+            Cell(_share(row["tasks_done"], count_tasks(row)), sort=(row["tasks_done"] or 0) / (count_tasks(row) or 1)),
             Cell(_count(row["tasks_blocked"])),
             Cell(_count(row["decisions_pending"])),
-            Cell(_day(row["due_on"]), "bad" if row["is_overdue"] else ""),
+            Cell(_day(row["due_on"]), "bad" if row["is_overdue"] else "", sort=str(row["due_on"] or "9999")),
         ]
         for row in still[:MAX_TABLE_ROWS]
     ]
@@ -278,25 +445,6 @@ def _still_table(initiatives: Sequence[Row]) -> Table:
     title = f"Longest without a change: {_of(rows, still)}" if still else "No open initiative has been still for a week"
     how = "Open initiatives in which nothing changed for a week or more, counted to the last read."
     return Table(title, how, [(name, name not in ("initiative", "status")) for name in columns], rows)
-
-
-def _waiting_table(waiting: Sequence[Row]) -> Table:
-    rows = [
-        [
-            Cell(row["title"] or NOTHING),
-            Cell(row["initiative_title"] or NOTHING),
-            Cell(row["asked_by"] or NOTHING),
-            Cell(row["urgency"], "bad" if row["urgency"] == "critical" else ""),
-            Cell(_moment(row["asked_at"])),
-            Cell(say_hours(number(row["hours_waiting"])), "bad" if row["is_overdue"] else ""),
-            Cell((row["blocked_task_title"] or "a task") if row["blocks_task"] else NOTHING),
-        ]
-        for row in longest_waiting(waiting)[:MAX_TABLE_ROWS]
-    ]
-    columns = ("question", "initiative", "asked by", "urgency", "asked (UTC)", "waits for", "holds up")
-    title = f"Longest waiting decisions: {_of(rows, waiting)}" if waiting else "No decision waits for anybody"
-    how = "Questions that wait for a human, counted to the last read."
-    return Table(title, how, [(name, name in ("asked (UTC)", "waits for")) for name in columns], rows)
 
 
 def _artifact_table(artifacts: Sequence[Row]) -> Table:
@@ -316,11 +464,11 @@ def _artifact_table(artifacts: Sequence[Row]) -> Table:
                 Cell(_share(sum(bool(row["is_approved"]) for row in found), len(found))),
                 Cell(_count(states.count("in_review"))),
                 Cell(_count(states.count("changes_requested"))),
-                Cell(f"{say_hours(median(hours))} ({len(hours):,})" if hours else NOTHING),
+                Cell(_hours_to_approval(hours), sort=median(hours or [-1])),
                 Cell(f"{fmean(number(row['revisions']) for row in found):.1f}"),
             ]
         )
-    columns = ("type", "made", "approved", "in review", "changes requested", "median to approval", "revisions each")
+    columns = ("type", "made", "approved", "in review", "changes requested", "hours to approval", "revisions each")
     approved = sum(bool(row["is_approved"]) for row in artifacts)
     title = (
         f"{approved:,} of {plural(len(artifacts), 'artifact')} {inflected(approved, 'is', 'are')} approved"
@@ -328,8 +476,18 @@ def _artifact_table(artifacts: Sequence[Row]) -> Table:
         else f"No artifact was made in the last {DAYS_SHOWN} days"
     )
     rest = say_shown(len(rows), len(order), "types with the most")
-    how = f"Made in the last {DAYS_SHOWN} days. In brackets: approvals that were seen, the median is of these.{rest}"
+    how = (
+        f"Made in the last {DAYS_SHOWN} days. Hours to approval: each one; of {LEAST_CASES} or more, their "
+        f"median and number.{rest}"
+    )
     return Table(title, how, [(name, name != "type") for name in columns], rows)
+
+
+def _hours_to_approval(hours: Sequence[float]) -> str:
+    """Return a median of enough cases, else the cases."""
+    if len(hours) < LEAST_CASES:
+        return ", ".join(f"{case:,.1f}" for case in sorted(hours)) or NOTHING
+    return f"median {median(hours):,.1f} ({len(hours):,})"
 
 
 def _health_table(health: Sequence[Row]) -> Table:
@@ -339,12 +497,12 @@ def _health_table(health: Sequence[Row]) -> Table:
         rows.append(
             [
                 Cell(row["table_name"]),
-                Cell(_moment(row["last_read_at"])),
+                Cell(_moment(row["last_read_at"]), sort=str(row["last_read_at"] or "")),
                 Cell(verdict or "never read", VERDICT_TONES.get(verdict, "bad")),
-                Cell(_moment(row["last_whole_read_at"])),
+                Cell(_moment(row["last_whole_read_at"]), sort=str(row["last_whole_read_at"] or "")),
                 Cell(_count(row["rows_living"])),
                 Cell(f"{row['runs_certified'] or 0:,} of {row['runs'] or 0:,}"),
-                Cell(_lateness(row)),
+                Cell(_lateness(row), sort=number(row["lateness_minutes_p50"])),
                 Cell(error or NOTHING, "bad" if error else ""),
             ]
         )

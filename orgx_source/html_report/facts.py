@@ -12,6 +12,7 @@ DAYS_SHOWN = 180
 MAX_DECISIONS = 2_000
 MAX_WAITING = 20_000
 MAX_ARTIFACTS = 20_000
+MAX_ATTENTION = 20_000
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Facts:
         artifacts: The newest.
         days: The organisation per day.
         health: The tables and their last reads.
+        attention: What needs a person now, by kind, the critical and oldest first.
         in_doubt: How many stamps of OrgX are not believed.
     """
 
@@ -45,6 +47,7 @@ class Facts:
     artifacts: list[Row] = field(default_factory=list)
     days: list[Row] = field(default_factory=list)
     health: list[Row] = field(default_factory=list)
+    attention: list[Row] = field(default_factory=list)
     in_doubt: int = 0
 
 
@@ -69,6 +72,11 @@ def read_facts(marts: MartsReader) -> Facts:
             values=[_midnight(facts.since)],
             order_by="created_at desc, artifact_id",
             most=MAX_ARTIFACTS,
+        )
+        facts.attention = marts.rows(
+            "needs_attention",
+            order_by="kind, urgency_rank desc, since, entity_type, entity_id",
+            most=MAX_ATTENTION,
         )
         facts.in_doubt = len(marts.rows("times_in_doubt", columns=("entity_id",)))
         facts.days = marts.rows("org_daily", where="day >= %s", values=[facts.since], order_by="day")

@@ -19,8 +19,8 @@ from orgx_source.sandbox.vocabulary import (
     INITIATIVES,
     MILESTONES,
     PSEUDO_AGENT,
+    SUBJECTS,
     TASK_STEPS,
-    TASK_SUBJECTS,
     TOKENS_PER_HOUR,
     USD_PER_1000_TOKENS,
 )
@@ -37,13 +37,16 @@ WORKSTREAM_MIX = (("active", 35), ("planned", 15), ("ready", 10), ("completed", 
 MILESTONE_MIX = (("planned", 40), ("in_progress", 25), ("completed", 27), ("at_risk", 6), ("cancelled", 2))
 # Within milestones that are under way; with the planned and the finished ones, 45, 15, 35 and 5 of 100 tasks.
 TASK_MIX = (("todo", 20), ("in_progress", 40), ("done", 27), ("blocked", 13))
-DECISION_MIX = (("pending", 15), ("approved", 60), ("declined", 12), ("superseded", 8), ("cancelled", 5))
+DECISION_MIX = (("pending", 5), ("approved", 68), ("declined", 13), ("superseded", 9), ("cancelled", 5))
 ARTIFACT_MIX = (
     ("approved", 45), ("in_review", 20), ("draft", 20), ("changes_requested", 7), ("superseded", 5), ("archived", 3),
 )  # fmt: skip
 RUN_MIX = (("completed", 78), ("failed", 10), ("running", 5), ("queued", 3), ("cancelled", 3), ("blocked", 1))
 URGENCY_MIX = (("medium", 45), ("high", 30), ("low", 15), ("critical", 10))
 ATTACHED_MIX = (("task", 60), ("milestone", 10), ("workstream", 10), ("initiative", 15), ("decision", 5))
+# How much longer or shorter than usual a question of this urgency waits.
+PATIENCE = {"critical": 0.35, "high": 0.7, "medium": 1.2, "low": 2.5}
+FINISHED = frozenset({"completed", "archived", "cancelled", "deleted"})
 PRIORITIES = ("low", "medium", "medium", "high", "urgent")
 SHAPES = ("generic", "artifact_review", "budget_approval", "option_select", "plan_adjust", "escalation")
 
@@ -72,12 +75,30 @@ def found(world: World, initiatives: int) -> None:
     for _ in range(per_initiative[1]):
         make_artifact(world, _long_ago(world), pick(world, ARTIFACT_MIX))
     for _ in range(per_initiative[2]):
-        make_run(world, world.rng.choice(tasks), _long_ago(world), pick(world, RUN_MIX))
+        make_run(world, world.rng.choice(tasks), _long_ago(world) - timedelta(hours=1), pick(world, RUN_MIX))
     _age(world)
+    for initiative in list(world.find("initiative").values()):
+        if initiative["status"] in FINISHED:
+            close_below(world, initiative["id"])
     for agent_id, name, domain in (*AGENTS, ALIAS_AGENT, PSEUDO_AGENT):
         world.insert("agent", **idle_agent(agent_id, name, domain))
     for run in list(world.find("run").values()):
         note_run(world, run)
+
+
+def close_below(world: World, initiative_id: str, **stamp: str) -> None:
+    """Cancel the open tasks of a finished initiative, and the questions that nobody needs answered any more.
+
+    Args:
+        world: The organisation.
+        initiative_id: The initiative.
+        stamp: ``updated_at`` of the rows; theirs stays when it is not given.
+    """
+    for kind, is_open in (("task", ("todo", "in_progress", "blocked")), ("decision", ("pending",))):
+        for row in list(world.find(kind).values()):
+            if row.get("initiative_id") == initiative_id and row["status"] in is_open:
+                settled = {"resolved_at": iso(world.now)} if kind == "decision" else {}
+                world.edit(kind, row["id"], touch=False, status="cancelled", **settled, **stamp)
 
 
 def _long_ago(world: World) -> Any:
@@ -190,7 +211,7 @@ def make_task(world: World, milestone: Row, sequence: int, previous: str | None,
     hours = HOURS_BY_STEP[kind] * (1.4 if world.chance(0.1) else 1.0)
     tokens = round(hours * TOKENS_PER_HOUR)
     row: Row = {
-        "title": f"{rng.choice(TASK_SUBJECTS).capitalize()} {step}",
+        "title": f"{_subject(world, milestone)} {step}",
         "description": f"Do the {step} and leave an artifact." if world.chance(0.6) else None,
         "status": status,
         "priority": rng.choice(PRIORITIES),
@@ -215,12 +236,21 @@ def make_task(world: World, milestone: Row, sequence: int, previous: str | None,
     return str(world.insert("task", **row)["id"])
 
 
+def _subject(world: World, milestone: Row) -> str:
+    """Draw what a task is about, from what belongs to its initiative."""
+    title = world.find("initiative")[milestone["initiative_id"]]["title"]
+    subjects = next((found for name, found in SUBJECTS.items() if title.startswith(name)), ("work",))
+    # Of seven, as the draw has always been: the same seed makes the same organisation.
+    subject = subjects[world.rng.choice(range(7)) % len(subjects)]
+    return subject[0].upper() + subject[1:]
+
+
 def make_decision(world: World, task: Row, asked: Any, status: str = "pending") -> Row:
     """Add a decision that a task waits for, asked at a time."""
     rng = world.rng
     agent_id, name, domain = rng.choice(AGENTS)
     minutes = min(rng.lognormvariate(3.22, 1.6), 3 * 24 * 60)
-    settled = asked + timedelta(minutes=minutes)
+    is_over = asked + timedelta(minutes=minutes) < world.now
     row: Row = {
         "title": f"{rng.choice(DECISIONS)}: {task['title'].lower()}",
         "summary": "An agent cannot go on without an answer.",
@@ -241,14 +271,15 @@ def make_decision(world: World, task: Row, asked: Any, status: str = "pending") 
         "created_at": iso(asked),
         "updated_at": iso(asked),
         "resolved_at": None,
-        "waiting_minutes": round(minutes),
     }
+    minutes *= PATIENCE[row["urgency"]]
+    row["waiting_minutes"] = round(minutes)
     if world.chance(0.1):
         row["expected_cost_usd"] = round(rng.uniform(5, 500), 2)
     if task.get("workspace_id"):
         row["workspace_id"] = task["workspace_id"]
-    if status != "pending" and settled < world.now:
-        row |= settlement(world, status, settled)
+    if status != "pending" and is_over:
+        row |= settlement(world, status, min(asked + timedelta(minutes=minutes), world.now))
     elif status != "pending":
         row["status"] = "pending"
     return world.insert("decision", **row)

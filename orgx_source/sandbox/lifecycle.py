@@ -9,6 +9,8 @@ from typing import Any
 from orgx_source.sandbox.accounting import end_run, note_run, pass_hour_of_runs
 from orgx_source.sandbox.founding import (
     AGENT_OF_DOMAIN,
+    FINISHED,
+    close_below,
     idle_agent,
     make_artifact,
     make_decision,
@@ -27,6 +29,12 @@ UNDER_WAY = frozenset({"active", "paused", "at_risk", "blocked", "planned"})
 # What one hour does, as a share of the rows it can happen to.
 TASKS_WORKED = 0.0015
 INITIATIVES_MOVED = 0.004
+RUNS_ENDED = 0.1
+# An initiative may be completed with this share of its tasks open; they are cancelled.
+LEFT_UNDONE = 0.15
+ARTIFACTS_REVIEWED = 0.05
+# By urgency: the share of questions answered within the first hour, and in each hour after it.
+ANSWERED = {"critical": (0.75, 0.08), "high": (0.6, 0.03), "medium": (0.45, 0.012), "low": (0.2, 0.006)}
 
 
 def pass_hour(world: World, step: timedelta) -> None:
@@ -36,6 +44,7 @@ def pass_hour(world: World, step: timedelta) -> None:
     # Answers come before new questions: nobody is asked and answered in one moment.
     _settle(world, share)
     _work(world, share)
+    _end_runs(world, share)
     _review(world, share)
     _move_initiatives(world, share)
     _lose(world, share)
@@ -77,11 +86,17 @@ def _work(world: World, share: float) -> None:
     for task_id in _some(world, "task", ("todo",), _times(world, expected * 0.6)):
         _start(world, tasks[task_id])
     for task_id in _some(world, "task", ("done",), _times(world, expected / 30)):
-        world.edit("task", task_id, status="todo")
+        if _is_under_way(world, tasks[task_id]):
+            world.edit("task", task_id, status="todo")
     for task_id in _some(world, "task", ("todo", "in_progress"), _times(world, expected / 6)):
         world.edit("task", task_id, title=tasks[task_id]["title"] + " (revised)"[: 10 if world.chance(0.5) else 0])
-    for task_id in _some(world, "task", ("todo", "in_progress"), _times(world, expected * 0.3)):
+    for task_id in _some(world, "task", ("todo", "in_progress"), _times(world, expected * 0.6)):
         make_decision(world, tasks[task_id], world.now)
+
+
+def _is_under_way(world: World, task: Row) -> bool:
+    initiative = world.find("initiative").get(task["initiative_id"])
+    return initiative is not None and initiative["status"] not in FINISHED
 
 
 def _start(world: World, task: Row) -> None:
@@ -93,11 +108,7 @@ def _start(world: World, task: Row) -> None:
 def _finish(world: World, task: Row) -> None:
     world.edit("task", task["id"], status="done")
     for run in [r for r in world.listing("run", ("running",), _running) if r["task_id"] == task["id"]][:1]:
-        kind = "failed" if world.chance(0.1) else "completed"
-        world.edit("run", run["id"], status=kind, completed_at=iso(world.now))
-        name = next((name for agent_id, name, _ in AGENTS if agent_id == run["agent_id"]), "Agent")
-        make_event(world, run, name, f"run_{kind}", world.now, phase="completed")
-        end_run(world, run)
+        _end_run(world, run)
     if world.chance(0.6):
         make_artifact(world, world.now, "draft", task)
     for other in world.children("task", task["milestone_id"]):
@@ -105,6 +116,23 @@ def _finish(world: World, task: Row) -> None:
             _start(world, other)
             break
     _roll_up(world, task)
+
+
+def _end_runs(world: World, share: float) -> None:
+    """End runs of agents, most of them within the day; the task may need another one."""
+    for run in list(world.listing("run", ("running",), _running)):
+        if world.now - datetime.fromisoformat(run["started_at"]) >= timedelta(hours=1) and world.chance(
+            RUNS_ENDED * share
+        ):
+            _end_run(world, run)
+
+
+def _end_run(world: World, run: Row) -> None:
+    kind = "failed" if world.chance(0.1) else "completed"
+    world.edit("run", run["id"], status=kind, completed_at=iso(world.now))
+    name = next((name for agent_id, name, _ in AGENTS if agent_id == run["agent_id"]), "Agent")
+    make_event(world, run, name, f"run_{kind}", world.now, phase="completed")
+    end_run(world, run)
 
 
 def _running(rows: list[Row]) -> list[Row]:
@@ -148,11 +176,12 @@ def _roll_up_workstream(world: World, task: Row) -> None:
 
 
 def _settle(world: World, share: float) -> None:
-    """Settle most open questions within the hour; the others wait for a day or more."""
+    """Settle many open questions within the hour, the urgent ones first; the others wait for a day or more."""
     for row in world.listing("decision", ("open",), lambda rows: [r for r in rows if r["status"] == "pending"]):
         asked = datetime.fromisoformat(row["created_at"])
         waited = (world.now - asked) / timedelta(hours=1)
-        if world.chance(min(1.0, (0.55 if waited <= 1 else 0.02) * share)):
+        within_the_hour, later = ANSWERED.get(row["urgency"], ANSWERED["medium"])
+        if world.chance(min(1.0, (within_the_hour if waited <= 1 else later) * share)):
             # Within the hour that passed, but never before it was asked.
             moment = world.now - min(timedelta(hours=world.rng.random() * share), world.now - asked)
             world.edit("decision", row["id"], touch=False, **settlement(world, pick(world, SETTLED_MIX), moment))
@@ -161,9 +190,12 @@ def _settle(world: World, share: float) -> None:
 def _review(world: World, share: float) -> None:
     expected = max(0.3, world.count("artifact") * 0.001) * share
     artifacts = world.find("artifact")
+    # What is under review stays there for a day or so.
     for artifact_id in _some(world, "artifact", ("draft", "changes_requested"), _times(world, expected * 2)):
         world.edit("artifact", artifact_id, status="in_review")
-    for artifact_id in _some(world, "artifact", ("in_review",), _times(world, expected * 2)):
+    in_review = world.listing("artifact", ("in review",), lambda rows: [r for r in rows if r["status"] == "in_review"])
+    reviewed = min(expected * 2, len(in_review) * ARTIFACTS_REVIEWED * share)
+    for artifact_id in _some(world, "artifact", ("in_review",), _times(world, reviewed)):
         if world.chance(0.8):
             world.edit("artifact", artifact_id, status="approved")
         else:
@@ -186,7 +218,11 @@ def _move_initiatives(world: World, share: float) -> None:
             world.edit("initiative", initiative_id, status=after)
     near = [row["id"] for row in under_way if row["status"] == "active" and int(row["progress_pct"] or 0) > 80]
     for initiative_id in world.rng.sample(near, min(len(near), _times(world, expected * 0.3))):
+        states = [row["status"] for row in world.find("task").values() if row["initiative_id"] == initiative_id]
+        if sum(status not in DONE for status in states) > LEFT_UNDONE * len(states):
+            continue
         world.edit("initiative", initiative_id, status="completed", progress_pct=100)
+        close_below(world, initiative_id, updated_at=iso(world.now))
     if world.chance(min(1.0, expected * 0.1)):
         _begin(world)
 

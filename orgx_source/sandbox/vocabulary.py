@@ -41,15 +41,33 @@ TASK_STEPS = (
     ("validation", "review"),
     ("summary", "create"),
 )
-TASK_SUBJECTS = (
-    "usage events",
-    "pricing copy",
-    "consent flow",
-    "import job",
-    "status page",
-    "audit trail",
-    "e-mail audience",
-)
+# What the tasks of an initiative are about.
+SUBJECTS = {
+    "Onboarding redesign": ("welcome flow", "first project wizard", "sample workspace", "invitation e-mail"),
+    "Self-serve trial": ("sign-up form", "trial limits", "upgrade prompt", "expiry e-mail"),
+    "Usage-based plan": ("usage metering", "price tiers", "invoice preview", "overage alerts"),
+    "In-app search": ("search index", "result ranking", "saved searches", "permission filter"),
+    "Security hardening": ("audit trail", "key rotation", "session timeout", "dependency updates"),
+    "Event pipeline rebuild": ("event schema", "import job", "replay tool", "dead-letter queue"),
+    "Billing migration": ("invoice export", "payment webhooks", "tax rules", "account mapping"),
+    "API rate limits": ("quota model", "limit headers", "burst tests", "customer exceptions"),
+    "Spring e-mail campaign": ("audience list", "e-mail copy", "consent check", "send schedule"),
+    "Pricing page refresh": ("pricing copy", "plan comparison", "FAQ section", "conversion tracking"),
+    "Launch week": ("launch calendar", "demo video", "press kit", "launch posts"),
+    "Customer stories": ("interview guide", "case study", "quote approvals", "story page"),
+    "Enterprise pilot": ("pilot scope", "security questionnaire", "success criteria", "pilot contract"),
+    "Partner integration": ("partner API", "joint pitch", "referral tracking", "partner portal"),
+    "Outbound sequence": ("prospect list", "opening message", "follow-up messages", "reply routing"),
+    "Renewal playbook": ("renewal forecast", "health score", "discount rules", "renewal talk track"),
+    "Support backlog reduction": ("ticket triage", "macro library", "help articles", "escalation path"),
+    "Vendor review": ("vendor inventory", "contract terms", "cost comparison", "exit plan"),
+    "Incident process": ("severity levels", "on-call rota", "status page", "postmortem template"),
+    "Budget envelope": ("spend report", "team budgets", "approval thresholds", "forecast model"),
+    "Design tokens": ("colour tokens", "type scale", "spacing scale", "token export"),
+    "Accessibility audit": ("keyboard paths", "contrast fixes", "screen reader labels", "audit report"),
+    "Empty states": ("empty dashboard", "empty search", "illustrations", "call-to-action copy"),
+    "Chart library": ("bar chart", "time axis", "colour palette", "chart guidelines"),
+}
 DECISIONS = (
     "Approve launch audience",
     "Choose a vendor",

@@ -217,7 +217,7 @@ def test_tables_lists_every_table_and_column() -> None:
 
 def test_demo_leaves_a_database_and_a_report_and_can_be_repeated() -> None:
     for _ in range(2):
-        done = orgx_sync("demo", "--size", "small")
+        done = orgx_sync("demo", "--days", "1")
         assert done.returncode == 0, done.stderr
         assert "Which initiatives stand still?" in done.stdout
         assert done.stdout.splitlines()[-1].startswith("Report written to orgx_demo.html")
@@ -232,30 +232,30 @@ def test_demo_leaves_a_database_and_a_report_and_can_be_repeated() -> None:
 
 def test_demo_replaces_nothing_but_a_demonstration() -> None:
     Path("notes.txt").write_text("precious")
-    done = orgx_sync("demo", "--size", "small", "--database", "notes.txt")
+    done = orgx_sync("demo", "--days", "1", "--database", "notes.txt")
     assert (done.returncode, Path("notes.txt").read_text()) == (3, "precious")
     assert "left alone" in done.stderr
     with duckdb.connect("mine.duckdb") as mine:
         mine.execute("create table t as select 1 as one")
-    assert orgx_sync("demo", "--size", "small", "--database", "mine.duckdb").returncode == 3
+    assert orgx_sync("demo", "--days", "1", "--database", "mine.duckdb").returncode == 3
     with duckdb.connect("mine.duckdb") as mine:
         assert mine.execute("select one from t").fetchone() == (1,)
         mine.execute("create schema orgx; create table orgx.workspaces as select 'Northwind Labs' as name")
     # What a run has read from a sandbox, too.
-    assert orgx_sync("demo", "--size", "small", "--database", "mine.duckdb").returncode == 3
+    assert orgx_sync("demo", "--days", "1", "--database", "mine.duckdb").returncode == 3
     Path("begun.html").write_text("a page of mine")
-    assert orgx_sync("demo", "--size", "small", "--database", "begun.duckdb").returncode == 3
+    assert orgx_sync("demo", "--days", "1", "--database", "begun.duckdb").returncode == 3
     assert Path("begun.html").read_text() == "a page of mine"
     Path("begun.html").unlink()
     duckdb.connect("begun.duckdb").close()
-    assert orgx_sync("demo", "--size", "small", "--database", "begun.duckdb").returncode == 0
+    assert orgx_sync("demo", "--days", "1", "--database", "begun.duckdb").returncode == 0
 
 
 def test_of_two_demonstrations_at_once_one_says_that_the_other_makes_the_file() -> None:
     with FileLock(file_folder(Path("orgx_demo.duckdb"), "orgx") / "demo.lock"):
-        done = orgx_sync("demo", "--size", "small")
+        done = orgx_sync("demo", "--days", "1")
     assert (done.returncode, done.stderr.count("\n")) == (4, 1)
-    assert "Another demonstration is making orgx_demo.duckdb" in done.stderr
+    assert "Another demo is writing orgx_demo.duckdb" in done.stderr
     assert not Path("orgx_demo.duckdb").exists()
 
 

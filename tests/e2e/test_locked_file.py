@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from functools import partial
@@ -92,3 +93,20 @@ def test_whoever_holds_it_for_too_long_is_named_and_what_was_read_is_loaded_next
         assert box.count() <= 3, (report.error, again.messages, again.to_json())
         assert differences(box.world, tables=["tasks"]) == []
         assert query("select count(*) from orgx.sync_log") == [(2,)]
+
+
+@pytest.mark.parametrize("command", ["plan", "verify"])
+def test_who_compares_with_orgx_reads_beside_a_notebook_that_reads(command: str) -> None:
+    with Sandbox(World("small")) as box:
+        sync(box, ["agents"])
+        hold = HOLD.replace("')", "', read_only=True)")
+        with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+            assert reader.stdout is not None
+            reader.stdout.readline()
+            environment = {**os.environ, "ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url}
+            done = subprocess.run(
+                [sys.executable, "-m", "orgx_source.cli", command, "--table", "agents", "--database", str(DATABASE)],
+                capture_output=True, text=True, env=environment,
+            )  # fmt: skip
+            reader.communicate(b"\n")
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -203,6 +203,10 @@ IDENTITIES = {
         "select (select count(*) from orgx.decisions) - (select count(*) filter (where is_open) + count(*) "
         "filter (where settled_at is not null) from orgx_marts.decision_latency)"
     ),
+    "every open decision needs attention": (
+        "select (select count(*) from orgx_marts.needs_attention where kind = 'decision') - "
+        "(select count(*) from orgx_marts.decision_latency where is_open)"
+    ),
     "decisions asked less settled are open": (
         "select (select decisions_open from orgx_marts.org_daily order by day desc limit 1) - "
         "(select count(*) from orgx_marts.decision_latency where is_open)"

@@ -83,8 +83,8 @@ def told_here(warehouse: str) -> list[Any]:
     return [
         Path("report.html").read_text(),
         {path.name: sorted(path.read_text().splitlines()) for path in files},
-        marts.rows("agent_timeline"),
-        marts.query(days),
+        marts.frame("agent_timeline").to_csv(),
+        marts.query(days).to_csv(),
     ]
 
 

@@ -1,17 +1,23 @@
-"""Every notebook runs on the made-up organisation's 120 days; what is committed is what such a run shows."""
+"""Every notebook runs on 120 days and on a single read; what is committed is what a run on 120 days shows."""
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import shutil
 import zlib
 from base64 import b64decode
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
+
+from orgx_source.sandbox import Sandbox, World
+from tests.running import DATABASE, sync
 
 HOME = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(HOME.glob("*.ipynb"))
@@ -63,16 +69,22 @@ def test_what_is_committed_is_the_same_on_each_day_and_machine(path: Path) -> No
     assert notebook.metadata.keys() == {"kernelspec", "language_info"}
     assert all(not cell.metadata.keys() - {"tags"} for cell in notebook.cells)
     assert not any(name in path.read_text() for name in (str(HOME.parent), str(Path.home()), "/tmp/"))
+    assert all(cell.execution_count is None for cell in code_cells(notebook))
+    assert all(output.execution_count is None for cell in code_cells(notebook) for output in cell.outputs)
 
 
 @each_notebook
-def test_settings_come_first_and_an_identity_last(path: Path) -> None:
+def test_settings_come_first_then_a_check_and_an_exercise_last(path: Path) -> None:
     notebook = read(path)
-    first, *_, last = code_cells(notebook)
+    first, *_, check, exercise = code_cells(notebook)
     assert first.metadata.tags == ["parameters"]
     assert [line.split(" = ")[0] for line in first.source.splitlines()] == ["DATABASE", "DESTINATION", "DATASET"]
-    assert "assert " in last.source
-    assert notebook.cells[0].cell_type == "markdown"
+    assert "assert " in check.source
+    name, equals, _ = exercise.source.partition(" = ")
+    assert name.isupper() and equals
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    assert texts[0].startswith("# ") and texts[-2].startswith("## Check") and texts[-1].startswith("## Exercise")
+    assert "Change `" in texts[-1]
 
 
 @each_notebook
@@ -83,6 +95,31 @@ def test_every_picture_is_explained(path: Path) -> None:
         after = next(cell for cell in cells[number:] if cell.cell_type == "markdown")
         assert after.source.startswith("How to read"), cells[number].source
         assert " not " in after.source.split("\n\n")[0], f"what it does not show: {after.source}"
+
+
+def run_cells(path: Path, database: str) -> list[Any]:
+    """Run a notebook in this process, and return what each cell shows."""
+    names: dict[str, Any] = {}
+    shown = []
+    for cell in code_cells(read(path)):
+        is_settings = "parameters" in cell.metadata.get("tags", [])
+        tree = ast.parse(f"DATABASE = {database!r}" if is_settings else cell.source)
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        names |= {"DESTINATION": "duckdb", "DATASET": "orgx"}
+        exec(compile(tree, path.name, "exec"), names)
+        if isinstance(last, ast.Expr):
+            shown.append(eval(compile(ast.Expression(last.value), path.name, "eval"), names))
+    return shown
+
+
+def test_every_notebook_runs_after_a_single_read() -> None:
+    with Sandbox(World("small", start=datetime(2026, 3, 2, 6, tzinfo=UTC))) as box:
+        assert sync(box).exit_code == 0
+    for path in NOTEBOOKS:
+        shown = run_cells(path, str(DATABASE))
+        assert len(shown) > 8
+        for value in shown:
+            assert isinstance(value, str | pd.DataFrame) or value.to_dict()["title"]["text"], path.name
 
 
 # Libraries of the kernel warn about each other.

@@ -8,11 +8,21 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
+import pandas as pd
 import pytest
 import vl_convert
 
 from orgx_source import charts
-from orgx_source.charts.estimates import HORIZON_DAYS, Z95, estimate_survival, forecast_remaining, quantile, share_after
+from orgx_source.charts.estimates import (
+    HORIZON_DAYS,
+    Z95,
+    count_added,
+    estimate_survival,
+    forecast_remaining,
+    quantile,
+    share_after,
+)
+from orgx_source.charts.findings.rows import rows_of
 from orgx_source.charts.findings.wording import say_hours
 from orgx_source.charts.style import STATUS_COLOURS, URGENCY_COLOURS
 from tests.mart_rows import DAY, NOW, Row, agent_day, decision, initiative, org_day, piece, progress, steady
@@ -25,13 +35,13 @@ EVERY: dict[str, list[Row]] = {
     "burn_up": steady(20, 1, 40),
     "progress_lines": [*steady(40, 1, 50), *(progress(day, 2, 0, 0) for day in range(40))],
     "stalls": [initiative(1, tasks_blocked=2), initiative(2)],
-    "forecast": steady(30, 1, 60),
+    "forecast": steady(50, 1, 80),
     "throughput": [agent_day(day, tasks_done=1) for day in range(60)],
     "timeline": [piece(0, 24, "running"), piece(24, 72, "unknown"), piece(72, 72, "idle")],
     "blockages": [piece(0, 24, "blocked", current_task="T1"), piece(24, 72, "idle")],
     "cost_per_artifact": [agent_day(0, artifacts_approved=2, cost_usd=3.0), agent_day(0, "Sage", cost_usd=1.0)],
     "decision_waits": [decision(1, 2.0), decision(2, 50.0, "pending", "critical")],
-    "decision_survival": [decision(1, 2.0), decision(2, 50.0, "pending")],
+    "decision_survival": [*(decision(n, 2.0) for n in range(5)), decision(6, 50.0, "pending")],
     "decisions_open": [org_day(day, day % 3, 1) for day in range(60)],
     "waiting_now": [decision(1, 70.0, "pending", blocks_task=True)],
 }
@@ -117,7 +127,7 @@ def test_burn_up_leaves_out_what_was_dropped_and_what_is_closed() -> None:
         progress(40, 1, 16, 7, dropped=1),
         progress(40, 2, 100, 99, status="closed"),
     ]
-    assert finding("burn_up", rows) == "7 of 15 tasks are done; in 40 days 5 were finished and 5 added"
+    assert finding("burn_up", rows) == "7 of 15 tasks are done; in 40 days 5 were finished, 6 added and 1 dropped"
 
 
 def test_progress_lines_count_those_without_a_finished_task() -> None:
@@ -139,10 +149,7 @@ def test_progress_lines_count_from_the_first_read_on_but_a_younger_initiative_fr
         "+3 in 1 d",
     ]
     assert finding("progress_lines", rows) == "1 of 3 initiatives under way had no task finished in 1 day"
-    assert (
-        finding("progress_lines", rows[:1])
-        == "1 initiative under way; what gets done in them shows from the second day on"
-    )
+    assert finding("progress_lines", rows[:1]) == "1 initiative under way; finished tasks show from the second day on"
 
 
 def test_stalls_name_each_reason() -> None:
@@ -154,7 +161,7 @@ def test_stalls_name_each_reason() -> None:
         initiative(5, decisions_pending=1, oldest_pending_hours=2.0),
         initiative(6, status_group="paused", tasks_blocked=9),
     ]
-    expected = "4 of 5 initiatives under way stall, most often because no task is left open (2)"
+    expected = "4 of 5 initiatives under way stall, most often because no task is open (2)"
     assert finding("stalls", rows) == expected
     cells = [row for part in draw("stalls", rows)["datasets"].values() for row in part if row.get("held")]
     assert {(cell["title"][-1], cell["reason"], cell["text"]) for cell in cells} == {
@@ -196,7 +203,7 @@ def test_timeline_counts_only_time_that_was_seen() -> None:
     rows = [piece(0, 30, "running"), piece(30, 40, "blocked"), piece(40, 50, "idle"), piece(50, 100, "unknown")]
     expected = "Agents were running 60 % and blocked 20 % of the time in which they were seen"
     assert finding("timeline", rows) == expected
-    assert "hatched: not known (50 % of the time)" in how("timeline", rows)
+    assert "hatched: unknown (50 % of the time)" in how("timeline", rows)
 
 
 def test_timeline_shows_thirty_days() -> None:
@@ -218,7 +225,7 @@ def test_blockages_add_up_the_time_per_agent_and_task() -> None:
         piece(168, 216, "unknown"),
         piece(0, 96, "blocked", "Sage"),
     ]
-    assert finding("blockages", rows) == "Agents were blocked for 9.0 d in all, Eli longest (5.0 d)"
+    assert finding("blockages", rows) == "Agents were blocked for 9.0 d in total, Eli longest (5.0 d)"
     spec = draw("blockages", rows)
     assert values(spec, "name") == ["Eli, longest on: T2", "Sage, longest on: no task named"]
     assert values(spec, "note") == ["5.0 d, 71 %", "4.0 d, 100 %"]
@@ -233,7 +240,7 @@ def test_cost_per_artifact_is_all_cost_over_all_approvals_since_these_are_known(
         agent_day(2, "Xandy", cost_usd=7.0),
     ]
     assert finding("cost_per_artifact", rows) == "An approved artifact costs $2.10: $1.50 at Eli, $4.50 at Sage"
-    assert "1 agent with cost and no approval left out" in how("cost_per_artifact", rows)
+    assert "Without 1 agent with a cost but no approval." in how("cost_per_artifact", rows)
 
 
 def test_decision_waits_leave_out_what_nobody_answered() -> None:
@@ -242,9 +249,9 @@ def test_decision_waits_leave_out_what_nobody_answered() -> None:
         decision(20, 900.0, "cancelled"),
         decision(21, 99.0, "pending"),
     ]
-    expected = "Half of the decisions are answered within 6.0 h, one in ten takes longer than 10 h"
+    expected = "Half of the decisions were answered within 6.0 h; one in ten took longer than 10 h"
     assert finding("decision_waits", rows) == expected
-    assert "1 that were withdrawn are left out" in how("decision_waits", rows)
+    assert "Without 1 that were withdrawn." in how("decision_waits", rows)
     assert sorted(values(draw("decision_waits", rows), "what")) == ["answered"] * 11 + ["still waits"]
 
 
@@ -309,18 +316,22 @@ def test_survival_without_open_ones_ends_at_zero() -> None:
 
 
 def test_open_decisions_raise_the_share_that_waits() -> None:
-    answered = [decision(n, hours) for n, hours in enumerate((1.0, 2.0, 30.0))]
-    still = [decision(n, 10.0, "pending") for n in range(5, 8)]
-    assert finding("decision_survival", answered).startswith("33 % of the decisions still wait after a day")
-    assert finding("decision_survival", answered + still).startswith("67 % of the decisions still wait after a day")
+    answered = [decision(n, hours) for n, hours in enumerate((1.0, 1.0, 2.0, 2.0, 30.0, 31.0))]
+    still = [decision(n, 10.0, "pending") for n in range(6, 12)]
+    assert finding("decision_survival", answered).startswith("Estimate: 33 % of the decisions still wait after a day")
+    assert finding("decision_survival", answered + still).startswith(
+        "Estimate: 67 % of the decisions still wait after a day"
+    )
 
 
 def test_a_steady_rate_gives_its_date_and_no_doubt() -> None:
-    found = forecast_remaining(steady(31, 2, 80))
+    found = forecast_remaining(steady(43, 2, 104))
     assert found is not None
     assert (found.remaining, found.done_per_day, found.added_per_day) == (20, 2.0, 0.0)
-    assert found.ends == (DAY + timedelta(days=40),) * 3
-    assert finding("forecast", steady(31, 2, 80)) == "If none is added, the 20 open tasks will be done on 23 May"
+    assert found.ends == (DAY + timedelta(days=52),) * 3
+    assert (
+        finding("forecast", steady(43, 2, 104)) == "Estimate: if none is added, the 20 open tasks will be done on 4 Jun"
+    )
 
 
 def uneven(days: int = 60) -> list[Row]:
@@ -339,7 +350,8 @@ def test_the_band_of_a_forecast_holds_its_line_and_widens() -> None:
     assert widths[0] == 0 < widths[7] < max(widths[8:])
     early, middle, late = found.ends
     assert early and middle and late and early < middle < late
-    assert "(80 % sure)" in finding("forecast", uneven())
+    assert finding("forecast", uneven()).endswith("the 39 open tasks will be done between 29 Jun and 6 Jul")
+    assert "Band: 80 % of 1,000 simulations without added tasks." in how("forecast", uneven())
 
 
 def test_a_forecast_is_the_same_for_the_same_rows() -> None:
@@ -348,26 +360,82 @@ def test_a_forecast_is_the_same_for_the_same_rows() -> None:
 
 
 def test_a_forecast_tells_work_that_is_added_from_work_that_is_done() -> None:
-    rows = [progress(day, 1, 50 + day, day) for day in range(40)]
+    rows = [progress(day, 1, 50 + day, day) for day in range(50)]
     found = forecast_remaining(rows)
     assert found is not None
     assert (found.remaining, found.done_per_day, found.added_per_day) == (50, 1.0, 1.0)
     assert {growing for *_, growing in found.days} == {50.0}
-    faster = forecast_remaining([progress(day, 1, 50 + 3 * day, day) for day in range(40)])
+    faster = forecast_remaining([progress(day, 1, 50 + 3 * day, day) for day in range(50)])
     assert faster is not None
     assert faster.added_per_day == 3.0
-    assert [growing for *_, growing in faster.days][:3] == [128.0, 130.0, 132.0]
+    assert [growing for *_, growing in faster.days][:3] == [148.0, 150.0, 152.0]
+
+
+def test_added_tasks_are_counted_and_never_negative() -> None:
+    # One initiative loses four tasks, is closed with others open, and another gets three new ones.
+    rows = [progress(day, 1, 20 if day < 30 else 16, day // 5) for day in range(50)]
+    rows += [progress(day, 2, 90, 0, status="active" if day < 25 else "closed") for day in range(50)]
+    rows += [progress(day, 3, 5 if day < 40 else 8, 2) for day in range(10, 50)]
+    found = forecast_remaining(rows)
+    assert found is not None
+    # Three that were open when the third was first seen, and three later.
+    assert found.added_per_day * 49 == pytest.approx(6)
+    assert count_added(rows, DAY, done_too=True) == 8
+    assert forecast_remaining(rows[:42]) is None
+
+
+def test_estimates_are_dashed_and_counted_numbers_are_not() -> None:
+    def dashes(name: str) -> list[bool]:
+        marks = [layer["mark"] for layer in draw(name, EVERY[name])["layer"] if "mark" in layer]
+        return ["strokeDash" in mark for mark in marks if mark["type"] in ("line", "rule")]
+
+    assert dashes("forecast") == [True, True, False]
+    assert dashes("decision_survival") == [True]
+    for name in EVERY.keys() - {"forecast", "decision_survival"}:
+        assert not any(dashes(name)), name
+        assert not finding(name, EVERY[name]).startswith("Estimate")
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [
+        ([2.0], "1 decision answered, after 2.0 h"),
+        ([70.0, 1.0, 2.5, 4.0], "4 decisions answered, after 1.0, 2.5, 4.0 and 70.0 h"),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], "Half of the decisions were answered within 3.0 h; the longest wait was 5.0 h"),
+    ],
+)
+def test_few_waits_are_shown_as_single_cases(hours: list[float], said: str) -> None:
+    rows = [decision(number, wait) for number, wait in enumerate(hours)]
+    assert finding("decision_waits", rows) == said
+    assert bool(values(draw("decision_waits", rows), "middle")) == (len(hours) >= 5)
+    is_estimated = finding("decision_survival", rows).startswith("Estimate:")
+    assert is_estimated == (len(hours) >= 5)
+
+
+@pytest.mark.parametrize("name", charts.__all__)
+def test_a_chart_of_a_frame_is_that_of_its_rows(name: str) -> None:
+    frame = pd.DataFrame(EVERY[name])
+    for column in frame:
+        kind = "Int64" if pd.api.types.is_integer_dtype(frame[column]) else None
+        kind = "boolean" if pd.api.types.is_bool_dtype(frame[column]) else kind
+        kind = "datetime64[s]" if column in ("day", "due_on") else kind
+        kind = "category" if column in ("status_group", "urgency", "status") else kind
+        kind = "string" if column in ("title", "asked_by", "agent_name", "current_task", "initiative_title") else kind
+        frame[column] = frame[column].astype(kind) if kind else frame[column]
+    assert draw(name, rows_of(frame)) == draw(name, EVERY[name])
+    assert getattr(charts, name)(frame).to_dict() == draw(name, EVERY[name])
+    assert getattr(charts, name)(frame.iloc[:0]).to_dict() == draw(name, [])
 
 
 def test_what_is_done_when_an_initiative_is_first_seen_is_no_work_of_that_day() -> None:
-    rows = [*steady(31, 1, 60), *(progress(day, 2, 40, 30) for day in range(20, 31))]
+    rows = [*steady(46, 1, 75), *(progress(day, 2, 40, 30) for day in range(20, 46))]
     found = forecast_remaining(rows)
     assert found is not None
     assert (found.remaining, found.done_per_day) == (40, 1.0)
 
 
 def test_finished_initiatives_have_no_open_tasks_but_their_work_counts() -> None:
-    rows = [*steady(31, 1, 60), *(progress(day, 2, 90, day, status="closed") for day in range(31))]
+    rows = [*steady(46, 1, 75), *(progress(day, 2, 90, day, status="closed") for day in range(46))]
     found = forecast_remaining(rows)
     assert found is not None
     assert (found.remaining, found.done_per_day) == (30, 2.0)
@@ -376,11 +444,11 @@ def test_finished_initiatives_have_no_open_tasks_but_their_work_counts() -> None
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (steady(14, 1, 20), "A forecast needs 14 days of history"),
-        (steady(30, 1, 29), "No task is open: nothing to forecast"),
+        (steady(42, 1, 60), "A forecast needs 6 weeks of history"),
+        (steady(50, 1, 49), "No task is open: nothing to forecast"),
         (
-            [progress(day, 1, 9, 4) for day in range(30)],
-            "At the recent rate the 5 open tasks will not be done within half a year",
+            [progress(day, 1, 9, 4) for day in range(50)],
+            "Estimate: at the recent rate, the 5 open tasks will not be done within half a year",
         ),
     ],
 )
@@ -429,5 +497,5 @@ def test_nulls_do_not_hinder_a_picture(name: str) -> None:
 
 
 def test_a_decision_without_a_time_is_left_out() -> None:
-    rows = [decision(1, 2.0), decision(2, 0.0) | {"hours_waiting": None}]
-    assert "from 1 decision;" in how("decision_survival", rows)
+    rows = [*(decision(n, 2.0) for n in range(5)), decision(6, 0.0) | {"hours_waiting": None}]
+    assert "from 5 decisions;" in how("decision_survival", rows)

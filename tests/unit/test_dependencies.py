@@ -27,7 +27,6 @@ NOT_IMPORTED = {
     "hatchling": "the build backend; tests/e2e/test_wheel.py runs it as a program",
     "jupyterlab": "`make lab` starts it, and it brings the kernel that runs the notebooks",
     "mypy": "`make lint` runs it",
-    "pandas": "what DuckDB's .df() returns in a reader's own cells",
     "pandas-stubs": "mypy reads the types that the signatures of altair and duckdb name",
     "pytest-xdist": "gives pytest its -n, which is set in pyproject.toml",
     "ruff": "`make lint` and `make format` run it",

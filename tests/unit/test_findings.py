@@ -72,10 +72,10 @@ def test_a_bar_of_the_portfolio_holds_what_its_initiative_has_done() -> None:
         },
         {
             "lane": 1, "title": "Initiative 1", "status": "active", "done": 55.6, "full": 100, "stated": 40.0,
-            "tasks": "5 of 9", "moved": "24 h",
+            "tasks": "5 of 9", "moved": "1.0 d",
         },
     ]  # fmt: skip
-    assert found.lanes == [("Initiative 2", "9.0 d ago"), ("Initiative 1", "24 h ago")]
+    assert found.lanes == [("Initiative 2", "9.0 d ago"), ("Initiative 1", "1.0 d ago")]
     assert found.finding == "0 of 1 initiative under way have not moved for a week"
     assert shown(describe_portfolio([initiative(1, days_since_movement=None)])).lanes == [("Initiative 1", "unknown")]
 
@@ -108,8 +108,8 @@ def test_burn_up_adds_the_initiatives_that_are_not_closed_on_the_last_day() -> N
         {"day": on(0), "label": "13 Apr", "done": 2, "total": 15, "left": 13},
         {"day": on(30), "label": "13 May", "done": 10, "total": 14, "left": 4},
     ]
-    assert found.finding == "10 of 14 tasks are done; in 30 days 8 were finished and 1 taken off"
-    assert "2 initiatives." in found.how
+    assert found.finding == "10 of 14 tasks are done; in 30 days 8 were finished, 2 added and 3 dropped"
+    assert found.how.startswith("2 initiatives;")
 
 
 def test_progress_lines_hold_each_day_that_has_tasks_and_the_last_one_to_its_end() -> None:
@@ -139,7 +139,7 @@ def test_tasks_that_were_done_at_the_first_read_are_no_gain_unless_the_initiativ
         ({}, {}),
         ({"status": "at_risk", "status_group": "blocked"}, {"status blocked": "at risk"}),
         ({"tasks_blocked": 2}, {"tasks blocked": "2"}),
-        ({"decisions_pending": 1, "oldest_pending_hours": 24.0}, {"decisions pending": "1, 24 h"}),
+        ({"decisions_pending": 1, "oldest_pending_hours": 24.0}, {"decisions pending": "1, 1.0 d"}),
         ({"decisions_pending": 1, "oldest_pending_hours": 23.9}, {}),
         ({"decisions_pending": 1, "oldest_pending_hours": None}, {}),
         ({"tasks_todo": 0, "tasks_in_progress": 0}, {"nothing open": "none"}),
@@ -172,16 +172,16 @@ def test_stalls_have_a_cell_per_reason_and_those_with_the_most_reasons_first() -
 
 
 def test_a_forecast_begins_where_history_ends() -> None:
-    found = shown(describe_forecast(steady(31, 2, 80)))
+    found = shown(describe_forecast(steady(43, 2, 104)))
     assert (found.past[0], found.past[-1]) == (
-        {"day": on(0), "label": "13 Apr", "left": 80},
-        {"day": on(30), "label": "13 May", "left": 20},
+        {"day": on(0), "label": "13 Apr", "left": 104},
+        {"day": on(42), "label": "25 May", "left": 20},
     )
     assert columns(found.ahead[:2], "day", "low", "middle", "high", "range", "growing") == [
-        (on(30), 20.0, 20.0, 20.0, "20 to 20", 20.0),
-        (on(31), 18.0, 18.0, 18.0, "18 to 18", 18.0),
+        (on(42), 20.0, 20.0, 20.0, "20 to 20", 20.0),
+        (on(43), 18.0, 18.0, 18.0, "18 to 18", 18.0),
     ]
-    assert found.finding == "If none is added, the 20 open tasks will be done on 23 May"
+    assert found.finding == "Estimate: if none is added, the 20 open tasks will be done on 4 Jun"
 
 
 # -- agents --------------------------------------------------------------------------------------------------------
@@ -262,14 +262,14 @@ def test_the_timeline_is_cut_off_thirty_days_before_its_end() -> None:
         },
     ]  # fmt: skip
     assert found.lanes == [("Eli", "33 % running")]
-    assert found.how.startswith("Last 30 days; reads came in time.")
+    assert found.how.startswith("Last 30 days; no gaps between reads.")
 
 
 def test_agents_that_nobody_saw_are_not_said_to_be_idle() -> None:
     found = shown(describe_timeline([piece(0, 10, "unknown")]))
-    assert found.finding == "Nobody looked at the agents often enough to say what they did"
+    assert found.finding == "Reads are too far apart to say what agents did"
     assert found.lanes == [("Eli", "not seen")]
-    assert "hatched: not known (100 % of the time)" in found.how
+    assert "hatched: unknown (100 % of the time)" in found.how
 
 
 def test_agents_that_ran_for_longest_come_first_and_those_beyond_the_last_lane_are_left_out() -> None:
@@ -295,8 +295,8 @@ def test_blockages_stand_end_to_end_the_longest_task_first() -> None:
     ]
     found = shown(describe_blockages(rows))
     assert found.bars == [
-        {"lane": 0, "agent": "Eli", "task": "T2", "from": 0.0, "to": 1.5, "long": "36 h"},
-        {"lane": 0, "agent": "Eli", "task": "T1", "from": 1.5, "to": 2.5, "long": "24 h"},
+        {"lane": 0, "agent": "Eli", "task": "T2", "from": 0.0, "to": 1.5, "long": "1.5 d"},
+        {"lane": 0, "agent": "Eli", "task": "T1", "from": 1.5, "to": 2.5, "long": "1.0 d"},
     ]
     assert found.lanes == [("Eli, longest on: T2", "2.5 d, 33 %")]
 
@@ -324,7 +324,7 @@ def test_the_cost_of_an_artifact_is_that_of_an_agent_over_its_approvals_the_dear
 
 def test_waits_have_a_dot_per_decision_and_quartiles_of_those_that_were_answered() -> None:
     rows = [
-        *(decision(n, hours) for n, hours in enumerate((4.0, 0.0, 2.0))),
+        *(decision(n, hours) for n, hours in enumerate((4.0, 0.0, 2.0, 1.0, 3.0))),
         decision(5, 9.0, "pending", "critical"),
         decision(6, 9.0, "superseded"),
         decision(7, 0.0) | {"hours_waiting": None},
@@ -332,37 +332,40 @@ def test_waits_have_a_dot_per_decision_and_quartiles_of_those_that_were_answered
     found = shown(describe_decision_waits(rows))
     assert columns(found.dots, "hours", "lane", "what", "title", "long") == [
         (LEAST_HOURS, 1, ANSWERED, "Question 1", "1 min"),
+        (1.0, 1, ANSWERED, "Question 3", "1.0 h"),
         (2.0, 1, ANSWERED, "Question 2", "2.0 h"),
+        (3.0, 1, ANSWERED, "Question 4", "3.0 h"),
         (4.0, 1, ANSWERED, "Question 0", "4.0 h"),
         (9.0, 0, WAITING, "Question 5", "9.0 h"),
     ]
     assert found.quartiles == [{"low": 1.0, "middle": 2.0, "high": 3.0, "lane": 1}]
-    assert found.lanes == [("critical", "none answered"), ("medium", "3 answered, median 2.0 h")]
+    assert found.lanes == [("critical", "none answered"), ("medium", "5 answered, median 2.0 h")]
     assert found.longest == 9.0
-    assert found.how.endswith("1 that were withdrawn are left out. How long 1 more waited is not known.")
+    assert found.how.endswith("Without 1 that were withdrawn. Without 1 decision of unknown length.")
 
 
 def test_the_curve_of_survival_reaches_from_the_first_minute_to_the_longest_wait() -> None:
-    rows = [decision(1, 2.0), decision(2, 4.0), decision(3, 30.0, "pending"), decision(4, 50.0, "cancelled")]
+    rows = [decision(n, hours) for n, hours in enumerate((2.0, 4.0, 4.0, 4.0, 4.0))]
+    rows += [*(decision(n, 30.0, "pending") for n in (5, 6, 7, 8)), decision(9, 50.0, "cancelled")]
     found = shown(describe_decision_survival(rows))
     assert columns(found.curve, "hours", "long", "share", "at_risk") == [
-        (LEAST_HOURS, "1 min", 100.0, 4),
-        (2.0, "2.0 h", 75.0, 4),
-        (4.0, "4.0 h", 50.0, 3),
-        (50.0, "2.1 d", 50.0, 3),
+        (LEAST_HOURS, "1 min", 100.0, 10),
+        (2.0, "2.0 h", 90.0, 10),
+        (4.0, "4.0 h", 50.0, 9),
+        (50.0, "2.1 d", 50.0, 9),
     ]
     assert found.spots == [
         {"hours": 1.0, "share": 100.0, "text": "100 % after 1 h"},
         {"hours": 24.0, "share": 50.0, "text": "50 % after 1 d"},
     ]
-    assert found.finding.startswith("50 % of the decisions still wait after a day (95 % sure: ")
-    assert "from 4 decisions; 2 open or withdrawn" in found.how
+    assert found.finding.startswith("Estimate: 50 % of the decisions still wait after a day (")
+    assert "from 10 decisions; 5 are open or withdrawn" in found.how
 
 
 def test_the_curve_of_short_waits_says_what_still_waits_after_an_hour() -> None:
-    found = shown(describe_decision_survival([decision(1, 0.5), decision(2, 2.0)]))
+    found = shown(describe_decision_survival([decision(n, 0.5 if n < 3 else 2.0) for n in range(6)]))
     assert [spot["text"] for spot in found.spots] == ["50 % after 1 h"]
-    assert found.finding.startswith("50 % of the decisions still wait after an hour")
+    assert found.finding.startswith("Estimate: 50 % of the decisions still wait after an hour")
 
 
 def test_open_decisions_have_their_average_of_up_to_four_weeks() -> None:
@@ -395,7 +398,7 @@ def test_what_waits_now_says_who_asks_and_what_it_holds_up() -> None:
             "who": "Eli asks, blocked: Launch, overdue",
         },
     ]  # fmt: skip
-    assert found.lanes == [("Question 2", "4.0 d"), ("Question 1", "12 h")]
+    assert found.lanes == [("Question 2", "4.0 d"), ("Question 1", "0.5 d")]
 
 
 def test_short_waits_are_drawn_in_hours_and_ids_decide_between_equals() -> None:

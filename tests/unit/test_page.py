@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 
-from orgx_source.html_report import page
+from orgx_source.html_report import content, page
 from orgx_source.html_report.content import Cell, Figure, Picture, Report, Section, Table
 
 HOSTILE = """</title><script>x()</script>'"> & {{ report }} {% raw %} {# note #}"""
@@ -68,6 +68,32 @@ def test_a_table_marks_its_numbers_its_gaps_and_how_a_value_is_to_be_taken() -> 
     )
     assert 'id="agents-0-title"' in written and 'id="agents-1-title"' in written
     assert written.count("<table aria-labelledby") == 1
+
+
+def test_a_cell_may_hold_an_id_to_copy_links_and_what_it_is_sorted_by() -> None:
+    linked = Cell("2 h", sort=-2.0, links=[("open", "https://x.test/?a&b")])
+    written = page.render(report(table(Cell("d1", is_id=True), linked)))
+    assert '<th scope="row" data-label="name"><code class="id" title="d1">d1</code></th>' in written
+    link = '<a href="https://x.test/?a&amp;b" rel="noopener noreferrer">open</a>'
+    assert f'<td class="number" data-label="count" data-sort="-2.0">2 h {link}</td>' in written
+
+
+@pytest.mark.parametrize(
+    ("address", "leads"),
+    [
+        ("https://orgx.test/d/1", True),
+        ("http://orgx.test", True),
+        ("javascript:alert(1)", False),
+        ("\njavascript://x/%0aalert(1)", False),
+        ("data:text/html,x", False),
+        ("//orgx.test", False),
+        ("https://", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_only_web_addresses_become_links(address: str | None, *, leads: bool) -> None:
+    assert content.is_web_address(address) is leads
 
 
 def test_the_page_says_of_when_it_is_or_that_nothing_was_read() -> None:

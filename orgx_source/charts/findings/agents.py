@@ -10,14 +10,15 @@ from typing import Literal, TypeAlias, TypeVar
 
 from orgx_source.charts.findings.caption import MOST_LANES, Caption, Lane, Mark, Nothing
 from orgx_source.charts.findings.rows import Row, Rows, number
-from orgx_source.charts.findings.wording import plural, say_day, say_hours, say_pct, say_time
+from orgx_source.charts.findings.wording import plural, say_day, say_days, say_pct, say_time
 
 Measure: TypeAlias = Literal["tasks_done", "artifacts_produced", "artifacts_approved", "runs_completed"]
-MEASURES: dict[str, tuple[str, str]] = {
-    "tasks_done": ("tasks", "Agents finish {} tasks a week"),
-    "artifacts_produced": ("artifacts", "Agents make {} artifacts a week"),
-    "artifacts_approved": ("approved artifacts", "{} artifacts of agents are approved a week"),
-    "runs_completed": ("completed runs", "Agents complete {} runs a week"),
+# What is counted, one of it, and the title.
+MEASURES: dict[str, tuple[str, str, str]] = {
+    "tasks_done": ("tasks", "task", "Agents finish {} a week"),
+    "artifacts_produced": ("artifacts", "artifact", "Agents make {} a week"),
+    "artifacts_approved": ("approved artifacts", "artifact", "Agents get {} approved a week"),
+    "runs_completed": ("completed runs", "run", "Agents complete {} a week"),
 }
 # These two come from history, which begins with the first read.
 FROM_HISTORY = ("tasks_done", "artifacts_approved")
@@ -70,7 +71,7 @@ def describe_throughput(rows: Rows, measure: Measure) -> Throughput | Nothing:
         rows: Rows of ``agent_throughput_daily``.
         measure: Column that is counted.
     """
-    noun, sentence = MEASURES[measure]
+    noun, one, sentence = MEASURES[measure]
     weeks = whole_weeks(rows, measure)
     recent, earlier = weeks[-TREND_WEEKS:], weeks[-2 * TREND_WEEKS : -TREND_WEEKS]
     names, per_week = _names(rows), _sum_per_week(rows, measure)
@@ -81,9 +82,9 @@ def describe_throughput(rows: Rows, measure: Measure) -> Throughput | Nothing:
     most = max(pace.per_week[week] for pace in shown for week in weeks)
     now, before = (sum(pace.mean(part) for pace in paces) for part in (recent, earlier))
     return Throughput(
-        finding=f"{sentence.format(round(now))}{_compare(now, before) if earlier else ''}",
-        how=f"{noun.capitalize()} per whole week and agent, all lanes to one scale (highest bar: {most:.0f}). Lines: "
-        "average of the last four weeks and of the four before.",
+        finding=sentence.format(plural(round(now), one)) + (_compare(now, before) if earlier else ""),
+        how=f"{noun.capitalize()} per whole week and agent, all lanes on one scale (highest bar: {most:.0f}). Lines: "
+        "averages of the last four weeks and of the four before.",
         noun=noun,
         most=most,
         bars=[_week_bar(lane, pace, week) for lane, pace in enumerate(shown) for week in weeks],
@@ -196,16 +197,16 @@ def describe_timeline(rows: Rows) -> Timeline | Nothing:
     start = max(end - timedelta(days=TIMELINE_DAYS), min(row["started_at"] for row in rows))
     pieces = _pieces_since(rows, start)
     if not pieces:
-        return Nothing("Agents were seen once: what they do between two reads is not known yet")
+        return Nothing("Agents were read once; what they do between reads shows from the second read on")
     seconds = _seconds_per_status(pieces)
     agents = sorted(seconds, key=lambda agent: (-seconds[agent]["running"], -seconds[agent]["blocked"], agent))
     names, lanes = distinct_names(rows), {agent: lane for lane, agent in enumerate(agents[:MOST_LANES])}
     total: Counter[str] = sum(seconds.values(), Counter())
-    unknown = f"hatched: not known ({say_pct(total['unknown'], total.total())} of the time)"
+    unknown = f"hatched: unknown ({say_pct(total['unknown'], total.total())} of the time)"
     return Timeline(
         finding=_say_seen(total),
-        how=f"Last {(end - start).days} days; {unknown if total['unknown'] else 'reads came in time'}. What a read "
-        "sees is drawn until the next read: short work between two reads is not in it.",
+        how=f"Last {(end - start).days} days; {unknown if total['unknown'] else 'no gaps between reads'}. A status "
+        "is drawn from one read to the next; shorter work between two reads is not visible.",
         start=start,
         end=end,
         bars=[
@@ -253,7 +254,7 @@ def _seen(seconds: Counter[str]) -> int:
 def _say_seen(seconds: Counter[str]) -> str:
     seen = _seen(seconds)
     if not seen:
-        return "Nobody looked at the agents often enough to say what they did"
+        return "Reads are too far apart to say what agents did"
     running, blocked = (say_pct(seconds[status], seen) for status in ("running", "blocked"))
     return f"Agents were running {running} and blocked {blocked} of the time in which they were seen"
 
@@ -305,13 +306,13 @@ def describe_blockages(rows: Rows) -> Blockages | Nothing:
         bars += _end_to_end(lane, names[agent], tasks)
         longest = max(tasks, key=lambda task: (tasks[task], task))
         share = say_pct(per_agent[agent], seen[agent])
-        lanes.append((f"{names[agent]}, longest on: {longest}", f"{say_hours(per_agent[agent])}, {share}"))
+        lanes.append((f"{names[agent]}, longest on: {longest}", f"{say_days(per_agent[agent] / 24)}, {share}"))
     first, total = agents[0], sum(per_agent.values())
     return Blockages(
-        finding=f"Agents were blocked for {say_hours(total)} in all, {names[first]} longest "
-        f"({say_hours(per_agent[first])})",
-        how="One piece per task. At the right: the sum, and its share of the time in which the agent was seen. Known "
-        "only to within the gap between two reads.",
+        finding=f"Agents were blocked for {say_days(total / 24)} in total, {names[first]} longest "
+        f"({say_days(per_agent[first] / 24)})",
+        how="One bar per task. At the right: the total, and its share of the time in which the agent was seen. "
+        "Accurate to the gap between two reads.",
         bars=bars,
         lanes=lanes,
     )
@@ -330,7 +331,9 @@ def _end_to_end(lane: int, name: str, tasks: Mapping[str, float]) -> list[Mark]:
     reached = 0.0
     for task, hours in sorted(tasks.items(), key=lambda item: (-item[1], item[0])):
         end = reached + hours / 24
-        found.append({"lane": lane, "agent": name, "task": task, "from": reached, "to": end, "long": say_hours(hours)})
+        found.append(
+            {"lane": lane, "agent": name, "task": task, "from": reached, "to": end, "long": say_days(hours / 24)}
+        )
         reached = end
     return found
 
@@ -374,8 +377,8 @@ def describe_cost_per_artifact(rows: Rows) -> CostPerArtifact | Nothing:
     return CostPerArtifact(
         finding=f"An approved artifact costs ${every:.2f}"
         + (f": {_say_price(agents[-1], price, names)}, {_say_price(agents[0], price, names)}" if agents[1:] else ""),
-        how=f"All that an agent cost since {say_day(since)}, tasks included, over its approvals. Dashed: all agents."
-        + (f" {plural(idle, 'agent')} with cost and no approval left out." if idle else ""),
+        how=f"Everything an agent cost since {say_day(since)}, tasks included, divided by its approved artifacts. "
+        "Line: all agents." + (f" Without {plural(idle, 'agent')} with a cost but no approval." if idle else ""),
         every=every,
         bars=[
             {

@@ -18,6 +18,8 @@ WITHDRAWN = ("cancelled", "superseded")
 ANSWERED, WAITING = "answered", "still waits"
 MOST_WAITING = 20
 MOST_DAYS = 182
+# Of fewer cases than these, no median, no tenth and no estimate: the cases themselves.
+LEAST_CASES, LEAST_FOR_TENTH = 5, 10
 # Shorter waits are drawn at the beginning of the logarithmic axis.
 LEAST_HOURS = 1 / 60
 
@@ -29,8 +31,8 @@ class DecisionWaits(Caption):
     Attributes:
         longest: Hours of the longest wait.
         dots: One per decision, the shortest wait first; ``what`` is `ANSWERED` or `WAITING`.
-        quartiles: One per urgency of which any was answered.
-        lanes: The urgency, how many were answered and their median.
+        quartiles: One per urgency of which at least five were answered.
+        lanes: The urgency, how many were answered and their median in hours; of fewer than five each one's hours.
     """
 
     longest: float
@@ -54,16 +56,15 @@ def describe_decision_waits(rows: Rows) -> DecisionWaits | Nothing:
     by_urgency = [[_hours(row) for row in answered if row["urgency"] == name] for name in order]
     dots = [_dot(order.index(row["urgency"]), row) for row in shown]
     withdrawn = sum(row["outcome"] in WITHDRAWN for row in rows)
-    left_out = f" {withdrawn} that were withdrawn are left out." if withdrawn else ""
+    left_out = f" Without {withdrawn} that were withdrawn." if withdrawn else ""
     left_out += _say_unknown(rows)
     return DecisionWaits(
-        finding=f"Half of the decisions are answered within {say_hours(quantile(hours, 0.5))}, "
-        f"one in ten takes longer than {say_hours(quantile(hours, 0.9))}",
-        how="One dot per decision; dark line: median; grey: the middle half. Of what still waits the end is not "
-        f"known.{left_out}",
+        finding=_say_waits(hours),
+        how="One dot per decision. Where at least five were answered, dark line: median; grey: middle half. A decision "
+        f"that still waits is drawn at its wait so far.{left_out}",
         longest=max(dot["hours"] for dot in dots),
         dots=dots,
-        quartiles=[_quartiles(lane, waits) for lane, waits in enumerate(by_urgency) if waits],
+        quartiles=[_quartiles(lane, waits) for lane, waits in enumerate(by_urgency) if len(waits) >= LEAST_CASES],
         lanes=[(name, _say_median(waits)) for name, waits in zip(order, by_urgency, strict=True)],
     )
 
@@ -78,7 +79,7 @@ def _is_timed(row: Row) -> bool:
 
 def _say_unknown(rows: Rows) -> str:
     unknown = sum(not _is_timed(row) and _is_answered(row) for row in rows)
-    return f" How long {unknown} more waited is not known." if unknown else ""
+    return f" Without {plural(unknown, 'decision')} of unknown length." if unknown else ""
 
 
 def _is_answered(row: Row) -> bool:
@@ -103,8 +104,28 @@ def _quartiles(lane: int, hours: Sequence[float]) -> Mark:
     return {"low": low, "middle": middle, "high": high, "lane": lane}
 
 
+def _say_waits(hours: Sequence[float]) -> str:
+    """Say how long decisions waited, as far as so many can tell."""
+    if len(hours) < LEAST_CASES:
+        return f"{plural(len(hours), 'decision')} answered, after {say_cases(hours)}"
+    half = f"Half of the decisions were answered within {say_hours(quantile(hours, 0.5))}"
+    if len(hours) < LEAST_FOR_TENTH:
+        return f"{half}; the longest wait was {say_hours(max(hours))}"
+    return f"{half}; one in ten took longer than {say_hours(quantile(hours, 0.9))}"
+
+
 def _say_median(hours: Sequence[float]) -> str:
-    return f"{len(hours)} answered, median {say_hours(quantile(hours, 0.5))}" if hours else "none answered"
+    if not hours:
+        return "none answered"
+    if len(hours) < LEAST_CASES:
+        return f"{len(hours)} answered: {say_cases(hours)}"
+    return f"{len(hours)} answered, median {quantile(hours, 0.5):.1f} h"
+
+
+def say_cases(hours: Sequence[float]) -> str:
+    """Return the length of each of a few waits, in hours: ``0.5, 2.0 and 70.0 h``."""
+    *others, last = (f"{case:.1f}" for case in sorted(hours))
+    return f"{', '.join(others)} and {last} h" if others else f"{last} h"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,24 +144,24 @@ class DecisionSurvival(Caption):
 
 
 def describe_decision_survival(rows: Rows) -> DecisionSurvival | Nothing:
-    """Say which share of the decisions still waits after some time; open ones count for as long as they were seen.
+    """Estimate the share of decisions that still wait after some time; open ones count until they were last seen.
 
     Args:
         rows: Rows of ``decision_latency``.
     """
     waits = [(_hours(row), _is_answered(row)) for row in rows if _is_timed(row)]
     points = estimate_survival(waits)
-    if not points:
-        return Nothing("No decision was answered yet")
+    ended = sum(is_end for _, is_end in waits)
+    if ended < LEAST_CASES:
+        return Nothing(f"No estimate: it needs {LEAST_CASES} answered decisions, and there {_are(ended)}")
     longest = max(hours for hours, _ in waits)
     hour, day = (share_after(points, hours) for hours in (1.0, 24.0))
     point, when = (day, "a day") if longest >= 24 else (hour, "an hour")
-    censored = sum(not ended for _, ended in waits)
     return DecisionSurvival(
-        finding=f"{100 * point.share:.0f} % of the decisions still wait after {when} "
-        f"(95 % sure: {100 * point.low:.0f} to {100 * point.high:.0f} %)",
-        how=f"Kaplan-Meier estimate from {plural(len(waits), 'decision')}; {censored} open or withdrawn count only for "
-        f"as long as they were watched. Band: 95 % confidence.{_say_unknown(rows)}",
+        finding=f"Estimate: {100 * point.share:.0f} % of the decisions still wait after {when} "
+        f"({100 * point.low:.0f} to {100 * point.high:.0f} %)",
+        how=f"Kaplan-Meier estimate from {plural(len(waits), 'decision')}; {len(waits) - ended} are open or withdrawn "
+        f"and count until they were last seen. Band and range: 95 % confidence.{_say_unknown(rows)}",
         longest=longest,
         curve=_survival_curve(points, longest),
         spots=[
@@ -149,6 +170,10 @@ def describe_decision_survival(rows: Rows) -> DecisionSurvival | Nothing:
             if hours <= longest
         ],
     )
+
+
+def _are(count: int) -> str:
+    return f"{inflected(count, 'is', 'are')} {count or 'none'}"
 
 
 def _survival_curve(points: Sequence[SurvivalPoint], longest: float) -> list[Mark]:
@@ -206,7 +231,7 @@ def describe_decisions_open(rows: Rows) -> DecisionsOpen | Nothing:
     now = int(known[-1]["decisions_open"])
     return DecisionsOpen(
         finding=f"{plural(now, 'decision')} {inflected(now, 'waits', 'wait')} now; {_say_averages(days)}",
-        how="Counted at the end of each day (UTC): what was asked and answered within a day is not in it.",
+        how="Counted at the end of each day (UTC). A decision asked and answered on the same day is not counted.",
         days=days[-MOST_DAYS:],
     )
 
@@ -252,7 +277,7 @@ def describe_waiting_now(rows: Rows) -> WaitingNow | Nothing:
     """
     found = longest_waiting([row for row in rows if row["is_open"]])
     if not found:
-        return Nothing("No decision waits for anybody")
+        return Nothing("No decision is waiting")
     longest = _hours(found[0])
     unit, hours_per = ("days", 24) if longest >= 48 else ("hours", 1)
     bars = [_waiting_bar(lane, row, hours_per) for lane, row in enumerate(found[:MOST_WAITING])]
@@ -263,7 +288,7 @@ def describe_waiting_now(rows: Rows) -> WaitingNow | Nothing:
         how=f"Counted to the last read. Colour: urgency.{say_shown(len(bars), len(found), 'longest')}",
         unit=unit,
         bars=bars,
-        lanes=[(bar["title"], bar["long"]) for bar in bars],
+        lanes=[(bar["title"], f"{bar['wait']:.1f} {unit[0]}") for bar in bars],
     )
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from orgx_source.charts.estimates import LEAST_DAYS, PATHS, Forecast, forecast_remaining
+from orgx_source.charts.estimates import LEAST_DAYS, PATHS, Forecast, count_added, forecast_remaining
 from orgx_source.charts.findings.caption import MOST_LANES, Caption, Lane, Mark, Nothing
 from orgx_source.charts.findings.rows import FINISHED, RECENT_DAYS, Row, Rows, count_tasks, number, until_tomorrow
-from orgx_source.charts.findings.wording import inflected, plural, say_day, say_days, say_hours, say_shown
+from orgx_source.charts.findings.wording import inflected, plural, say_day, say_days, say_shown
 
 STILL_DAYS = 7
 PENDING_HOURS = 24
@@ -64,7 +64,7 @@ def describe_portfolio(rows: Rows) -> Portfolio | Nothing:
     under_way = f"{plural(len(going), 'initiative')} under way"
     return Portfolio(
         finding=f"{still} of {under_way} {inflected(still, 'has', 'have')} not moved for a week",
-        how="Bar: tasks done. Dark line: progress as OrgX states it. At the right: its last change. Colour: status."
+        how="Bar: tasks done. Dark line: progress as OrgX states it. At the right: last change. Colour: status."
         f"{say_shown(len(bars), len(found), 'longest still')}",
         bars=bars,
         lanes=[(bar["title"], UNKNOWN if bar["moved"] == UNKNOWN else f"{bar['moved']} ago") for bar in bars],
@@ -85,7 +85,7 @@ def _progress_bar(lane: int, row: Row) -> Mark:
 
 
 def _say_moved(days: float | None) -> str:
-    return UNKNOWN if days is None else say_hours(24 * days)
+    return UNKNOWN if days is None else say_days(days)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,12 +116,14 @@ def describe_burn_up(rows: Rows) -> BurnUp | Nothing:
     if last is None or not total[last]:
         return Nothing("No tasks to burn up yet")
     before = max((day for day in total if day <= last - timedelta(days=RECENT_DAYS)), default=min(total))
-    grown, finished = total[last] - total[before], done[last] - done[before]
+    finished = done[last] - done[before]
+    added = count_added([row for row in rows if row["initiative_id"] in kept], before, done_too=True)
+    dropped = added - (total[last] - total[before])
     return BurnUp(
         finding=f"{done[last]:,} of {plural(total[last], 'task')} are done; in {plural((last - before).days, 'day')} "
-        f"{finished:,} were finished and {abs(grown):,} {'added' if grown >= 0 else 'taken off'}",
-        how="Without dropped tasks, and without what is archived or cancelled now: "
-        f"{plural(len(kept), 'initiative')}. Steps are reads.",
+        f"{finished:,} were finished, {added:,} added and {dropped:,} dropped",
+        how=f"{plural(len(kept), 'initiative')}; without dropped tasks, and without initiatives that are archived or "
+        "cancelled now. The lines change when a read sees a change.",
         days=[
             {"day": day, "label": say_day(day), "done": done[day], "total": total[day], "left": total[day] - done[day]}
             for day in sorted(total)
@@ -203,7 +205,7 @@ def _say_standstill(found: list[_Line], span: int) -> str:
     going = [line for line in found if line.now["status_group"] in UNDER_WAY]
     under_way = f"{plural(len(going), 'initiative')} under way"
     if not span:
-        return f"{under_way}; what gets done in them shows from the second day on"
+        return f"{under_way}; finished tasks show from the second day on"
     length = "four weeks" if span == RECENT_DAYS else plural(span, "day")
     return f"{sum(line.gain <= 0 for line in going)} of {under_way} had no task finished in {length}"
 
@@ -232,13 +234,13 @@ def _progress_points(lane: int, line: _Line) -> list[Mark]:
 
 # Heading of a column, in two words, and the same as the end of a sentence.
 REASONS = {
-    "status blocked": "OrgX calls them blocked",
+    "status blocked": "their status is blocked",
     "tasks blocked": "tasks are blocked",
-    "decisions pending": "decisions wait",
-    "nothing open": "no task is left open",
+    "decisions pending": "decisions are pending",
+    "nothing open": "no task is open",
     "nobody assigned": "no agent is assigned",
-    "no change": "nothing changes",
-    "past due": "the date has passed",
+    "no change": "nothing has changed for a week",
+    "past due": "they are past due",
 }
 
 
@@ -276,8 +278,8 @@ def describe_stalls(rows: Rows) -> Stalls | Nothing:
     return Stalls(
         finding=f"{len(stalled)} of {under_way} {inflected(len(stalled), 'stalls', 'stall')}, most often because "
         f"{REASONS[top]} ({often})",
-        how="A filled cell is a reason; an initiative may have several. A decision counts when it has waited for a "
-        f"day, no change when it has lasted a week.{rest}",
+        how="A filled cell is a reason; an initiative may have several. A decision counts after a day of waiting, no "
+        f"change after a week.{rest}",
         cells=[
             {"lane": lane, "title": row["title"], "reason": reason, "text": why.get(reason, ""), "held": reason in why}
             for lane, (row, why) in enumerate(shown)
@@ -295,7 +297,7 @@ def reasons_to_stall(row: Row) -> dict[str, str]:
     if row["tasks_blocked"]:
         found["tasks blocked"] = str(row["tasks_blocked"])
     if row["decisions_pending"] and number(row["oldest_pending_hours"]) >= PENDING_HOURS:
-        found["decisions pending"] = f"{row['decisions_pending']}, {say_hours(number(row['oldest_pending_hours']))}"
+        found["decisions pending"] = f"{row['decisions_pending']}, {say_days(number(row['oldest_pending_hours']) / 24)}"
     if not (row["tasks_todo"] or row["tasks_in_progress"] or row["tasks_blocked"]):
         found["nothing open"] = "none"
     if not _names(row["owner_agents"]):
@@ -318,9 +320,9 @@ class BurnDown(Caption):
     """Open tasks, so far and in the coming weeks.
 
     Attributes:
-        past: One per day so far.
-        ahead: One per day to come: the 10th, 50th and 90th percentile if no task is added, and the median if tasks
-            are added as before.
+        past: One per day so far, counted.
+        ahead: One per day to come, estimated: the 10th, 50th and 90th percentile if no task is added, and the median if
+            the number of open tasks changes as before.
     """
 
     past: list[Mark]
@@ -328,20 +330,21 @@ class BurnDown(Caption):
 
 
 def describe_forecast(rows: Rows) -> BurnDown | Nothing:
-    """Say how the open tasks go down if the coming weeks are like the last eight.
+    """Estimate when the open tasks will be done if the coming weeks are like the last eight.
 
     Args:
         rows: Rows of ``initiative_progress_daily``.
     """
     found = forecast_remaining(rows)
     if found is None:
-        return Nothing(f"A forecast needs {LEAST_DAYS} days of history")
+        return Nothing(f"A forecast needs {LEAST_DAYS // 7} weeks of history")
     if not found.remaining:
         return Nothing("No task is open: nothing to forecast")
     return BurnDown(
         finding=_say_end(found),
-        how=f"Assumes weeks like the last {len(found.history) // 7}: {found.done_per_day:.1f} tasks done a day. Band: "
-        f"80 % of {PATHS:,} draws of such weeks. In fact {found.added_per_day:.1f} a day were added.",
+        how=f"Solid: counted. Dashed: estimated from the last {(len(found.history) - 1) // 7} weeks, in which "
+        f"{found.done_per_day:.1f} tasks a day were done and {found.added_per_day:.1f} a day were added. Band: 80 % of "
+        f"{PATHS:,} simulations without added tasks.",
         past=[{"day": day, "label": say_day(day), "left": left} for day, left in found.history],
         ahead=[
             {
@@ -362,9 +365,8 @@ def _say_end(found: Forecast) -> str:
     early, _, late = found.ends
     tasks = plural(found.remaining, "open task")
     if found.done_per_day <= 0 or early is None:
-        return f"At the recent rate the {tasks} will not be done within half a year"
+        return f"Estimate: at the recent rate, the {tasks} will not be done within half a year"
     if late is None:
-        return f"If none is added, the {tasks} will be done after {say_day(early)}; how long after is open"
-    if early == late:
-        return f"If none is added, the {tasks} will be done on {say_day(late)}"
-    return f"If none is added, the {tasks} will be done between {say_day(early)} and {say_day(late)} (80 % sure)"
+        return f"Estimate: if none is added, the {tasks} will be done after {say_day(early)}"
+    when = f"on {say_day(late)}" if early == late else f"between {say_day(early)} and {say_day(late)}"
+    return f"Estimate: if none is added, the {tasks} will be done {when}"

@@ -1,17 +1,40 @@
-"""How the charts read rows of a mart: a null counts as 0, and the last day lasts until its end."""
+"""How the charts read a DataFrame or rows of a mart: a null counts as 0, and the last day lasts until its end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
 
 Row: TypeAlias = Mapping[str, Any]
 Rows: TypeAlias = Sequence[Row]
+Data: TypeAlias = "DataFrame | Rows"
+"""What a chart is drawn from: a DataFrame from `notebook`, or the rows of the report, which needs no pandas."""
 
 FINISHED = ("completed", "closed")
 # What "recent" means: four whole weeks, so that every weekday counts as often.
 RECENT_DAYS = 28
+
+
+def rows_of(data: Data) -> Rows:
+    """Return data as plain rows: dates, times in UTC, None for every kind of missing value."""
+    if isinstance(data, Sequence):
+        return data
+    names = [str(name) for name in data.columns]
+    columns = [_plain_values(name, data.iloc[:, place]) for place, name in enumerate(names)]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _plain_values(name: str, column: Series[Any]) -> list[Any]:
+    values = zip(column.astype(object), column.isna(), strict=True)
+    if not str(column.dtype).startswith("datetime64"):
+        return [None if is_missing else value for value, is_missing in values]
+    times = [None if is_missing else value.to_pydatetime() for value, is_missing in values]
+    # pandas has no dtype for dates alone.
+    return [time and time.date() for time in times] if name == "day" or name.endswith("_on") else times
 
 
 def until_tomorrow(rows: Rows) -> list[Row]:
