@@ -246,7 +246,8 @@ def test_costs_of_every_shape_are_kept_and_only_numbers_with_a_unit_are_numbers(
     home, stamp = world.rows("workspace")[0]["id"], "2026-04-12T06:00:00.000Z"
     shapes: dict[str, dict[str, Any]] = {
         "cents": {"cost_estimate_cents": 12.5}, "text": {"cost_estimate_cents": "12"},
-        "micros": {"totalMicros": "125000"}, "unstated": {"cost": 0.3}, "negative": {"cost_estimate_cents": -4}, "nothing": {},
+        "micros": {"totalMicros": "125000"}, "unstated": {"cost": 0.3},
+        "negative": {"cost_estimate_cents": -4}, "nothing": {},
     }  # fmt: skip
     for row_id, shape in shapes.items():
         world.insert("execution_receipt", id=row_id, workspace_id=home, started_at=stamp, completed_at=stamp,
