@@ -11,7 +11,7 @@ from orgx_source.api.routes import ROUTES
 from orgx_source.cli import app
 from orgx_source.cli.console import tracking_columns
 from orgx_source.marts import marts_in_order
-from orgx_source.tables import SYNC_LOG_COLUMNS, TABLES, Table, references
+from orgx_source.tables import MEMORY_COLUMNS, SYNC_LOG_COLUMNS, TABLES, Table, references
 
 DOCS = Path(__file__).parent
 GENERATED = "<!-- What follows is generated from the headers of orgx_source/marts/sql by make docs. -->"
@@ -50,6 +50,9 @@ def tables_page() -> str:
                 f"`{table.history}` has the same columns with `valid_from` instead of `last_changed_at`, one row per "
                 f"version; `{table.versions}` adds `valid_to` and `is_current`.",
             ]
+    lines += ["", "## memory_hits", "", "One row per hit of a saved search and run; rows are only added.", ""]
+    lines += ["| column | type | meaning |", "| --- | --- | --- |"]
+    lines += [f"| `{column.name}` | {column.type} | {column.description} |" for column in MEMORY_COLUMNS]
     lines += ["", "## sync_log", "", "One row per table and run of `orgx-sync run`.", ""]
     lines += ["| column | type | meaning |", "| --- | --- | --- |"]
     lines += [f"| `{column.name}` | {column.type} | {column.description} |" for column in SYNC_LOG_COLUMNS]

@@ -7,16 +7,18 @@ By dlt's rules: ``SOURCES__ORGX__API_KEY`` in the environment or ``[sources.orgx
 from __future__ import annotations
 
 import codecs
+import importlib.util
 import ipaddress
+import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from orgx_source.errors import ConfigError
@@ -24,6 +26,7 @@ from orgx_source.tables import OPTIONAL_TABLES, TABLES
 
 DEFAULT_DATABASE = Path("orgx.duckdb")
 DEFAULT_BASE_URL = "https://useorgx.com"
+DEFAULT_MCP_URL = "https://mcp.useorgx.com/mcp"
 # What dlt does unless the user says otherwise. What was merged is not kept a second time in the staging dataset: half
 # the file, and half the time to close it.
 DLT_SETTINGS = {"RUNTIME__DLTHUB_TELEMETRY": "false", "LOAD__TRUNCATE_STAGING_DATASET": "true"}
@@ -39,6 +42,21 @@ FORCED_SETTINGS = {
     "LOAD__RAISE_ON_MAX_RETRIES": "5",
     "DATA_WRITER__ALLOW_TRUNCATED_TIMESTAMPS": "false",
 }
+# Where a setting may stand beside dlt's providers; None for those that have no name of their own.
+PLAIN_NAMES = {
+    "api_key": "ORGX_API_KEY",
+    "base_url": "ORGX_BASE_URL",
+    "workspace_id": None,
+    "mcp_url": "ORGX_MCP_URL",
+    "mcp_token": "ORGX_MCP_TOKEN",
+}
+MEMORY_SCOPES = ("all", "artifacts", "decisions", "initiatives")
+SECRETS = frozenset({"api_key", "mcp_token"})
+MCP_SETTING = "SOURCES__ORGX__MCP_URL (or ORGX_MCP_URL)"
+MCP_PACKAGE = "Reading OrgX over MCP needs the package mcp: pip install 'orgx-source[mcp]', or '.[mcp]' in a checkout"
+
+Door = Literal["rest", "mcp"]
+"""A way to OrgX's lists."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KEY = re.compile(r"oxk_[A-Za-z0-9_\-]{8,}")
@@ -46,11 +64,28 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.\-]*[a-z0-9_])?\.?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
+class SavedSearch:
+    """What OrgX's memory is asked in every run.
+
+    Attributes:
+        name: What the search is called in the warehouse.
+        query: What is asked.
+        scope: all, artifacts, decisions or initiatives.
+        limit: Hits to ask for at most.
+    """
+
+    name: str
+    query: str
+    scope: str = "all"
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
 class OrgxConfig:
     """Everything a read needs to know before its first request.
 
     Attributes:
-        api_key: The ``oxk_`` key. It is in no repr, log or error.
+        api_key: The ``oxk_`` key. It is in no repr, log or error. Empty where only MCP is read.
         base_url: Scheme and host, no trailing slash.
         workspace_id: Ask for this workspace only; None takes what OrgX gives the key.
         workers: Pages asked for at the same time, over all tables.
@@ -65,6 +100,10 @@ class OrgxConfig:
         request_timeout: Seconds that one answer may take, from the connection to its last byte.
         max_answer_bytes: Bytes that one answer may have, unpacked.
         routes: Table name to the path of the one route to use for it.
+        mcp_url: OrgX's MCP door.
+        mcp_token: An access token for it from elsewhere, which is not refreshed; None where a login gives one.
+        has_login: Whether a login for it is stored on this machine.
+        memory: Saved searches of OrgX's memory.
         optional_tables: Optional tables to read where no table is named.
     """
 
@@ -83,12 +122,29 @@ class OrgxConfig:
     request_timeout: float = 120.0
     max_answer_bytes: int = 64 * 2**20
     routes: dict[str, str] = field(default_factory=dict)
+    mcp_url: str = DEFAULT_MCP_URL
+    mcp_token: str | None = field(default=None, repr=False)
+    has_login: bool = False
+    memory: tuple[SavedSearch, ...] = ()
     optional_tables: tuple[str, ...] = OPTIONAL_TABLES
 
-    def table_names(self, named: Sequence[str] | None = None) -> list[str]:
-        """Return the tables to read: those that are named, or all but the optional ones that the settings leave out."""
+    def table_names(self, named: Sequence[str] | None = None, among: Iterable[str] = TABLES) -> list[str]:
+        """Return the tables to read: those that are named, or all but the optional ones that the settings leave out.
+
+        Args:
+            named: Tables that somebody named.
+            among: Tables to choose from otherwise.
+        """
         left_out = set(OPTIONAL_TABLES).difference(self.optional_tables)
-        return list(named) if named else [name for name in TABLES if name not in left_out]
+        return list(named) if named else [name for name in among if name not in left_out]
+
+    @property
+    def doors(self) -> frozenset[Door]:
+        """Return which doors these settings open: REST with a key, MCP with a token or a login and its package."""
+        found: list[Door] = ["rest"] if self.api_key else []
+        if (self.mcp_token or self.has_login) and has_mcp_package():
+            found.append("mcp")
+        return frozenset(found)
 
 
 def load_config(**given: Any) -> OrgxConfig:
@@ -99,12 +155,16 @@ def load_config(**given: Any) -> OrgxConfig:
             that makes no sense.
     """
     found: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    for name, plain in (("api_key", "ORGX_API_KEY"), ("base_url", "ORGX_BASE_URL"), ("workspace_id", None)):
+    for name, plain in PLAIN_NAMES.items():
         if name not in found:
             value = _from_dlt(name) or (os.environ.get(plain) if plain else None)
             if value:
                 found[name] = value
-    found["api_key"] = check_key(found.get("api_key"))
+    found["mcp_url"] = check_base_url(found.get("mcp_url", DEFAULT_MCP_URL), MCP_SETTING, DEFAULT_MCP_URL)
+    found["has_login"] = login_file(found["mcp_url"]).exists()
+    found["api_key"] = _check_credentials(found)
+    found["routes"] = {**_routes_from_dlt(), **found.get("routes", {})}
+    found.setdefault("memory", _searches_from_dlt())
     if "workspace_id" in found:
         found["workspace_id"] = check_workspace_id(found["workspace_id"])
     found["base_url"] = check_base_url(found.get("base_url", DEFAULT_BASE_URL))
@@ -144,9 +204,105 @@ def _from_dlt(name: str) -> str | None:
     import dlt
 
     with dlt_defaults():
-        provider = dlt.secrets if name == "api_key" else dlt.config
+        provider = dlt.secrets if name in SECRETS else dlt.config
         value = provider.get(f"sources.orgx.{name}", str)
     return str(value).strip() if value else None
+
+
+def load_mcp_url() -> str:
+    """Return the address of OrgX's MCP door, from the settings.
+
+    Raises:
+        ConfigError: It is none that a token may travel to.
+    """
+    found = os.environ.get("SOURCES__ORGX__MCP_URL") or os.environ.get("ORGX_MCP_URL") or _from_dlt("mcp_url")
+    return check_base_url(found or DEFAULT_MCP_URL, MCP_SETTING, DEFAULT_MCP_URL)
+
+
+def _structure_from_dlt(name: str) -> Any:
+    """Return a setting that is a table or a list; in the environment it is written as JSON."""
+    import dlt
+
+    with dlt_defaults():
+        found: Any = dlt.config.get(f"sources.orgx.{name}")
+    if isinstance(found, str):
+        with suppress(ValueError):
+            return json.loads(found)
+    return found
+
+
+def _searches_from_dlt() -> tuple[SavedSearch, ...]:
+    """Return ``[[sources.orgx.memory]]``.
+
+    Raises:
+        ConfigError: One of them cannot be asked, or two have one name.
+    """
+    found = _structure_from_dlt("memory")
+    if found is None:
+        return ()
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        raise ConfigError("[[sources.orgx.memory]] must be saved searches, each with a name and a query.")
+    searches = tuple(_check_search(dict(one), number) for number, one in enumerate(found, 1))
+    names = [search.name for search in searches]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"[[sources.orgx.memory]] has more than one search named {', '.join(sorted(doubled))}.")
+    return searches
+
+
+def _check_search(given: dict[str, Any], number: int) -> SavedSearch:
+    where = f"[[sources.orgx.memory]], number {number}"
+    unknown = given.keys() - {"name", "query", "scope", "limit"}
+    if unknown:
+        raise ConfigError(f"{where} has {', '.join(sorted(map(str, unknown)))}; it takes name, query, scope and limit.")
+    for key in ("name", "query"):
+        if not isinstance(given.get(key), str) or not given[key].strip():
+            raise ConfigError(f"{where} needs a {key}.")
+    search = SavedSearch(**given)
+    if search.scope not in MEMORY_SCOPES:
+        raise ConfigError(f"{where}: scope must be one of {', '.join(MEMORY_SCOPES)}, not {search.scope!r}.")
+    if not isinstance(search.limit, int) or isinstance(search.limit, bool) or search.limit < 1:
+        raise ConfigError(f"{where}: limit must be a number from 1, not {search.limit!r}.")
+    return search
+
+
+def _routes_from_dlt() -> dict[str, str]:
+    """Return ``[sources.orgx.routes]``: table name to the route to use for it.
+
+    Raises:
+        ConfigError: It is no table of names.
+    """
+    found: Any = _structure_from_dlt("routes")
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found.values()):
+        raise ConfigError('[sources.orgx.routes] must name a route for each table, such as decisions = "mcp".')
+    return {str(table): str(name) for table, name in found.items()}
+
+
+def has_mcp_package() -> bool:
+    """Return whether the package that speaks MCP is installed; it is not imported for that."""
+    return importlib.util.find_spec("mcp") is not None
+
+
+def _check_credentials(found: Mapping[str, Any]) -> str:
+    """Return the key; empty where there is none and MCP can be read without.
+
+    Raises:
+        ConfigError: Neither a key nor anything that opens MCP, or a key that cannot be one.
+    """
+    if found.get("api_key") or not (found.get("mcp_token") or found["has_login"]):
+        return check_key(found.get("api_key"))
+    if not has_mcp_package():
+        raise ConfigError(f"{MCP_PACKAGE}; without an API key nothing else can be read.")
+    return ""
+
+
+def login_file(mcp_url: str) -> Path:
+    """Return the file that keeps the login for an MCP address, in the user's folder for settings."""
+    folder = os.environ.get("XDG_CONFIG_HOME") or os.environ.get("APPDATA")
+    parts = urlsplit(mcp_url)
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{parts.hostname}-{parts.port or ''}{parts.path}").strip("-")
+    return (Path(folder) if folder else Path.home() / ".config") / "orgx-sync" / f"login-{name}.json"
 
 
 def _as_number(name: str, value: str) -> float:
@@ -185,7 +341,7 @@ def _problem_with(file: Path) -> str | None:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         place = f", line {line[1]}" if line else ", at its end"
-        return f"{place}: that is no TOML; texts stand in quotes"
+        return f"{place}: not valid TOML; text needs quotes"
     except OSError as error:
         return f": {error.strerror or type(error).__name__}"
     return None
@@ -232,7 +388,7 @@ def check_key(key: Any) -> str:
     """
     where = "Set SOURCES__ORGX__API_KEY (or ORGX_API_KEY), or api_key under [sources.orgx] in .dlt/secrets.toml"
     if not isinstance(key, str) or not key.strip():
-        raise ConfigError(f"No OrgX API key. {where}; keys are made in OrgX under Settings.")
+        raise ConfigError(f"No OrgX API key. {where}; create a key in OrgX under Settings.")
     text = key.strip()
     if text.startswith("oxk-"):
         raise ConfigError(f"The OrgX API key is a service key (oxk-); a user's key starts with oxk_. {where}.")
@@ -253,27 +409,28 @@ def check_workspace_id(workspace_id: Any) -> str:
     return text.lower() if _UUID.fullmatch(text) else text
 
 
-def check_base_url(url: str) -> str:
+def check_base_url(
+    url: str, setting: str = "SOURCES__ORGX__BASE_URL (or ORGX_BASE_URL)", example: str = DEFAULT_BASE_URL
+) -> str:
     """Return scheme, host and path of the base URL, without query, fragment and trailing slash.
 
     Raises:
         ConfigError: Not http(s), plain http to another machine, or a URL with credentials in it.
     """
-    setting = "SOURCES__ORGX__BASE_URL (or ORGX_BASE_URL)"
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ConfigError(f"The base URL is not a URL. Check {setting}.") from None
+        raise ConfigError(f"The base URL is not valid. Check {setting}.") from None
     if parts.username or parts.password or "@" in parts.netloc:
-        raise ConfigError(f"The base URL holds credentials; the key belongs into its own setting. Check {setting}.")
+        raise ConfigError(f"The base URL contains credentials; the key has its own setting. Check {setting}.")
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"The base URL must look like {DEFAULT_BASE_URL}. Check {setting}.")
+        raise ConfigError(f"The base URL must look like {example}. Check {setting}.")
     if not (":" in host or _is_name(host)):
         raise ConfigError(f"The base URL names no host that can be looked up. Check {setting}.")
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigError(
-            f"Plain http to {host} would show the key to the network; use https. Only loopback may do without. "
+            f"Plain http to {host} would show the key to the network; use https. Only loopback addresses may use http. "
             f"Check {setting}."
         )
     shown = f"[{host}]" if ":" in host else host

@@ -10,6 +10,7 @@
     ├── ApiError              OrgX answered with an error                  exit 1
     │   ├── AuthError         the key itself was refused                   exit 3
     │   ├── RouteClosedError  this path is closed to this key              exit 1
+    │   │   └── ScopeError    the login was not granted what it takes  exit 3
     │   ├── RateLimitError    429 beyond the patience granted              exit 4  retryable
     │   ├── ServerError       408, 5xx ... after every attempt             exit 1  retryable
     │   ├── AnswerTooLargeError  more bytes than an answer may have        exit 1
@@ -123,6 +124,12 @@ class AuthError(ApiError):
 
 class RouteClosedError(ApiError):
     """401, 403 or 404 on one path while the key works elsewhere: another route may serve the table."""
+
+
+class ScopeError(RouteClosedError):
+    """The login works, but was not granted the scope that this takes."""
+
+    exit_code = 3
 
 
 class RateLimitError(ApiError):

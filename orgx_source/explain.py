@@ -90,6 +90,9 @@ _SECRETS = (
         ),
         "oxk_***",
     ),
+    (re.compile(r"(?i)\b(bearer )\S+"), r"\1***"),
+    # The code of a redirect: whoever has it first has the login.
+    (re.compile(r"([?&]code=)[^&\s\"']+"), r"\1***"),
 )
 
 
@@ -107,12 +110,12 @@ def explain(error: Exception) -> OrgxError:
     if step is not None:
         return OrgxError(f"dlt could not {step} the data: {type(cause).__name__}: {first_words(cause)}")
     if "DestinationException" in _kinds(error):
-        return OrgxError(f"The destination refuses: {said(error)}")
+        return OrgxError(f"The destination rejected this: {said(error)}")
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)]
     where = f" ({Path(own[-1].filename).relative_to(PACKAGE.parent).as_posix()}, line {own[-1].lineno})" if own else ""
     return UnexpectedError(
         f"Unexpected {type(error).__name__}: {first_words(error)}{where}. "
-        "This is a defect; please report it, with the stack that --verbose shows."
+        "This is a bug; please report it with the traceback that --verbose shows."
     )
 
 
@@ -153,11 +156,11 @@ def _of_settings(error: BaseException) -> ConfigError | None:
     if "MissingDependencyException" in kinds:
         return ConfigError(f"The destination's package is not installed. {first_words(error)}")
     if "SqlClientNotAvailable" in kinds:
-        return ConfigError(f"The destination answers no SQL. {first_words(error)}")
+        return ConfigError(f"The destination does not support SQL. {first_words(error)}")
     if "Error" in kinds and _NO_DATABASE.search(str(error)):
         return ConfigError(
             f"The DuckDB file cannot be read: {first_words(error)}. Restore it from a backup, or move it away, and the "
-            "next run loads everything anew. A newer DuckDB may have written it, or it may be encrypted"
+            "next run loads everything again. A newer DuckDB may have written it, or it may be encrypted"
         )
     code = sqlstate(error)
     if code == "42501":
@@ -208,7 +211,7 @@ def is_refusal(error: BaseException) -> bool:
 
 def _of_machine(error: BaseException) -> MachineError | None:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in REFUSALS):
-        return MachineError(f"This machine refuses: {first_words(error)}")
+        return MachineError(f"This machine denied a file operation: {first_words(error)}")
     return None
 
 
@@ -257,8 +260,8 @@ def describe_trouble(error: BaseException) -> str:
     """Return one sentence for a destination that cannot be used; a DuckDB lock names who holds it."""
     if holder := name_lock_holder(error):
         return (
-            f"The DuckDB file is open in another process: {holder}. Close it there and run again; "
-            "orgx-sync run waits for it as long as --lock-timeout says."
+            f"The DuckDB file is open in another process: {holder}. Close it there and run again. "
+            "orgx-sync run waits up to --lock-timeout."
         )
     return f"The destination cannot be used: {said(error)}"
 

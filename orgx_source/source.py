@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import dlt
 from dlt.common.configuration import resolve_configuration
@@ -22,7 +22,8 @@ from dlt.extract.items_transform import LimitItem, MetricsItem
 from dlt.load.configuration import LoaderConfiguration
 
 from orgx_source.api.client import OrgxClient
-from orgx_source.config import OrgxConfig, load_config
+from orgx_source.api.route_choice import served_tables
+from orgx_source.config import Door, OrgxConfig, load_config
 from orgx_source.errors import ConfigError
 from orgx_source.explain import explain
 from orgx_source.reading.changes import empty_rows
@@ -31,7 +32,17 @@ from orgx_source.reading.session import ReadSession
 from orgx_source.reading.table_reader import TableReader
 from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.rows.handed import Handed, as_number, key_hash
-from orgx_source.tables import HISTORY_COLUMNS, SYNC_LOG, SYNC_LOG_COLUMNS, TABLES, TRACKING_COLUMNS, Column, Table
+from orgx_source.tables import (
+    HISTORY_COLUMNS,
+    MEMORY_COLUMNS,
+    MEMORY_HITS,
+    SYNC_LOG,
+    SYNC_LOG_COLUMNS,
+    TABLES,
+    TRACKING_COLUMNS,
+    Column,
+    Table,
+)
 from orgx_source.warehouse.arrival import note_handed
 from orgx_source.warehouse.dataset import RefreshedWarehouse, Warehouse
 
@@ -292,6 +303,20 @@ def sync_log_source(rows: list[dict[str, Any]]) -> Any:
 
 
 @dlt.source(name="orgx", section="orgx", max_table_nesting=0)
+def memory_source(rows: list[dict[str, Any]]) -> Any:
+    """Give the hits of saved searches to dlt: a source of its own, whose rows are only added."""
+    hints = _hints(MEMORY_COLUMNS)
+    del hints["_dlt_load_id"]
+
+    def read() -> Iterator[Any]:
+        yield rows
+        handed = Handed(len(rows), sum(as_number(key_hash(row["result_id"])) for row in rows))
+        note_handed(dlt.current.destination_state(), {MEMORY_HITS: handed}, {MEMORY_HITS: ["result_id", "search_name"]})
+
+    return dlt.resource(read, name=MEMORY_HITS, write_disposition="append", columns=hints)
+
+
+@dlt.source(name="orgx", section="orgx", max_table_nesting=0)
 def orgx_source(
     api_key: TSecretStrValue | None = None,
     base_url: str | None = None,
@@ -332,7 +357,9 @@ def orgx_source(
     gate = _SessionGate(session, lambda: load_config(**given))
     # The same filter is added once, however many sources are built.
     logging.getLogger("dlt").addFilter(_is_worth_telling)
-    return [_make_resource(table, gate) for table in TABLES.values()]
+    # A session knows what it wants of which door; whoever comes without one gets what the settings can serve.
+    names = TABLES if session is not None else served_tables(gate.doors)
+    return [_make_resource(TABLES[name], gate) for name in names]
 
 
 class _SessionGate:
@@ -346,6 +373,14 @@ class _SessionGate:
         self._readers = 0
         self._checked = ""
         self._lock = threading.Lock()
+
+    @property
+    def doors(self) -> frozenset[Door]:
+        """Return the doors that the settings open; all where there are none yet: a scheduler only builds the source."""
+        try:
+            return self._configure().doors
+        except ConfigError:
+            return frozenset(get_args(Door))
 
     def check(self, table: Table) -> None:
         """Refuse settings and changed resources that can harm a pipeline of the user's own; in our run there are none.

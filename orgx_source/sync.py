@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -19,6 +20,7 @@ from typing import Any
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from orgx_source.api.client import OrgxClient
+from orgx_source.api.route_choice import KEY_NEEDED, REST, served_tables
 from orgx_source.config import OrgxConfig, dlt_defaults
 from orgx_source.errors import (
     CheckpointError,
@@ -29,11 +31,13 @@ from orgx_source.errors import (
     worst_exit_code,
 )
 from orgx_source.explain import explain, first_words, is_mendable, refused_table, root_cause
+from orgx_source.login.tokens import describe_login
 from orgx_source.marts.apply import apply_marts
+from orgx_source.reading.memory import search_memory
 from orgx_source.reading.report import RunReport, log_rows
 from orgx_source.reading.session import ReadSession, Stretch
-from orgx_source.source import orgx_source, sync_log_source
-from orgx_source.tables import TABLES, table_of
+from orgx_source.source import memory_source, orgx_source, sync_log_source
+from orgx_source.tables import MEMORY_HITS, TABLES, table_of
 from orgx_source.times import utc_now
 from orgx_source.warehouse.arrival import Arrival, Shortfall
 from orgx_source.warehouse.dataset import Warehouse
@@ -82,10 +86,13 @@ def run_sync(
         untested: Whether to fill a destination other than DuckDB and PostgreSQL, whose rows may differ then.
     """
     report = RunReport(run_id=str(uuid.uuid4()), started_at=clock())
-    client, names = client or OrgxClient(config), config.table_names(tables)
+    client, names = client or OrgxClient(config), list(tables or _all_of(config))
     session = ReadSession(
         config, client, report.tables, collect_errors=True, on_progress=on_progress, clock=clock, stretch=stretch
     )
+    if not tables and (missing := [name for name in _all_of(config, at_best=True) if name not in names]):
+        report.messages.append(f"Not read: {', '.join(missing)}. {KEY_NEEDED}.")
+    report.messages += _login_warnings(config)
     client.budget.on_wait = session.patience.on_wait = on_wait
     with ExitStack() as scope:
         scope.enter_context(dlt_defaults())
@@ -101,6 +108,25 @@ def run_sync(
         if report.reached:
             _conclude(pipeline, report, names, session.patience)
     return report
+
+
+def _all_of(config: OrgxConfig, *, at_best: bool = False) -> list[str]:
+    """Return the tables that a run fills which is told of none; ``at_best`` those that it would fill with a key."""
+    doors = REST if at_best else config.doors
+    return [
+        *config.table_names(None, served_tables(doors)),
+        *([MEMORY_HITS] if config.memory and "rest" in doors else []),
+    ]
+
+
+def _login_warnings(config: OrgxConfig) -> list[str]:
+    if "mcp" not in config.doors or config.mcp_token:
+        return []
+    with suppress(OrgxError):
+        # What is wrong with the file is said by whoever needs it.
+        if (said := describe_login(config.mcp_url, time.time())) is not None and said[1]:
+            return [f"{said[0]}."]
+    return []
 
 
 def _bring_up_to_date(
@@ -131,12 +157,32 @@ def _bring_up_to_date(
     report.reached = True
     session.check_workspace()  # guard: workspace-out-of-sight
     report.messages += make_missing(pipeline, session, warehouse)
-    _read_and_load(pipeline, session, names, warehouse)
+    _read_and_load(pipeline, session, [name for name in names if name in TABLES], warehouse)
     with warehouse.kept_open():
         # Where nothing could ever be read there is nothing to see.
         report.has_tables = any(map(warehouse.columns, TABLES))
         _count(report, warehouse)
-        warehouse.make_views(TABLES[name] for name in names)
+        warehouse.make_views(TABLES[name] for name in names if name in TABLES)
+    if MEMORY_HITS in names:
+        _remember(pipeline, session, warehouse, report)
+
+
+def _remember(pipeline: Any, session: ReadSession, warehouse: Warehouse, report: RunReport) -> None:
+    """Ask the saved searches, and add what they find; what is wrong with them is theirs alone."""
+    table = session.report(MEMORY_HITS)
+    rows: list[dict[str, Any]] = []
+    try:
+        try:
+            rows.extend(search_memory(session.client, session.config.memory, table, session.clock()))
+        finally:
+            if rows:
+                _patiently(pipeline, session.patience, partial(pipeline.extract, memory_source(rows)))
+                for shortfall in _load_or_give_up(pipeline, warehouse, session.patience):
+                    (table.mended if shortfall.mended else table.doubt)(str(shortfall))
+                table.rows_new = len(rows)
+    except Exception as error:
+        failure = explain(error)
+        table.error, table.exit_code, table.verdict = str(failure), failure.exit_code, None
 
 
 def make_missing(pipeline: Any, session: ReadSession, warehouse: Warehouse) -> list[str]:
@@ -156,10 +202,10 @@ def make_missing(pipeline: Any, session: ReadSession, warehouse: Warehouse) -> l
             client.update_stored_schema(only_tables=list(missing), force=True)
     session.emptied |= {name for name, columns in missing.items() if columns}
     return [
-        f"{name} was gone from the warehouse and is made anew"
+        f"{name} was missing from the warehouse and was recreated"
         if not columns
-        else f"{name} had lost columns ({', '.join(columns)}), which are made anew"
-        + ("; what they held in earlier versions is not" if table_of(name) != name else "")
+        else f"{name} had missing columns ({', '.join(columns)}), which were recreated"
+        + ("; their values in earlier versions are lost" if table_of(name) != name else "")
         for name, columns in missing.items()
     ]
 
@@ -220,7 +266,7 @@ def _load_or_give_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience
         if is_mendable(failure) or not waiting:
             raise failure from None
         pipeline.abort_packages()  # guard: given-up-at-once
-        message = f"{failure}. Package {', '.join(waiting)} was given up; what was in it is read again."
+        message = f"{failure}. Package {', '.join(waiting)} was discarded; its rows are read again."
         if table := refused_table(error):
             raise TableRefusedError(table, f"{table}: {message}") from None
         raise OrgxError(message) from None
@@ -280,12 +326,12 @@ def _load(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> None:
         except PipelineStepFailed as error:
             if not isinstance(root_cause(error), CommitError):
                 raise
-            logger.warning("%s; the file is opened anew and the load goes on", root_cause(error))
+            logger.warning("%s; the file is reopened and the load continues", root_cause(error))
             attempt()
     except CheckpointError as failure:
         # Both the rows and the cursors are in the file, and neither is to be believed.
         warehouse.revoke_loads(waiting)  # guard: failed-checkpoint
-        raise CheckpointError(f"{failure}. What was loaded does not count; the next run reads it again.") from failure
+        raise CheckpointError(f"{failure}. This load does not count; the next run reads its rows again.") from failure
 
 
 def _load_pending(pipeline: Any) -> None:
@@ -400,17 +446,17 @@ def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience
         # Another machine has loaded since: these rows are older than what is there.
         pipeline.abort_packages()
         return [
-            f"Package {', '.join(waiting)} of an earlier run was given up: newer data was loaded from elsewhere since. "
-            "What was in it is read again now."
+            f"Package {', '.join(waiting)} of an earlier run was discarded: newer data has been loaded from elsewhere. "
+            "Its rows are read again now."
         ]
     try:
         shortfalls = _load_or_give_up(pipeline, warehouse, patience)
-        loaded = f"Loaded what an earlier run had left behind (package {', '.join(waiting)})."
+        loaded = f"Loaded what an earlier run left behind (package {', '.join(waiting)})."
         message = " ".join([loaded, *map(str, shortfalls)])
     except OrgxError as failure:
         if is_mendable(failure):
             raise
-        message = f"What an earlier run had left behind could not be loaded: {failure}"
+        message = f"What an earlier run left behind could not be loaded: {failure}"
     logger.warning("%s", message)
     return [message]
 
@@ -422,7 +468,7 @@ def _prove_last(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> 
     if not unproven:
         return []
     shortfalls = _prove(arrival, warehouse, unproven, partial(_load, pipeline, warehouse, patience))
-    return [f"A load of an earlier run was looked at: {shortfall}" for shortfall in shortfalls]
+    return [f"A load of an earlier run was verified: {shortfall}" for shortfall in shortfalls]
 
 
 def _pending(pipeline: Any) -> list[str]:

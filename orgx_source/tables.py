@@ -22,6 +22,7 @@ MISFIT_SUFFIX = "__v_text"
 # PostgreSQL's 63 characters, less the suffix.
 MAX_NAME = 63 - len(MISFIT_SUFFIX)
 SYNC_LOG = "sync_log"
+MEMORY_HITS = "memory_hits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,19 @@ RESERVED = frozenset(column.name for column in (*TRACKING_COLUMNS, VALID_FROM)) 
 }  # fmt: skip
 
 
+MEMORY_COLUMNS = (
+    Column("result_id", "text", "Id of what was found; made from its content where OrgX gives none."),
+    Column("search_name", "text", "The saved search; with result_id and seen_at the key of this table."),
+    Column("query", "text", "What was asked."),
+    Column("scope", "text", "Where: all, artifacts, decisions or initiatives."),
+    Column("seen_at", "timestamp", "When it was asked (UTC, clock of the run)."),
+    Column("type", "text", "What it is: decision, artifact, initiative, interpretation, ..."),
+    Column("title", "text", "Title."),
+    Column("summary", "text", "Short text."),
+    Column("score", "double", "How relevant OrgX finds it; comparable within one answer only."),
+    Column("created_at", "timestamp", "When it was made (UTC)."),
+    Column("details", "json", "Everything else that OrgX says of it."),
+)
 SYNC_LOG_COLUMNS = (
     Column("run_id", "text", "Id of the run."),
     Column("table_name", "text", "The table; with run_id the key of this one."),

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from orgx_source.api.doors import open_doors
 from orgx_source.api.envelope import Page, Row
-from orgx_source.api.http import HttpTransport
 from orgx_source.api.limits import RateBudget, RetryPolicy, Spending
 from orgx_source.api.query import PageQuery
 from orgx_source.api.routes import Route
@@ -54,8 +54,9 @@ class OrgxClient:
         self.budget = budget or RateBudget(max_requests=config.max_requests, max_wait=config.max_wait)
         self._policy = policy or RetryPolicy()
         self._rng = random.Random()
-        self._transport = transport or HttpTransport(config)
+        self._transport = transport or open_doors(config)
         self._transport.observe = self.budget.observe
+        self._transport.spend = self.budget.acquire
 
     def __enter__(self) -> OrgxClient:
         return self
@@ -71,6 +72,16 @@ class OrgxClient:
     def server_time(self) -> datetime | None:
         """Return what OrgX's clock said with its last answer; None when it does not say."""
         return self._transport.server_time
+
+    @property
+    def workspaces(self) -> Sequence[Row] | None:
+        """Return the workspaces that are seen, where bootstrap has told them all; else None."""
+        return self._transport.workspaces
+
+    @property
+    def overhead(self) -> int:
+        """Return how many requests of a run are no pages, as far as is known so far."""
+        return self._transport.overhead
 
     def bootstrap(self) -> Row:
         """Fetch the workspace that the key resolves to.
@@ -94,6 +105,28 @@ class OrgxClient:
             BudgetError: The run's requests or waiting time are used up.
         """
         return self._send(lambda: self._transport.fetch_page(route, query), spending)
+
+    def run_tool(self, tool: str, arguments: Mapping[str, Any], spending: Spending | None = None) -> Row:
+        """Let OrgX run a tool, with another try where that is sensible: not where its allowance is spent.
+
+        Args:
+            tool: Id of the tool.
+            arguments: What it is told.
+            spending: Where to note what it cost.
+
+        Raises:
+            OrgxError: From the transport; a `RateLimitError` at once.
+            BudgetError: The run's requests or waiting time are used up.
+        """
+
+        def ask() -> Row:
+            try:
+                return self._transport.run_tool(tool, arguments)
+            except RateLimitError as spent:
+                spent.retryable = False
+                raise
+
+        return self._send(ask, spending)
 
     def _send(self, request: Callable[[], T], spending: Spending | None) -> T:
         attempt = 1

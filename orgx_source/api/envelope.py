@@ -191,8 +191,8 @@ def parse_page(
     )
 
 
-def parse_document(body: bytes, *, path: str, content_type: str = "", status: int = 200) -> dict[str, Any]:
-    """Read a body that must be a JSON object without ``ok: false``.
+def parse_object(body: bytes, *, path: str, content_type: str = "", status: int = 200) -> Row:
+    """Read a body that must be a JSON object, whatever it says of itself.
 
     Raises:
         EnvelopeError: It is something else.
@@ -203,6 +203,16 @@ def parse_document(body: bytes, *, path: str, content_type: str = "", status: in
         raise envelope_error(f"the body is not JSON ({_reason(error)})", body, path, content_type, status) from None
     if not isinstance(document, dict):
         raise envelope_error(f"expected a JSON object, got {type(document).__name__}", body, path, content_type, status)
+    return document
+
+
+def parse_document(body: bytes, *, path: str, content_type: str = "", status: int = 200) -> dict[str, Any]:
+    """Read a body that must be a JSON object without ``ok: false``.
+
+    Raises:
+        EnvelopeError: It is something else.
+    """
+    document = parse_object(body, path=path, content_type=content_type, status=status)
     if document.get("ok") is False:
         problem = _Problem.of(document)
         raise envelope_error(

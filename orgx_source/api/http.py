@@ -15,13 +15,22 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import httpx
 
 from orgx_source.api.body import CODINGS, BodyTooLargeError, collect, unpack
-from orgx_source.api.envelope import Page, Row, envelope_error, may_pass, parse_error, parse_page, parse_workspace
+from orgx_source.api.envelope import (
+    Page,
+    Row,
+    envelope_error,
+    may_pass,
+    parse_error,
+    parse_object,
+    parse_page,
+    parse_workspace,
+)
 from orgx_source.api.key_mask import MASK, KeyMask
 from orgx_source.api.limits import http_date, retry_after
 from orgx_source.api.listing import Order
 from orgx_source.api.network import OverdueError, Patience, find_proxy, make_network
 from orgx_source.api.query import PageQuery
-from orgx_source.api.routes import BOOTSTRAP_PATH, Route
+from orgx_source.api.routes import BOOTSTRAP_PATH, TOOLS_PATH, Route
 from orgx_source.api.transport import Transport
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import (
@@ -108,7 +117,7 @@ class HttpTransport(Transport):
         try:
             httpx.URL(config.base_url)
         except httpx.InvalidURL:
-            raise ConfigError("The base URL is not a URL. Check SOURCES__ORGX__BASE_URL (or ORGX_BASE_URL).") from None
+            raise ConfigError("The base URL is not valid. Check SOURCES__ORGX__BASE_URL (or ORGX_BASE_URL).") from None
         self._proxy = None if transport is not None else find_proxy(config.base_url)
         self._http = httpx.Client(
             headers={
@@ -159,9 +168,21 @@ class HttpTransport(Transport):
             return replace(page, next_cursor=None, has_more=True)
         return page
 
-    def _get(self, path: str, parameters: Parameters, parse: Callable[..., T]) -> T:
+    def run_tool(self, tool: str, arguments: Mapping[str, Any]) -> Row:
+        """Let OrgX run one of the tools that it opens to keys; return its answer as it came.
+
+        Raises:
+            OrgxError: See `fetch_page`; an answer that says ``ok: false`` is returned.
+
+        Source: memory page.
+        """
+        return self._get(TOOLS_PATH, {}, parse_object, {"tool_id": tool, "args": dict(arguments)})
+
+    def _get(
+        self, path: str, parameters: Parameters, parse: Callable[..., T], body: Mapping[str, Any] | None = None
+    ) -> T:
         try:
-            answer = self._send(path, parameters)
+            answer = self._send(path, parameters, body)
             self.observe(answer.headers)
             self._note_time(answer.headers.get("date", ""))
             where: dict[str, Any] = {"path": path, "content_type": answer.content_type}
@@ -186,25 +207,25 @@ class HttpTransport(Transport):
             with suppress(ValueError, OverflowError, OSError):
                 self.server_time = datetime.fromtimestamp(moment, UTC)
 
-    def _send(self, path: str, parameters: Parameters) -> _Answer:
+    def _send(self, path: str, parameters: Parameters, body: Mapping[str, Any] | None) -> _Answer:
         # As text: given as parameters, httpx takes the address apart a second time.
         url = f"{self._config.base_url}{path}"
         url += f"?{urlencode(parameters)}" if parameters else ""
         with self._patience.until(self._config.request_timeout):
             for _ in range(MAX_REDIRECTS):
-                answer = self._ask(url, path)
+                answer = self._ask(url, path, body)
                 if not (answer.status in REDIRECTS and "location" in answer.headers):
                     return answer
                 url = self._redirect(answer.headers["location"], url, path)
         raise RedirectError(f"{path} redirects in circles at {self._host()}; check the base URL")
 
-    def _ask(self, url: str, path: str) -> _Answer:
+    def _ask(self, url: str, path: str, body: Mapping[str, Any] | None) -> _Answer:
         read = LIVE_TIMEOUT_SECONDS if "/live/" in path else DEFAULT_TIMEOUT_SECONDS
         timeout = httpx.Timeout(read, connect=CONNECT_TIMEOUT_SECONDS, pool=None)
         try:
-            request = self._http.build_request("GET", url, timeout=timeout)
+            request = self._http.build_request("GET" if body is None else "POST", url, json=body, timeout=timeout)
         except httpx.InvalidURL as error:
-            raise ApiError(f"{path} cannot be asked: its address is no URL ({error})", status=0, path=path) from None
+            raise ApiError(f"{path} has an invalid address ({error})", status=0, path=path) from None
         try:
             response = self._http.send(request, stream=True)
             try:
@@ -230,8 +251,8 @@ class HttpTransport(Transport):
             body = unpack(body, headers.get("content-encoding", ""), most, cut=not is_fine)
         except BodyTooLargeError:
             raise AnswerTooLargeError(
-                f"{path} answers with more than {_size(most)}, which is not read to its end. Ask for smaller pages "
-                "(page_size), or set ORGX_MAX_ANSWER_BYTES higher if that is right",
+                f"{path} answered with more than {_size(most)}, which was refused. Use smaller pages (page_size), or "
+                "raise ORGX_MAX_ANSWER_BYTES",
                 status=status,
                 path=path,
             ) from None
@@ -253,14 +274,12 @@ class HttpTransport(Transport):
                 f"If that is OrgX's address now, set SOURCES__ORGX__BASE_URL to it"
             )
         if self._mask.in_text(target) != target:
-            raise RedirectError(
-                f"{path} redirects to an address that holds the key, where everybody on the way sees it"
-            )
+            raise RedirectError(f"{path} redirects to an address that contains the key, where others could read it")
         return target
 
     @staticmethod
     def _no_address(path: str) -> RedirectError:
-        return RedirectError(f"{path} redirects to something that is no address; check the base URL")
+        return RedirectError(f"{path} redirects to an invalid address; check the base URL")
 
     def _connection_error(self, error: httpx.HTTPError | OverdueError, path: str) -> OrgxError:
         cause: BaseException = error
@@ -270,7 +289,7 @@ class HttpTransport(Transport):
         if is_of_http and (failure := self._proxy_error(error, cause)):
             return failure
         if isinstance(error, OverdueError) or (isinstance(error, httpx.TimeoutException) and self._patience.is_over):
-            what = f"did not bring its answer to an end within {self._config.request_timeout:g} s"
+            what = f"did not complete its answer within {self._config.request_timeout:g} s"
         elif isinstance(error, httpx.TimeoutException):
             what = "did not answer in time"
         elif isinstance(cause, ssl.SSLError):
@@ -278,7 +297,7 @@ class HttpTransport(Transport):
         elif isinstance(error, httpx.ConnectError):
             what = f"could not be reached ({cause})"
         else:
-            what = f"broke the connection off ({type(error).__name__})"
+            what = f"closed the connection ({type(error).__name__})"
         through = f" through {self._proxy}" if self._proxy is not None else ""
         return ConnectionFailedError(
             f"{self._host()} {what} on {path}{through}; check the base URL and the network, then retry"

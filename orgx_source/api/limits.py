@@ -236,7 +236,7 @@ class RateBudget:
                 return
             if self.waited + seconds > self.max_wait:
                 raise BudgetError(
-                    f"{why}: waiting {seconds:.0f} s more would pass --max-wait ({self.max_wait:.0f} s, "
+                    f"{why}: waiting {_about(seconds)} more would exceed --max-wait ({self.max_wait:.0f} s, "
                     f"{self.waited:.0f} s waited so far); what was read is kept"
                 )
             overlap = max(0.0, min(until, self._counted_until) - start)
@@ -293,3 +293,8 @@ def _iso_date(text: str) -> float | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+def _about(seconds: float) -> str:
+    """Return a wait as text that is the same for two tables which hear of one limit within a second."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

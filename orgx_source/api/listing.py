@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from orgx_source.api.envelope import Row
 from orgx_source.texts import visible
 
-Verdict = Literal["certified", "repaired", "uncertified"]
+Verdict = Literal["certified", "repaired", "uncertified", "sample"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 

@@ -209,7 +209,7 @@ def _trusted(base_url: str) -> ssl.SSLContext:
     named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE") if os.environ.get(name)]
     directory = os.environ.get("SSL_CERT_DIR")
     if "SSL_CERT_FILE" not in named and directory and not Path(directory).is_dir():
-        raise ConfigError(f"SSL_CERT_DIR is no directory: {directory}. Mend or unset it")
+        raise ConfigError(f"SSL_CERT_DIR is not a directory: {directory}. Fix or unset it")
     try:
         return httpx.create_ssl_context()
     except (OSError, ValueError) as error:

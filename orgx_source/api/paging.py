@@ -461,7 +461,7 @@ class Listing:
         step = max(1, self._size - self._overlap)
         if state.requests > 4 * (max(counted, len(state.ids)) // step + 1) + 50:
             raise DriftError(
-                f"gave up after {state.requests} pages for {len(state.ids)} rows: the list moves faster than it can "
+                f"stopped after {state.requests} pages for {len(state.ids)} rows: the list changes faster than it can "
                 "be read, or its pages repeat"
             )
         return False
@@ -784,7 +784,7 @@ class Listing:
         if self._torn:
             report.miss(PAGES_DIFFER, gap=True)
         if self._outrun:
-            report.miss(f"the list grows as fast as it is read; given up after {report.pages} pages", gap=True)
+            report.miss(f"the list grows as fast as it is read; stopped after {report.pages} pages", gap=True)
         if self._resume is not None:
             # What came before is not in this count; whoever knows all rows compares.
             report.total_doubtful = self._total_doubtful
@@ -793,11 +793,11 @@ class Listing:
         if not self._came_at_once(state) and not self._is_proven(state):
             agree = previous is not None and previous.ids == state.ids and not moved
             if not agree:
-                doubt = "was read in more than one run" if self._resume is not None else "moved while it was read"
+                doubt = "was read in more than one run" if self._resume is not None else "changed while it was read"
                 report.miss(f"{self._why_unproven()}, and the list {doubt}", gap=moved)
         if report.rows_without_id:
             count, first = report.rows_without_id, min(state.without_id)
-            report.miss(f"rows without an id: {count}, the first at offset {first}; they were kept out")
+            report.miss(f"rows without an id: {count}, the first at offset {first}; they were skipped")
         report.moved, report.finished = moved, True
 
     def _why_unproven(self) -> str:
@@ -810,7 +810,7 @@ class Listing:
     def _judge_total(self, state: _Pass) -> None:
         report = self.report
         if report.totals is None:
-            report.miss("OrgX gave no total to check against")
+            report.miss("OrgX gave no total to compare with")
             return
         _, high, last = report.totals
         report.short_by = self._missing(state)
@@ -818,4 +818,4 @@ class Listing:
             report.miss(f"OrgX counts {last} rows, {len(state.ids)} came", gap=True)
         elif self._total_doubtful or (not state.moved and len(state.ids) > high):
             report.total_doubtful = True
-            report.miss(f"OrgX counts {high} rows, but {len(state.ids)} came: its total cannot be relied on")
+            report.miss(f"OrgX counts {high} rows, but {len(state.ids)} came: its total is unreliable")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar
 
 from orgx_source.api.routes import ROUTES, Route
+from orgx_source.config import MCP_PACKAGE, Door, has_mcp_package
 from orgx_source.errors import ApiError, ConfigError, RouteClosedError
 
 logger = logging.getLogger(__name__)
@@ -15,26 +16,49 @@ logger = logging.getLogger(__name__)
 # A route that answers one of these will not serve this key; 400 and 422 come from a route that does not know the type.
 CLOSED_STATUSES = frozenset({400, 401, 403, 404, 405, 406, 410, 422, 451, 501})
 
+REST: frozenset[Door] = frozenset({"rest"})
+KEY_NEEDED = "MCP does not serve that; it takes an API key (SOURCES__ORGX__API_KEY or ORGX_API_KEY)"
 NOT_OPEN = "not open to this key"
 
 T = TypeVar("T")
 
 
-def choose_routes(table: str, pinned: Mapping[str, str]) -> Sequence[Route]:
+def choose_routes(table: str, pinned: Mapping[str, str], doors: Collection[Door] = REST) -> Sequence[Route]:
     """Return the routes to try for a table, in order.
 
+    Args:
+        table: Name of the table.
+        pinned: Table name to the one route to use for it.
+        doors: The doors that the settings open.
+
     Raises:
-        ConfigError: A route is pinned that the table does not have.
+        ConfigError: A route is pinned that the table does not have, or none of its doors is open.
     """
     routes = ROUTES[table]
     wanted = pinned.get(table)
     if wanted is None:
+        routes = tuple(route for route in routes if route.door in doors)
+        if not routes:
+            raise ConfigError(f"{table}: {KEY_NEEDED}")
         return routes
     chosen = [route for route in routes if wanted in (route.name, route.path)]
     if not chosen:
         names = ", ".join(route.name for route in routes)
         raise ConfigError(f"{table} has no route {wanted}; it can be read from {names}")
+    if chosen[0].door not in doors:
+        raise ConfigError(f"{table} is to be read from {wanted}: {_what_opens(chosen[0].door)}")
     return chosen
+
+
+def served_tables(doors: Collection[Door]) -> list[str]:
+    """Return the tables that some route behind these doors serves."""
+    return [table for table, routes in ROUTES.items() if any(route.door in doors for route in routes)]
+
+
+def _what_opens(door: Door) -> str:
+    if door == "rest":
+        return KEY_NEEDED
+    return "log in first (orgx-sync login), or set ORGX_MCP_TOKEN" if has_mcp_package() else MCP_PACKAGE
 
 
 def read_first_open(
@@ -42,6 +66,7 @@ def read_first_open(
     pinned: Mapping[str, str],
     read: Callable[[Route], Iterable[T]],
     closed: list[str],
+    doors: Collection[Door] = REST,
     known: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[T]:
     """Yield what is read from the first route that is open to this key.
@@ -51,6 +76,7 @@ def read_first_open(
         pinned: Table name to the one route to use for it.
         read: Reads from a route.
         closed: Gets the routes that refused, with their status.
+        doors: The doors that the settings open.
         known: Routes that refused lately and are not asked, name to status.
 
     Raises:
@@ -58,7 +84,7 @@ def read_first_open(
         OrgxError: From ``read``, when the route is open and fails.
     """
     refusal: ApiError | None = None
-    for route in choose_routes(table, pinned):
+    for route in choose_routes(table, pinned, doors):
         if route.name in known:
             closed.append(f"{route.name} ({known[route.name]})")
             continue
@@ -71,6 +97,8 @@ def read_first_open(
             logger.warning("%s: %s; trying the next route", table, error)
             closed.append(f"{route.name} ({error.status})")
             refusal = error
+    if refusal is not None and refusal.exit_code == 3:
+        raise refusal
     names = ", ".join(closed)
     raise RouteClosedError(
         f"{table}: no route is open to this key, although the key itself works ({names}). {refusal or ''}".strip(),
@@ -84,10 +112,11 @@ def ask_first_open(
     pinned: Mapping[str, str],
     ask: Callable[[Route], T],
     closed: list[str],
+    doors: Collection[Door] = REST,
     known: Mapping[str, str] = MappingProxyType({}),
 ) -> T:
     """Return the answer of the first route that is open to this key; see `read_first_open`."""
-    return next(read_first_open(table, pinned, lambda route: [ask(route)], closed, known))
+    return next(read_first_open(table, pinned, lambda route: [ask(route)], closed, doors, known))
 
 
 def statuses(closed: Iterable[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -81,12 +81,15 @@ class Access:
         executor: Runs them side by side.
         workspace: Bootstrap's answer: the workspace that the key resolves to.
         parents: Gives everything an artifact can be attached to.
+        workspaces: Gives the ids of the workspaces that are seen, and whether these are all; for lists that are those
+            of one workspace.
     """
 
     client: OrgxClient
     executor: Executor
     workspace: Row = field(default_factory=dict)
     parents: Callable[[], Iterable[Parent]] = tuple
+    workspaces: Callable[[], tuple[Collection[str], bool]] = lambda: ((), True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,14 +344,14 @@ class RouteReader(ABC):
         """Return the error of a read that a bound has ended, with what that means for the next run."""
         error.can_go_on = self.position is not None or (resumed and not self.report.pages)
         if error.can_go_on:
-            prospect = "the next run goes on from there"
+            prospect = "the next run continues from there"
         elif not self.report.pages:
             prospect = "nothing was read there"
         else:
             error.needs = self._least_requests(watermark)
             what = "the list" if watermark is None else "a list of changes"
             prospect = (
-                f"the next run begins again: {what} cannot be read in parts on this route, "
+                f"the next run starts over: {what} cannot be read in parts on this route, "
                 f"and one read takes at least {error.needs} requests"
             )
         return error.add(prospect)
@@ -522,8 +525,13 @@ class _PlainReader(RouteReader):
         self._seen.update(fresh)
         return list(fresh.values())
 
-    def _follow(self, query: PageQuery, page: Page) -> Iterator[list[Row]]:
+    def _follow(self, query: PageQuery, page: Page, watch: _Watch | None = None) -> Iterator[list[Row]]:
         """Yield the rows of an answer, and of those that its cursors lead to; ``_last`` is the last of them.
+
+        Args:
+            query: What was asked.
+            page: What was answered.
+            watch: Looks at each page.
 
         Raises:
             DriftError: The cursors lead to no end.
@@ -531,6 +539,8 @@ class _PlainReader(RouteReader):
         asked: set[str] = set()
         idle = 0
         while True:
+            if watch is not None:
+                watch.look(page)
             fresh = self._unseen(page)
             yield fresh
             self._last, idle, cursor = page, 0 if fresh else idle + 1, page.next_cursor
@@ -557,7 +567,7 @@ class _PlainReader(RouteReader):
         """Hold what came against what OrgX counts."""
         report = self.report
         if total is None:
-            report.miss("the route gives no total to check against")
+            report.miss("the route gives no total to compare with")
             return
         report.note_total(total)
         if total > self._came:
@@ -565,18 +575,18 @@ class _PlainReader(RouteReader):
             report.miss(f"OrgX counts {total} rows, {len(self._seen)} came", gap=True)
         elif total < self._came:
             report.total_doubtful = True
-            report.miss(f"OrgX counts {total} rows, but {len(self._seen)} came: its total cannot be relied on")
+            report.miss(f"OrgX counts {total} rows, but {len(self._seen)} came: its total is unreliable")
 
     def _miss_promised(self) -> None:
         """Note that OrgX says that more rows follow, and gives no way to ask for them."""
         self.report.short_by = max(1, self.report.short_by)
-        promise = "OrgX says that more rows follow, but not how to ask for them"
+        promise = "OrgX says that more rows follow, but not how to request them"
         self.report.miss(promise, gap=True)  # guard: promised-rows
 
     def _judge(self) -> None:
         report = self.report
         if report.rows_without_id:
-            report.miss(f"rows without an id: {report.rows_without_id}; they were kept out")
+            report.miss(f"rows without an id: {report.rows_without_id}; they were skipped")
 
 
 class CursorReader(_PlainReader):
@@ -602,7 +612,7 @@ class CursorReader(_PlainReader):
             self._compare_with_total(total)
         elif total is None or total <= self._came:
             # What a total counts here is not known: the whole list, or what changed.
-            self.report.miss("the route gives no total to check against")
+            self.report.miss("the route gives no total to compare with")
         else:
             self.report.note_total(total)
         if last.next_cursor is not None:
@@ -610,7 +620,7 @@ class CursorReader(_PlainReader):
         if last.has_more or (full and total is not None and total > self._came):
             self._miss_promised()
         elif full and last is first and total is None and last.has_more is None and not last.names_no_cursor:
-            self.report.note_limit("the answer was full and does not say whether more rows follow; rows may be missing")
+            self.report.note_limit("the answer was full and may not be complete; rows may be missing")
 
 
 class LimitReader(_PlainReader):
@@ -661,11 +671,11 @@ class LimitReader(_PlainReader):
         if slices.ignored:
             values = ", ".join(slices.ignored)
             report.note_limit(
-                f"rows that may be missing cannot be asked for: {name} is not honoured as a filter ({values})"
+                f"rows that may be missing cannot be requested: {name} is not honoured as a filter ({values})"
             )
         if slices.refused:
             report.note_limit(
-                f"rows that may be missing cannot be asked for: {name}={', '.join(slices.refused)} was refused"
+                f"rows that may be missing cannot be requested: {name}={', '.join(slices.refused)} was refused"
             )
         if slices.full:
             report.note_limit(f"answers were full, older rows may be missing ({', '.join(slices.full)})")
@@ -797,14 +807,13 @@ class FeedReader(_PlainReader):
         if complete:
             # A total that is larger counts other events than those that were asked for.
             if total is None:
-                report.miss("OrgX gave no total to check against")
+                report.miss("OrgX gave no total to compare with")
         elif total is not None and total > len(page.rows):
             report.note_limit(
-                f"OrgX gives the newest {len(page.rows)} of {total} events{since}; "
-                "the feed cannot be asked for older ones"
+                f"OrgX gives the newest {len(page.rows)} of {total} events{since}; older ones cannot be requested"
             )
         else:
-            report.note_limit(f"OrgX gave no total to check against, and {len(page.rows)} events may not be all{since}")
+            report.note_limit(f"OrgX gave no total to compare with, and {len(page.rows)} events may not be all{since}")
 
 
 class EntityReader(_PlainReader):
@@ -850,7 +859,7 @@ class EntityReader(_PlainReader):
             self.report.note_limit(f"answers for {sizes.count(longest)} entities hold {longest} rows and may be cut")
         if refusals:
             self.report.note_limit(
-                f"OrgX refused to tell the artifacts of {len(refusals)} entities ({refusals[0].status})"
+                f"OrgX refused to list the artifacts of {len(refusals)} entities ({refusals[0].status})"
             )
             self._note_refusal(f"artifacts of {len(refusals)} entities", refusals[0])
 
@@ -866,6 +875,166 @@ class EntityReader(_PlainReader):
             return error
 
 
+class SearchReader(_PlainReader):
+    """The newest first, page after page by cursor, in one workspace after the other where a list is that of one.
+
+    Pages by cursor share no rows. Where rows come by the time when they were made, the newest first, new ones go to the
+    head: they move the rest down, so that rows come twice, and deletions move it up, so that rows are passed over. So
+    nothing was passed over between two pages if the total did not fall from one to the next. A list whose total stands
+    still, that comes in order and once, and holds as many rows as it counts, was read whole. Any other is read again by
+    offsets, in pages that share rows.
+    """
+
+    def first(self, watermark: datetime | None) -> PageQuery:
+        """Return what `rows` asks first."""
+        return PageQuery(limit=ROWS_ASKED)
+
+    def first_page(self, watermark: datetime | None = None) -> Page | None:
+        """Fetch the first page of each workspace; return that of the first, with the total of all."""
+        page = super().first_page(watermark)
+        if page is None:
+            return None
+        self._sizes = [page.total or len(page.rows)]
+        totals = [page.total]
+        for workspace_id in self._others([page.rows]):
+            other = self._fetch(replace(self.first(None), limit=1, workspace_id=workspace_id))
+            totals.append(other.total)
+            self._sizes.append(other.total or len(other.rows))
+        return replace(page, total=None if None in totals else sum(total or 0 for total in totals))
+
+    def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
+        """Return what a read will bring and cost: all pages of each workspace."""
+        size = page.limit or ROWS_ASKED
+        pages = sum(max(1, math.ceil(rows / size)) for rows in self._sizes)
+        return Estimate(sum(self._sizes), pages, at_least=page.total is None)
+
+    def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
+        report = self.report
+        met: list[Sequence[Row]] = []
+        for rows in self._read_list(self.first(None)):
+            met.append([{key: row.get(key) for key in spellings(*self._table.workspace)} for row in rows])
+            yield rows
+        for workspace_id in self._others(met):
+            yield from self._read_list(replace(self.first(None), workspace_id=workspace_id))
+        if report.totals is not None:
+            self.report.short_by = max(0, report.totals[2] - self._came)
+        self._judge()
+
+    def _others(self, pages: Iterable[Sequence[Row]]) -> list[str]:
+        """Return the workspaces whose rows have to be asked for: none where those of several came already."""
+        if self._access.client.config.workspace_id is not None:
+            return []
+        listed, complete = self._access.workspaces()
+        if not complete:
+            self.report.miss("OrgX does not list all workspaces of this login: rows of others may be missing")
+        met = {
+            value.casefold()
+            for rows in pages
+            for row in rows
+            for key in spellings(*self._table.workspace)
+            if isinstance(value := row.get(key), str) and value
+        }
+        if len(met) > 1:
+            return []
+        met = met or {str(self._workspace_id).casefold()}
+        return [workspace_id for workspace_id in listed if workspace_id.casefold() not in met]
+
+    def _read_list(self, query: PageQuery) -> Iterator[list[Row]]:
+        """Yield the rows of one workspace."""
+        before, page = self._came, self._fetch(query)
+        watch = _Watch(self._keys)
+        if page.total is not None:
+            yield from self._follow(query, page, watch)
+            brought = self._came - before
+            if watch.stood_still and watch.last_total == brought and not self._last.has_more:
+                self._add_total(brought)
+                return
+            self.report.moved = True
+            logger.info("%s: the list moved while it was read; reading it again", self._table.name)
+        yield from self._read_by_offsets(query, ordered=watch.in_order)
+
+    def _read_by_offsets(self, query: PageQuery, *, ordered: bool) -> Iterator[list[Row]]:
+        """Yield the rows of one workspace that did not come by cursors."""
+        # By the time when rows were made, which in this order is what the time of their last change is in the other.
+        listing = Listing(
+            lambda offset, limit: self._fetch(replace(query, limit=limit, offset=offset)),
+            replace(self._keys, updated=self._keys.created),
+            order=Order.UPDATED if ordered else Order.UNKNOWN,
+            page_size=ROWS_ASKED,
+            now=lambda: self._access.client.server_time,
+        )
+        ids: set[str] = set()
+        for rows in listing:
+            ids.update(row_id for row in rows if (row_id := self._keys.id(row)) is not None)
+            yield self._unseen(Page(rows))
+        found, report = listing.report, self.report
+        report.repeats += found.repeats
+        report.seams_repaired += found.seams_repaired
+        report.passes += found.passes
+        report.moved = report.moved or found.moved
+        report.rows_without_id = max(report.rows_without_id, found.rows_without_id)
+        for reason in found.reasons:
+            report.miss(reason.replace(Order.UPDATED.value, "created_at descending"), gap=found.gap)
+        report.total_doubtful = report.total_doubtful or found.total_doubtful
+        if found.totals is not None:
+            self._add_total(found.totals[2])
+
+    def _add_total(self, total: int) -> None:
+        low, high, last = self.report.totals or (0, 0, 0)
+        self.report.totals = (low + total, high + total, last + total)
+
+
+class _Watch:
+    """Looks at the pages of a list as they come, whether it stands still."""
+
+    def __init__(self, keys: RowKeys) -> None:
+        self._keys = keys
+        self._oldest: datetime | None = None
+        self._totals: set[int | None] = set()
+        self._ids: set[str] = set()
+        self.in_order = True
+        self.last_total: int | None = None
+        self._repeated = False
+
+    @property
+    def stood_still(self) -> bool:
+        """Whether each page told the same total, and brought rows that are older than those before, each once."""
+        return len(self._totals) == 1 and None not in self._totals and self.in_order and not self._repeated
+
+    def look(self, page: Page) -> None:
+        """Take notice of a page."""
+        self._totals.add(page.total)
+        self.last_total = page.total
+        for row in page.rows:
+            row_id, made = self._keys.id(row), self._keys.created(row)
+            if row_id is not None and row_id in self._ids:
+                self._repeated = True
+                continue
+            if row_id is not None:
+                self._ids.add(row_id)
+            # A row without a time has no place in the order: the others prove nothing of it.
+            self.in_order = self.in_order and made is not None and (self._oldest is None or made <= self._oldest)
+            self._oldest = made or self._oldest
+
+
+class ToldReader(_PlainReader):
+    """What the transport has told with the workspace; nothing is asked."""
+
+    def first(self, watermark: datetime | None) -> None:
+        """Return nothing: bootstrap has told it all."""
+        return
+
+    def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
+        told = self._access.client.workspaces
+        rows = [dict(self._access.workspace)] if told is None else [dict(row) for row in told]
+        yield self._unseen(Page(rows))
+        if told is None:
+            self.report.miss("OrgX lists more workspaces than one answer holds", gap=True)
+        else:
+            self.report.note_total(len(rows))
+        self._judge()
+
+
 class SnapshotReader(_PlainReader):
     """Everything at once."""
 
@@ -877,7 +1046,7 @@ class SnapshotReader(_PlainReader):
         page = self._fetch(self.first(watermark))
         rows = self._unseen(page)
         if page.total is None:
-            self.report.miss("OrgX gave no total to check against")
+            self.report.miss("OrgX gave no total to compare with")
         else:
             self.report.note_total(page.total)
         if page.total is not None and page.total != self._came:
@@ -919,6 +1088,8 @@ READERS: dict[Paging, type[RouteReader]] = {
     "by_entity": EntityReader,
     "snapshot": SnapshotReader,
     "window": WindowReader,
+    "search": SearchReader,
+    "told": ToldReader,
 }
 
 

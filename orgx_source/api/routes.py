@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from orgx_source.api import unfold
+from orgx_source.config import Door
 from orgx_source.tables import Row
 
 BOOTSTRAP_PATH = "/api/client/bootstrap"
+TOOLS_PATH = "/api/client/tools/execute"
+MCP = "mcp"
 
-Paging = Literal["offset", "workspaces", "cursor", "limit", "snapshot", "bootstrap", "by_entity", "feed", "window"]
+Paging = Literal[
+    "offset", "workspaces", "cursor", "limit", "snapshot", "bootstrap", "by_entity", "feed", "search", "told", "window"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +30,9 @@ class Route:
         keys: Names under which the rows may stand in the answer, first match wins.
         paging: ``offset`` (limit and offset), ``workspaces`` (the same, joined with bootstrap's), ``cursor`` (opaque
             next cursor), ``limit`` (one answer of at most ``limit`` rows), ``snapshot`` (everything at once), ``feed``
-            (newest rows), ``by_entity`` (one request per parent), ``window`` (one answer of what is live or recent),
-            ``bootstrap``. A class each in `route_reader`.
+            (newest rows), ``by_entity`` (one request per parent), ``bootstrap``, ``search`` (the newest first, by
+            cursor), ``told`` (by the transport, without a request), ``window`` (one answer of what is live or recent).
+            A class each in `route_reader`.
         sorts: Whether ``order_by`` and ``order_direction`` are understood.
         since: Name of the parameter that asks for what changed since; None when there is none.
         takes_ids: Whether ``ids`` asks for single rows.
@@ -36,6 +42,7 @@ class Route:
         unfold: Makes the rows of an answer that is more than a list; see `unfold`.
         caveat: What may be missing even when the route answers well; None when nothing is known to.
         source: Where the facts come from and how sure they are.
+        door: Which credentials it takes: a key (``rest``), or a login (``mcp``).
     """
 
     name: str
@@ -52,6 +59,7 @@ class Route:
     unfold: Callable[[Mapping[str, Any], list[Row] | None], list[Row] | None] | None = None
     caveat: str | None = None
     source: str = ""
+    door: Door = "rest"
 
     @property
     def tells_changes(self) -> bool:
@@ -84,6 +92,18 @@ def _handoffs(rows: Callable[[Mapping[str, Any], list[Row] | None], list[Row] | 
     )
 
 
+def _search(entity_type: str, paging: Paging = "search") -> Route:
+    return Route(
+        name=MCP,
+        path="/mcp",
+        params={"type": entity_type},
+        keys=("results",),
+        paging=paging,
+        source="source of OrgX's MCP server: typed orgx_search, which neither sorts nor tells what changed",
+        door="mcp",
+    )
+
+
 ROUTES: dict[str, tuple[Route, ...]] = {
     "workspaces": (
         _entities("command_center", "workspaces", "workspaces"),
@@ -95,6 +115,7 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             caveat="bootstrap tells only the workspace that the key resolves to",
             source="documented",
         ),
+        _search("workspace", "told"),
     ),
     "initiatives": (
         _entities("initiative", "initiatives"),
@@ -105,6 +126,7 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             "offset",
             source="documented; order not stated, few fields",
         ),
+        _search("initiative"),
     ),
     "agents": (
         Route(
@@ -147,6 +169,7 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             caveat="only artifacts of initiatives, milestones, workstreams, tasks and decisions that could be listed",
             source="documented; one request per entity",
         ),
+        _search("artifact"),
     ),
     "decisions": (
         _entities("decision", "decisions"),
@@ -159,9 +182,10 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             slices=("status", ("pending", "approved", "declined", "superseded", "cancelled")),
             source="observed in both SDKs; limit only, documented as graduating",
         ),
+        _search("decision"),
     ),
-    "workstreams": (_entities("workstream", "workstreams"),),
-    "milestones": (_entities("milestone", "milestones"),),
+    "workstreams": (_entities("workstream", "workstreams"), _search("workstream")),
+    "milestones": (_entities("milestone", "milestones"), _search("milestone")),
     "tasks": (
         _entities("task", "tasks"),
         Route(
@@ -174,6 +198,7 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             caveat="OrgX may list only work owned by the key's user here",
             source="observed in both SDKs",
         ),
+        _search("task"),
     ),
     "activity": (
         Route(

@@ -78,7 +78,7 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="orgx-sync", message="%(prog)s %(version)s", help="Print the version.")
 @click.pass_context
 def app(ctx: click.Context) -> None:
-    """OrgX into a warehouse, with dlt: complete reads that say how sure they are."""
+    """Load OrgX into a warehouse with dlt, and report how complete each read was."""
     if ctx.invoked_subcommand in MADE_UP:
         return
     commands = {name: command for name, command in app.commands.items() if name not in MADE_UP}
@@ -91,7 +91,7 @@ def app(ctx: click.Context) -> None:
 
 @app.command()
 @options.warehouse
-@click.option("--yes", is_flag=True, help="Ask nothing; take what options and environment give.")
+@click.option("--yes", is_flag=True, help="Ask no questions; use options and environment variables.")
 def init(target: Target, yes: bool) -> int:
     """Set up: ask for the key and the warehouse, write both to .dlt, and check them."""
     _set_up_logging(verbose=False)
@@ -101,11 +101,12 @@ def init(target: Target, yes: bool) -> int:
 
 
 @app.command()
-@options.only_tables
+@options.tables_to_fill
 @options.warehouse
-@click.option("--full", is_flag=True, help="Read everything again, and write again what was changed by hand.")
+@click.option("--full", is_flag=True, help="Read everything again, and overwrite manual changes.")
 @options.workspace
-@click.option("--workers", type=click.IntRange(1, 64), default=8, metavar="N", help="Pages asked for at the same time.")
+@options.routes
+@click.option("--workers", type=click.IntRange(1, 64), default=8, metavar="N", help="Pages requested in parallel.")
 @click.option(
     "--max-wait",
     type=click.FloatRange(min=0),
@@ -118,7 +119,7 @@ def init(target: Target, yes: bool) -> int:
     type=click.IntRange(min=0),
     default=3,
     metavar="N",
-    help="Requests that look at old rows, to find what changed without a trace; 0 for none.",
+    help="Requests that sample old rows, to find changes without a new timestamp; 0 for none.",
 )
 @click.option(
     "--max-requests", type=click.IntRange(min=1), show_default="no bound", metavar="N", help="Most requests to send."
@@ -128,13 +129,13 @@ def init(target: Target, yes: bool) -> int:
     type=click.FloatRange(min=0),
     default=60,
     metavar="SECONDS",
-    help="Longest time to wait for a DuckDB file that is open elsewhere.",
+    help="Longest time to wait for a DuckDB file or a PostgreSQL lock held elsewhere.",
 )
 @click.option(
     "--publish",
     type=options.FILE,
     metavar="FILE",
-    help="Then put a copy of the DuckDB file here, at one stroke, for readers.",
+    help="Then copy the DuckDB file here atomically, for readers.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what the run would do, like orgx-sync plan.")
 @options.as_json
@@ -145,6 +146,7 @@ def run(
     target: Target,
     full: bool,
     workspace: str | None,
+    routes: Sequence[tuple[str, str]],
     workers: int,
     max_wait: float,
     sample: int,
@@ -166,6 +168,7 @@ def run(
     _check_publishing(publish, target)
     config = _config(
         workspace_id=workspace,
+        routes=dict(routes),
         workers=workers,
         full=full,
         max_wait=max_wait,
@@ -195,18 +198,20 @@ def run(
 @options.only_tables
 @options.warehouse
 @options.workspace
+@options.routes
 @options.as_json
 @options.verbose
 def check(
     tables: Sequence[str],
     target: Target,
     workspace: str | None,
+    routes: Sequence[tuple[str, str]],
     as_json: bool,
     verbose: bool,
 ) -> int:
     """Try the key, the routes and the destination."""
     _set_up_logging(verbose)
-    config = _config(workspace_id=workspace)
+    config = _config(workspace_id=workspace, routes=dict(routes))
     from orgx_source.cli import console
     from orgx_source.commands.check import run_check
 
@@ -214,14 +219,16 @@ def check(
     with target.left_missing(), console.progress(quiet=as_json) as progress:
         report = run_check(config, pipeline, tables=tables, on_table=progress.looking_at)
     _print_json(report.to_json()) if as_json else console.print_check(report)
+    _tell_login()
     return report.exit_code
 
 
 @app.command()
 @options.only_tables
 @options.warehouse
-@click.option("--full", is_flag=True, help="As if everything were read again.")
+@click.option("--full", is_flag=True, help="Plan a full run, which reads everything again.")
 @options.workspace
+@options.routes
 @options.as_json
 @options.verbose
 def plan(
@@ -229,6 +236,7 @@ def plan(
     target: Target,
     full: bool,
     workspace: str | None,
+    routes: Sequence[tuple[str, str]],
     as_json: bool,
     verbose: bool,
 ) -> int:
@@ -237,7 +245,7 @@ def plan(
     Route, requests and rows, table by table.
     """
     _set_up_logging(verbose)
-    return _plan(tables, target, _config(workspace_id=workspace, full=full), as_json=as_json)
+    return _plan(tables, target, _config(workspace_id=workspace, routes=dict(routes), full=full), as_json=as_json)
 
 
 def _plan(tables: Sequence[str], target: Target, config: OrgxConfig, *, as_json: bool) -> int:
@@ -256,22 +264,23 @@ def _plan(tables: Sequence[str], target: Target, config: OrgxConfig, *, as_json:
 @options.only_tables
 @options.warehouse
 @options.workspace
+@options.routes
 @options.as_json
 @options.verbose
 def verify(
     tables: Sequence[str],
     target: Target,
     workspace: str | None,
+    routes: Sequence[tuple[str, str]],
     as_json: bool,
     verbose: bool,
 ) -> int:
     """Compare the warehouse with OrgX, row for row.
 
-    OrgX is read whole and compared with the values that are stored, also where they were changed by hand. Nothing is
-    written.
+    OrgX is read in full and compared with the stored values, including manual changes. Nothing is written.
     """
     _set_up_logging(verbose)
-    config = _config(workspace_id=workspace)
+    config = _config(workspace_id=workspace, routes=dict(routes))
     from orgx_source.cli import console
     from orgx_source.commands.verify import run_verify
 
@@ -309,6 +318,7 @@ def status(target: Target, max_age: timedelta, as_json: bool, verbose: bool) -> 
     report = read_file_status(target.database, target.dataset, max_age) if target.is_file else None
     if report is None:
         report = read_status(target.pipeline(), max_age)
+    _tell_login()
     _print_json(report.to_json()) if as_json else console.print_status(report)
     return report.exit_code
 
@@ -320,14 +330,14 @@ def status(target: Target, max_age: timedelta, as_json: bool, verbose: bool) -> 
     "answer_format",
     type=click.Choice(["table", "csv", "json"]),
     default="table",
-    help="How to print the answer.",
+    help="Output format.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=100,
     metavar="N",
-    help="Most rows of a table; CSV and JSON have no limit.",
+    help="Maximum rows to print as a table; CSV and JSON have no limit.",
 )
 @options.warehouse
 @options.verbose
@@ -355,9 +365,9 @@ def query(sql: str, answer_format: str, limit: int, target: Target, verbose: boo
 @options.as_json
 @options.verbose
 def marts(target: Target, as_json: bool, verbose: bool) -> None:
-    """Make the views that answer questions.
+    """Create the views that answer common questions.
 
-    They stand in dataset NAME_marts, and every run makes them too.
+    They are in dataset NAME_marts. Every run creates them too.
     """
     _set_up_logging(verbose)
     from orgx_source.cli import console
@@ -377,14 +387,12 @@ def marts(target: Target, as_json: bool, verbose: bool) -> None:
 
 @app.command()
 @click.argument("directory", metavar="DIR", type=options.DIRECTORY)
-@click.option(
-    "--format", "file_format", type=click.Choice(["parquet", "csv"]), default="parquet", help="What the files are."
-)
-@click.option("--table", "tables", multiple=True, metavar="NAME", help="Only this table or view; may be given often.")
+@click.option("--format", "file_format", type=click.Choice(["parquet", "csv"]), default="parquet", help="File format.")
+@click.option("--table", "tables", multiple=True, metavar="NAME", help="Only this table or view; repeatable.")
 @click.option(
     "--guard-formulas",
     is_flag=True,
-    help="In CSV, put an apostrophe before texts that a spreadsheet would take for a formula.",
+    help="In CSV, put an apostrophe before text that a spreadsheet would treat as a formula.",
 )
 @options.warehouse
 @options.as_json
@@ -402,7 +410,7 @@ def export(
 ) -> int:
     """Write each table and view as a file.
 
-    Those of the marts too, as DIR/DATASET/TABLE.FORMAT.
+    Includes the marts. Files are named DIR/DATASET/TABLE.FORMAT.
     """
     _set_up_logging(verbose)
     from orgx_source.cli import console
@@ -410,7 +418,7 @@ def export(
 
     if target.is_missing:
         raise ConfigError(
-            f"{target.database} does not exist: orgx-sync run makes it, and --database names another file."
+            f"{target.database} does not exist. orgx-sync run creates it; --database selects another file."
         )
     if guard_formulas and file_format != "csv":
         raise click.BadParameter("only CSV files need it: --format csv", param_hint="--guard-formulas")
@@ -435,7 +443,7 @@ def export(
     type=options.FILE,
     default="orgx_report.html",
     metavar="FILE",
-    help="HTML file to write; an older one is replaced.",
+    help="HTML file to write; an older report is replaced.",
 )
 @options.warehouse
 @options.quiet
@@ -443,7 +451,7 @@ def export(
 def report(output: Path, target: Target, quiet: bool, verbose: bool) -> None:
     """Write the marts as one HTML page.
 
-    It has pictures and tables, needs no network, and any browser shows it.
+    The page has charts and tables, needs no network, and opens in any browser.
     """
     _set_up_logging(verbose)
     from orgx_source.cli import console
@@ -477,22 +485,22 @@ def list_tables(name: str | None, as_json: bool) -> None:
     type=options.FILE,
     default="orgx_demo.duckdb",
     metavar="FILE",
-    help="DuckDB file to make; an older demonstration is replaced.",
+    help="DuckDB file to create; an earlier demo is replaced.",
 )
-@click.option("--size", type=SIZES, default="small", help="Size of the made-up organisation.")
+@click.option("--size", type=SIZES, default="small", help="Size of the sample organisation.")
 @click.option(
-    "--days", type=click.IntRange(1, 366), default=28, metavar="N", help="Days that pass there, with syncs between."
+    "--days", type=click.IntRange(1, 366), default=28, metavar="N", help="Days to simulate, with syncs in between."
 )
 @click.option(
     "--start",
     type=click.DateTime(["%Y-%m-%d"]),
     show_default="N days ago",
     metavar="DATE",
-    help="First day there, such as 2026-09-01.",
+    help="First of those days, such as 2026-09-01.",
 )
 @options.verbose
 def demo(database: Path, size: str, days: int, start: datetime | None, verbose: bool) -> int:
-    """Sync a made-up organisation; no account needed."""
+    """Sync a sample organisation; no account needed."""
     _set_up_logging(verbose)
     from orgx_source.cli.demo import run_demo
 
@@ -503,27 +511,82 @@ def demo(database: Path, size: str, days: int, start: datetime | None, verbose: 
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8700, metavar="N", help="Port on 127.0.0.1; 0 takes a free one."
 )
-@click.option("--size", type=SIZES, default="small", help="Size of the made-up organisation.")
+@click.option("--size", type=SIZES, default="small", help="Size of the sample organisation.")
 @click.option("--seed", type=int, default=7, metavar="N", help="Another seed makes another organisation.")
 @click.option(
     "--fault",
     "faults",
     multiple=True,
     metavar="KIND[=VALUE][@PATH]",
-    help="Switch on; 'list' shows all. May be given often.",
+    help="Switch on; 'list' shows all. Repeatable.",
 )
 @click.option(
     "--rate-limit",
     type=click.IntRange(min=1),
     show_default="none",
     metavar="N",
-    help="Requests per hour, told in headers.",
+    help="Requests per hour, announced in headers.",
 )
 def sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_limit: int | None) -> int:
-    """Serve a made-up OrgX on this machine."""
+    """Serve a sample OrgX on this machine."""
     from orgx_source.cli.demo import serve_sandbox
 
     return serve_sandbox(port, size, seed, faults, rate_limit)
+
+
+@app.command()
+@click.option(
+    "--no-browser", is_flag=True, help="Open no browser: print the address, and wait for somebody to open it."
+)
+@options.verbose
+def login(no_browser: bool, verbose: bool) -> None:
+    """Log in for OrgX's MCP door.
+
+    Somebody consents in a browser, and the login is kept on this machine for 30 days. Another machine needs one of its
+    own.
+    """
+    _set_up_logging(verbose)
+    import webbrowser
+
+    from orgx_source.config import load_mcp_url
+    from orgx_source.login.flow import log_in
+
+    def show(address: str) -> None:
+        click.echo("Open this address in a browser of this machine, and allow what it asks:", err=True)
+        # A line of its own, whole whatever the width: people and scripts copy it.
+        click.echo(address)
+
+    mcp_url = load_mcp_url()
+    found = log_in(mcp_url, show, None if no_browser else webbrowser.open)
+    click.echo(f"Logged in at {mcp_url} for 30 days ({found.scopes}).", err=True)
+
+
+@app.command()
+@options.verbose
+def logout(verbose: bool) -> None:
+    """Revoke the login for OrgX's MCP door and remove it from this machine."""
+    _set_up_logging(verbose)
+    from orgx_source.config import load_mcp_url
+    from orgx_source.login.flow import log_out
+
+    mcp_url = load_mcp_url()
+    was_there = log_out(mcp_url)
+    click.echo(f"Logged out at {mcp_url}." if was_there else f"Nobody was logged in at {mcp_url}.", err=True)
+
+
+def _tell_login() -> None:
+    """Say on stderr how long the login for MCP lasts, where somebody is logged in, or what is wrong with it."""
+    import time
+
+    from orgx_source.config import load_mcp_url
+    from orgx_source.login.tokens import describe_login
+
+    try:
+        said = describe_login(load_mcp_url(), time.time())
+    except ConfigError as problem:
+        said = str(problem), True
+    if said is not None:
+        click.echo(f"{'Warning: ' if said[1] else ''}{said[0].rstrip('.')}.", err=True)
 
 
 def _print_run(report: RunReport, published: Path | None, target: Target, *, as_json: bool, quiet: bool) -> None:
@@ -561,7 +624,7 @@ def _publish(
     from orgx_source.warehouse.duckdb_file import LockPatience
 
     if report.error is not None:
-        report.messages.append(f"{file} was not published, because the run failed.")
+        report.messages.append(f"{file} was not published because the run failed.")
         return None
     try:
         publish(pipeline, target.database, file, LockPatience(patience_seconds))
@@ -579,7 +642,7 @@ class _Stale(OrgxError):
 
 def _check_that_it_exists(target: Target) -> None:
     if target.is_missing:
-        raise _Stale(f"{target.database} does not exist yet; orgx-sync run makes it")
+        raise _Stale(f"{target.database} does not exist yet; orgx-sync run creates it")
 
 
 def _config(**given: Any) -> OrgxConfig:
@@ -665,7 +728,7 @@ def _run() -> tuple[int, str]:
         error.show()
         return error.exit_code, error.format_message()
     except (click.Abort, KeyboardInterrupt):
-        sentence = "interrupted; what was loaded stays, the next run goes on from there"
+        sentence = "interrupted. Loaded data stays; the next run continues from there"
         click.echo(f"orgx-sync: {sentence}", err=True)
         return 130, sentence
     except Exception as error:
@@ -679,5 +742,5 @@ def _without_folder() -> ConfigError | None:
     try:
         Path.cwd()
     except FileNotFoundError:
-        return ConfigError("The folder in which this command was started no longer exists; change into another.")
+        return ConfigError("The current folder no longer exists. Change to another one.")
     return None

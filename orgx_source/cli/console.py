@@ -251,7 +251,7 @@ def print_check(report: CheckReport) -> None:
         of_limit = f" of {report.limit}" if report.limit is not None else ""
         out.print(f"rate budget: {report.remaining}{of_limit} requests left{until}")
     else:
-        out.print("rate budget: OrgX names none")
+        out.print("rate limit: not reported by OrgX")
     if report.destination_error:
         out.print(Text(f"destination: {report.destination}: {report.destination_error}", "red"))
     else:
@@ -292,7 +292,7 @@ def print_plan(report: PlanReport) -> None:
         return
     vague = any(table.at_least or table.requests is None for table in report.tables.values())
     out.print(f"orgx-sync run would send {'at least' if vague else 'about'} {_requests(report.requests)}")
-    out.print(f"{_requests(report.asked)} sent to find out, nothing written", style="dim")
+    out.print(f"{_requests(report.asked)} sent for this plan; nothing was written", style="dim")
 
 
 def print_verify(report: VerifyReport) -> None:
@@ -319,7 +319,7 @@ def print_verify(report: VerifyReport) -> None:
             columns = f" in {', '.join(example.columns)}" if example.columns else ""
             out.print(Text(f"{name}: {example.id} is {example.problem}{columns}", "yellow"))
         if table.newer:
-            out.print(f"{name}: {table.newer} of these changed at OrgX after the last run; orgx-sync run brings them")
+            out.print(f"{name}: {table.newer} of these changed at OrgX after the last run; orgx-sync run loads them")
         for reason in table.reasons:
             out.print(Text(f"{name}: {reason}", "yellow"))
         if table.error:
@@ -330,12 +330,12 @@ def print_verify(report: VerifyReport) -> None:
     count = sum(table.missing + table.extra + table.different for table in report.tables.values())
     unsure = [name for name, table in report.tables.items() if table.verdict == "uncertified"]
     if not report.exit_code and unsure:
-        out.print(f"[yellow]nothing differs[/] in what came; whether all came is uncertain for {', '.join(unsure)}")
+        out.print(f"[yellow]no differences[/] in what was read; completeness is uncertain for {', '.join(unsure)}")
     elif not report.exit_code:
-        out.print(f"[green]equal[/]: the warehouse holds what OrgX holds ({_requests(report.requests)})")
+        out.print(f"[green]equal[/]: the warehouse matches OrgX ({_requests(report.requests)})")
     elif count:
         rows = "1 row differs" if count == 1 else f"{count:,} rows differ"
-        out.print(f"[red]different[/]: {rows} ({_requests(report.requests)}); orgx-sync run --full mends the warehouse")
+        out.print(f"[red]different[/]: {rows} ({_requests(report.requests)}); orgx-sync run --full repairs this")
 
 
 # -- status and tables ---------------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def print_status(report: StatusReport) -> None:
         out.print("\n[bold]The last runs[/]")
         out.print(_runs_grid(report))
     if report.stale:
-        out.print(f"stale: {', '.join(report.stale)}; orgx-sync run brings them up to date", style="yellow")
+        out.print(f"stale: {', '.join(report.stale)}; orgx-sync run updates them", style="yellow")
 
 
 def _runs_grid(report: StatusReport) -> Grid:
@@ -404,7 +404,7 @@ def print_marts(marts: Sequence[Mart], dataset: str, *, written: bool) -> None:
     for mart in marts:
         grid.add_row(f"{dataset}.{mart.name}", mart.grain, mart.description.partition(". ")[0])
     out.print(grid)
-    out.print("Made anew." if written else "All of them are current; nothing was written.")
+    out.print("Created." if written else "All views are current; nothing was written.")
 
 
 def print_export(files: Sequence[ExportedFile]) -> None:

@@ -272,6 +272,7 @@ def serve_sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_l
         )
         console.out.print(f"OrgX sandbox at {box.url}: {counts}. Stop with Ctrl-C. In another terminal:\n")
         console.out.print(f"  export ORGX_BASE_URL={box.url} ORGX_API_KEY={box.api_key}")
+        console.out.print(f"  export ORGX_MCP_URL={box.mcp_url}  # orgx-sync login")
         console.out.print("  orgx-sync run --database sandbox.duckdb\n")
 
     box.run(announce)

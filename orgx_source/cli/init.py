@@ -19,13 +19,13 @@ def run_init(target: Target, *, yes: bool) -> int:
 
     Args:
         target: Where the warehouse is, unless the answers say otherwise.
-        yes: Ask nothing; take what options and environment give.
+        yes: Ask no questions; use options and environment variables.
 
     Raises:
         ConfigError: There is no key, or nobody to ask for it.
     """
     if not yes and not _is_terminal():
-        raise ConfigError("init asks questions, and there is no terminal. Use --yes with ORGX_API_KEY and options.")
+        raise ConfigError("init needs a terminal for its questions. Use --yes with ORGX_API_KEY and options instead.")
     key = _key_found()
     if not yes:
         key = click.prompt("OrgX API key (oxk_...)", default=key, hide_input=True, show_default=False, type=_Key())

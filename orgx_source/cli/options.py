@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from orgx_source.tables import TABLES
+from orgx_source.api.routes import ROUTES
+from orgx_source.tables import MEMORY_HITS, TABLES
 from orgx_source.warehouse.target import Target
 
 AGE_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -19,15 +20,36 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class TableName(click.ParamType[str]):
-    """The name of a table of OrgX."""
+    """The name of a table of OrgX, or one of a few more."""
 
     name = "table"
 
+    def __init__(self, *more: str) -> None:
+        self._names = (*TABLES, *more)
+
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the name, or say which there are."""
-        if value not in TABLES:
-            self.fail(f"there is no table {value!r}; there are {', '.join(TABLES)}", param, ctx)
+        if value not in self._names:
+            self.fail(f"there is no table {value!r}; there are {', '.join(self._names)}", param, ctx)
         return value
+
+
+class RouteOfTable(click.ParamType[tuple[str, str]]):
+    """A table and the route to read it from, as ``TABLE=NAME``."""
+
+    name = "route"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Return both, or say which there are."""
+        if isinstance(value, tuple):
+            return value
+        table, _, route = value.partition("=")
+        if table not in ROUTES:
+            self.fail(f"there is no table {table!r}; there are {', '.join(ROUTES)}", param, ctx)
+        names = [each.name for each in ROUTES[table]]
+        if route not in names and route not in [each.path for each in ROUTES[table]]:
+            self.fail(f"{table} has no route {route!r}; it can be read from {', '.join(names)}", param, ctx)
+        return table, route
 
 
 class Age(click.ParamType[timedelta]):
@@ -44,23 +66,37 @@ class Age(click.ParamType[timedelta]):
                 return age
         except (ValueError, OverflowError):
             pass
-        self.fail(f"{value!r} is no time; write 90m, 26h or 2d (hours when no unit is given)", param, ctx)
+        self.fail(f"{value!r} is not a valid duration; use 90m, 26h or 2d (hours if there is no unit)", param, ctx)
 
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 only_tables = click.option(
-    "--table", "tables", multiple=True, type=TableName(), metavar="NAME", help="Only this table; may be given often."
+    "--table", "tables", multiple=True, type=TableName(), metavar="NAME", help="Only this table; repeatable."
+)
+tables_to_fill = click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    type=TableName(MEMORY_HITS),
+    metavar="NAME",
+    help="Only this table; may be given often.",
+)
+routes = click.option(
+    "--route",
+    "routes",
+    multiple=True,
+    type=RouteOfTable(),
+    metavar="TABLE=NAME",
+    help="Read a table from this route only, by the name that check shows, such as mcp; may be given often.",
 )
 workspace = click.option("--workspace", metavar="ID", help="Only this workspace.")
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."
 )
 quiet = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-verbose = click.option(
-    "--verbose", "-v", is_flag=True, help="Log each retry, wait, route and unexpected stack to stderr."
-)
+verbose = click.option("--verbose", "-v", is_flag=True, help="Log each retry, wait, route and traceback to stderr.")
 
 
 _DEFAULT = Target()

@@ -5,6 +5,7 @@ One request per table, and one more for each route that turns out to be closed.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -12,12 +13,13 @@ from typing import Any
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Page
-from orgx_source.api.route_choice import ask_first_open, closed_note
+from orgx_source.api.route_choice import ask_first_open, closed_note, served_tables
 from orgx_source.api.route_reader import row_keys
 from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import ApiError, RouteClosedError, UnexpectedError, worst_exit_code
 from orgx_source.explain import explain
+from orgx_source.login.tokens import describe_login
 from orgx_source.reading.session import ReadSession
 from orgx_source.tables import TABLES
 from orgx_source.warehouse.dataset import Warehouse
@@ -60,6 +62,7 @@ class CheckReport:
         requests: Requests sent.
         limit, remaining: The rate budget as OrgX last told it; None when it does not.
         reset_at: When it is full again, unix seconds.
+        login: How long the login for MCP lasts; None where nobody is logged in.
         error: Why nothing could be checked.
         exit_code: 0 when a run would succeed.
     """
@@ -72,6 +75,7 @@ class CheckReport:
     limit: int | None = None
     remaining: int | None = None
     reset_at: float | None = None
+    login: str | None = None
     error: str | None = None
     exit_code: int = 0
 
@@ -98,10 +102,12 @@ def run_check(
     report = CheckReport(destination=_describe(pipeline))
     session = ReadSession(config, OrgxClient(config))
     try:
+        if config.has_login and (said := describe_login(config.mcp_url, time.time())) is not None:
+            report.login = said[0]
         workspace = session.check_workspace()
         name, workspace_id = workspace.get("name"), str(workspace["id"])
         report.workspace = f"{name} ({workspace_id})" if name else workspace_id
-        for name in config.table_names(tables):
+        for name in config.table_names(tables, served_tables(config.doors)):
             on_table(name)
             report.tables[name] = _check_table(session, name)
     except Exception as error:
@@ -144,12 +150,12 @@ def _check_table(session: ReadSession, name: str) -> TableCheck:
             if not page.rows:
                 found.note = found.note or session.workspace_doubt()
             if found.total == "missing" and found.note is None:
-                found.note = "no total: a read cannot be certified"
+                found.note = "no total: reads cannot be certified"
             if found.total == "doubtful":
-                found.note = f"OrgX counts {page.total} rows and says that more follow: its total cannot be relied on"
+                found.note = f"OrgX counts {page.total} rows and says that more follow: its total is unreliable"
 
     try:
-        ask_first_open(name, session.config.routes, ask, found.closed)
+        ask_first_open(name, session.config.routes, ask, found.closed, session.config.doors)
     except RouteClosedError:
         found.route = None
         if TABLES[name].optional:

@@ -105,13 +105,13 @@ def export_tables(
     Args:
         pipeline: From `make_pipeline`.
         directory: Made when it does not exist; a file of an earlier export is replaced once the new one is whole.
-        file_format: What the files are.
+        file_format: File format.
         tables: Names of the tables and views to write; all when not given.
         guard_formulas: Whether an apostrophe goes before each text in a CSV file that looks like a formula.
 
     Raises:
         UnknownTableError: There is no table or view of such a name.
-        ConfigError: The destination answers no SQL.
+        ConfigError: The destination does not support SQL.
         DestinationError: It cannot be read, or holds nothing yet.
         OrgxError: A file cannot be written.
     """
@@ -134,7 +134,7 @@ def _choose(client: Any, wanted: Sequence[str] | None) -> dict[tuple[str, str], 
     found = _find_tables(client)
     names = list(dict.fromkeys(name for _, name in found))
     if not found:
-        raise DestinationError(f"The dataset {client.dataset_name} holds nothing yet; orgx-sync run fills it.")
+        raise DestinationError(f"The dataset {client.dataset_name} is empty; orgx-sync run fills it.")
     for name in wanted or ():
         if name not in names:
             raise UnknownTableError(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from orgx_source.api.client import OrgxClient
-from orgx_source.api.route_choice import ask_first_open, closed_note
+from orgx_source.api.route_choice import ask_first_open, closed_note, served_tables
 from orgx_source.api.route_reader import RouteReader
 from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
@@ -100,10 +100,10 @@ def run_plan(
         session.check_workspace()
         warehouse = session.warehouse(pipeline)
         states, columns = warehouse.remembered()
-        for name in config.table_names(tables):
+        for name in config.table_names(tables, served_tables(config.doors)):
             on_table(name)
             report.tables[name] = _plan_table(session, warehouse, name, states.get(name, {}), columns.get(name, {}))
-        report.requests = 1 + sum(table.requests or 0 for table in report.tables.values())
+        report.requests = session.client.overhead + sum(table.requests or 0 for table in report.tables.values())
     except Exception as error:
         failure = explain(error)
         report.error, report.exit_code = str(failure), failure.exit_code
@@ -126,7 +126,8 @@ def _plan_table(
         _plan_route(plan, opened, reader.plan(dict(state), route), reader.living, lambda: session.may_sample(name))
 
     try:
-        ask_first_open(name, session.config.routes, ask, plan.closed, reader.closed_doors(dict(state)))
+        known = reader.closed_doors(dict(state))
+        ask_first_open(name, session.config.routes, ask, plan.closed, session.config.doors, known)
     except RouteClosedError:
         plan.route = None
         if table.optional:

@@ -45,11 +45,11 @@ def problem_with(file: Path, working: Path, dataset: str) -> str | None:
         return f"{file} is the database that the run itself fills; name another file"
     name = _catalog(file).lower()
     if name in ("", *NOT_NAMES):
-        return f"DuckDB cannot call a database {name!r}, as it would that in {file.name}; name it otherwise"
+        return f"DuckDB cannot call a database {name!r}, as it would that in {file.name}; choose another name"
     if name != _catalog(working).lower() and name in (dataset.lower(), marts_dataset(dataset).lower()):
         return (
             f"DuckDB would call {file.name} by the name of a dataset in it, {name}, and could not tell one from the "
-            f"other; name it otherwise, such as {dataset}_published.duckdb"
+            f"other; choose another name, such as {dataset}_published.duckdb"
         )
     return None
 
@@ -64,7 +64,7 @@ def _problem_with_place(file: Path) -> str | None:
         if not os.access(place.parent, os.W_OK | os.X_OK):
             return f"nothing can be written into the folder {place.parent}"
         if place.exists() and place.stat().st_size and not is_database(place):
-            return f"{file} is there already and is no DuckDB file, so it is left alone"
+            return f"{file} already exists and is not a DuckDB file, so it is left alone"
     except OSError as error:
         return f"{file} cannot be used: {error.strerror or error}"
     return None
@@ -91,12 +91,12 @@ def publish(pipeline: Any, working: Path, file: Path, patience: LockPatience) ->
             with whole_file(file.resolve(), durable=True, log=".wal") as unfinished:
                 _copy(working, unfinished, pipeline.dataset_name, patience)
     except DestinationError as error:
-        raise DestinationError(f"{file} was not published and is as it was. {error}") from None
+        raise DestinationError(f"{file} was not published and is unchanged. {error}") from None
     except (PublishError, duckdb.Error, OSError) as error:
         system = error.strerror if isinstance(error, OSError) else None
         reason = system or " ".join(str(error).split())[:300]
         raise PublishError(
-            f"{file} was not published and is as it was, the data are loaded: {reason}. Mend that, then run again."
+            f"{file} was not published and is unchanged; the data is loaded: {reason}. Fix that, then run again."
         ) from None
 
 

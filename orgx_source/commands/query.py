@@ -49,11 +49,11 @@ def run_query(target: Target, sql: str, use: Use[T]) -> T:
 
     Raises:
         QueryError: It is no single statement, would write, or cannot be answered.
-        ConfigError: The destination answers no SQL.
+        ConfigError: The destination does not support SQL.
         DestinationError: It cannot be opened.
     """
     if not sql.strip(" \t\r\n;"):
-        raise QueryError("There is no query: give one statement, such as 'select count(*) from tasks'.")
+        raise QueryError("No query given. Pass one statement, such as 'select count(*) from tasks'.")
     return _ask_file(target, sql, use) if target.is_file else _ask_server(target, sql, use)
 
 
@@ -156,7 +156,7 @@ def _parsed(rows: Iterator[Values], documents: Sequence[int]) -> Iterator[Values
 
 def _refuse_several(count: int) -> None:
     if count != 1:
-        raise QueryError(f"These are {count} statements; query answers one at a time.")
+        raise QueryError(f"Got {count} statements; query runs one at a time.")
 
 
 def _refusal(error: BaseException) -> QueryError:
@@ -164,7 +164,7 @@ def _refusal(error: BaseException) -> QueryError:
     said = without_secrets(str(getattr(error, "dbapi_exception", error)).strip())
     # What DuckDB and PostgreSQL say when a query would write, or read another file.
     if re.search(r"read-only|has been locked|disabled by configuration", said):
-        return QueryError(f"query reads the warehouse and does nothing else. {said}")
+        return QueryError(f"query is read-only. {said}")
     return QueryError(said)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Row
 from orgx_source.api.limits import Spending
-from orgx_source.api.route_choice import NOT_OPEN, ask_first_open, tells_all
+from orgx_source.api.route_choice import NOT_OPEN, ask_first_open, served_tables, tells_all
 from orgx_source.api.route_reader import row_keys
 from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
@@ -121,7 +121,7 @@ def run_verify(
         warehouse = session.warehouse(pipeline)
         warehouse.require_sql("there is nothing to compare")
         states, columns = warehouse.remembered()
-        for name in config.table_names(tables):
+        for name in config.table_names(tables, served_tables(config.doors)):
             on_table(name)
             found = report.tables[name] = TableComparison()
             try:
@@ -167,7 +167,7 @@ class _Comparison:
 
     def run(self) -> None:
         found = self._found
-        ask_first_open(self._table.name, self._session.config.routes, self._read, [])
+        ask_first_open(self._table.name, self._session.config.routes, self._read, [], self._session.config.doors)
         living = {row_id: known for row_id, known in self._changes.known.items() if not known.deleted}
         if not self._table.append_only and not self._is_window:
             unmet = {row_id: known for row_id, known in living.items() if row_id not in self._seen}

@@ -680,7 +680,7 @@ def _health_table(health: Sequence[Row]) -> Table:
     if not health:
         title = "Nothing was read yet: orgx-sync run fills the warehouse"
     how = (
-        "certified: complete, with evidence. repaired: the list moved while it was read, and every gap was closed. "
+        "certified: complete, with evidence. repaired: the list changed while it was read, and every gap was closed. "
         "uncertified: evidence is missing. A change is seen after: median of the time from OrgX's stamp to the read."
     )
     return Table(title, how, [(name, name not in ("table", "verdict", "last error or note")) for name in columns], rows)

@@ -143,7 +143,7 @@ def apply_marts(warehouse: Warehouse) -> bool:
         found = warehouse.columns_of(raw_columns())
         present = {name: frozenset(columns) for name, columns in found.items() if columns is not None}
         if not present:
-            raise DestinationError(f"The dataset {warehouse.dataset} holds nothing yet; orgx-sync run fills it.")
+            raise DestinationError(f"The dataset {warehouse.dataset} is empty; orgx-sync run fills it.")
         return warehouse.with_client(lambda client: _apply(client, present))
 
 
@@ -180,11 +180,11 @@ def _apply(client: Any, present: Mapping[str, frozenset[str]]) -> bool:
             for statement in stamping:
                 client.execute_sql(statement)
     except _RefusedViewsError as refused:
-        raise type(refused.failure)(f"{refused} Mend that, then run orgx-sync marts.") from None
+        raise type(refused.failure)(f"{refused} Fix that, then run orgx-sync marts.") from None
     except Exception as error:
         raise type(foreseen(error) or DestinationError())(
-            f"the marts in {marts_dataset(client.dataset_name)} could not be made, the tables are fine: "
-            f"{first_words(error)} Mend that, then run orgx-sync marts."
+            f"the marts in {marts_dataset(client.dataset_name)} could not be created; the tables are fine: "
+            f"{first_words(error)} Fix that, then run orgx-sync marts."
         ) from None
     return is_new
 
@@ -219,8 +219,8 @@ def _replace_each(client: Any, names: _Names) -> None:
         told = "; ".join(f"{name}: {first_words(error)}" for name, error in refusals.items())
         failures = [foreseen(error) or DestinationError() for error in refusals.values()]
         raise _RefusedViewsError(
-            f"{len(refusals)} of {len(queries)} marts in {marts_dataset(client.dataset_name)} could not be made and "
-            f"are as they were, the others and the tables are fine: {told}",
+            f"{len(refusals)} of {len(queries)} marts in {marts_dataset(client.dataset_name)} could not be created and "
+            f"are unchanged; the others and the tables are fine: {told}",
             failures[0],
         )
 
@@ -272,4 +272,4 @@ def _describe_table(name: str) -> str:
     if name == SYNC_LOG:
         return "One row per table and run of orgx-sync run."
     table = TABLES[re.sub(r"_history$", "", name)]
-    return f"Every version that was seen. {table.description}" if name == table.history else table.description
+    return f"Every observed version. {table.description}" if name == table.history else table.description

@@ -71,11 +71,11 @@ class MartsReader:
         names = {kind.__name__ for kind in type(error).__mro__}
         if "DestinationUndefinedEntity" in names:
             return DestinationError(
-                f"There is no {self._marts}.{view} yet: orgx-sync run makes the marts with every run, and "
+                f"There is no {self._marts}.{view} yet: every orgx-sync run creates the marts, and "
                 "orgx-sync marts alone."
             )
         text = first_words(error)
-        return DestinationError(f"{self._marts}.{view} cannot be read; orgx-sync marts makes it anew. {text}")
+        return DestinationError(f"{self._marts}.{view} cannot be read; orgx-sync marts recreates it. {text}")
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def read_marts(pipeline: Any) -> Iterator[MartsReader]:
         pipeline: From `make_pipeline`.
 
     Raises:
-        ConfigError: The destination answers no SQL.
+        ConfigError: The destination does not support SQL.
         DestinationError: It cannot be opened.
     """
     warehouse = Warehouse(pipeline)

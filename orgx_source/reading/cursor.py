@@ -87,7 +87,7 @@ def begin(past: Past, wishes: Wishes, now: datetime) -> Beginning:
     """
     because = _why_whole(past, wishes, now)
     if because is not None or past.cursor is None:
-        return Beginning(None, 0, because or "no whole read of it is known")
+        return Beginning(None, 0, because or "no full read of it is recorded")
     looks_back = wishes.is_feed and (past.looked_back_at is None or now - past.looked_back_at >= LOOK_BACK_EVERY)
     overlap = max(wishes.overlap, FEED_OVERLAP) if wishes.is_feed else wishes.overlap
     watermark = past.cursor - (LOOK_BACK if looks_back else overlap)
@@ -96,24 +96,24 @@ def begin(past: Past, wishes: Wishes, now: datetime) -> Beginning:
 
 def _why_whole(past: Past, wishes: Wishes, now: datetime) -> str | None:
     if not wishes.can_be_asked:
-        return "the destination cannot be asked what it holds"
+        return "the destination cannot be queried"
     if wishes.full:
-        return "everything was asked for"
+        return "a full read was requested"
     if not wishes.tells_changes:
-        return "the route cannot tell what changed"
+        return "the route does not support reading changes"
     if not wishes.keeps_order:
-        return "the route did not keep the order that tells what changed"
+        return "the route did not keep the requested order"
     if past.whole_read_at is None or not past.has_rows:
-        return "no whole read of it is known"
+        return "no full read of it is recorded"
     if past.was_cut_short:
-        return "a long read of changes was cut short"
+        return "a long read of changes was interrupted"
     if not past.is_of_origin:
         return "the last read was of another route or workspace, or what it read is not in the warehouse"
     if past.is_doubted:
-        return "rows were missing from the last whole read, and another one has to agree"
+        return "rows were missing from the last full read, and another one must confirm it"
     age = now - past.whole_read_at
     if wishes.full_every is not None and age >= wishes.full_every:
-        return f"the last whole read is {age / timedelta(days=1):.1f} days old"
+        return f"the last full read is {age / timedelta(days=1):.1f} days old"
     return None
 
 

@@ -166,7 +166,7 @@ class Deletions:
     def _suspicion(self, gone: Sequence[str], reader: RouteReader, state: TableState) -> str | None:
         """Return what speaks against a read in which rows are missing, however few; None when nothing does."""
         if reader.report.verdict == "uncertified":
-            return "the read is not certain"
+            return "the read is uncertified"
         if self._changes.met_older:
             return "rows came in older versions than the stored ones"
         if self._are_too_new(gone, state.read_at):  # guard: rows-too-new-to-be-gone
@@ -192,4 +192,4 @@ def is_proof(report: ListingReport, route: Route) -> bool:
 def _sentence(doubt: Doubt, suspicion: str | None) -> str:
     what = f"{doubt.count} of {doubt.living} rows vanished at once"
     why = "" if suspicion is None else f", and {suspicion}"
-    return f"{what}{why}; none was marked as deleted. If the next run sees the same, it will believe it"
+    return f"{what}{why}; none was marked as deleted. If the next run sees the same, it marks them"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from orgx_source.api.limits import RateBudget, Spending
 from orgx_source.api.listing import ListingReport, Verdict, worse
 from orgx_source.errors import worst_exit_code
-from orgx_source.tables import SYNC_LOG_COLUMNS, TABLES
+from orgx_source.tables import MEMORY_HITS, SYNC_LOG_COLUMNS, TABLES
 from orgx_source.version import __version__
 
 Status = Literal["ok", "incomplete", "failed"]
@@ -35,7 +35,7 @@ class TableReport:
         total_reported: What OrgX last counted; None when it did not.
         total_lowest, total_highest: What it counted while the table was read.
         cursor_before, cursor_after: Up to where changes are known, by OrgX's clock.
-        verdict: How sure the read is; None when it failed.
+        verdict: How sure the read is; None when it failed. Of memory always ``sample``.
         reasons: Why it is not certified.
         error: Why it failed; None when it did not.
         exit_code: What the run must at least leave with because of this table.
@@ -130,10 +130,10 @@ class TableReport:
         self.rows_without_id = listing.rows_without_id
         self.reasons += [reason for reason in listing.reasons if reason not in self.reasons]
         if foreign := self.rows_out_of_sight - self.rows_set_aside:
-            self.reasons.append(f"{foreign} rows of workspaces that this run does not see were left as they are")
+            self.reasons.append(f"{foreign} rows of workspaces that this run does not see were left unchanged")
         if self.rows_set_aside:
             self.reasons.append(
-                f"{self.rows_set_aside} rows that came only under another key or workspace were left as they are; a "
+                f"{self.rows_set_aside} rows that came only under another key or workspace were left unchanged; a "
                 "run with these, or with --full where only the key changed, settles whether OrgX still lists them"
             )
 
@@ -174,7 +174,7 @@ class RunReport:
         """Take over what the run has spent, put the tables in order, and settle."""
         self.requests, self.retries = budget.spent, budget.retries
         self.waited_seconds = round(budget.waited, 3)
-        self.tables = {name: self.tables[name] for name in TABLES if name in self.tables}
+        self.tables = {name: self.tables[name] for name in (*TABLES, MEMORY_HITS) if name in self.tables}
         self.finished_at = finished_at
         self.settle()
 

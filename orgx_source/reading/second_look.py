@@ -67,18 +67,18 @@ class SecondLook:
         """
         if not self._deletions.adds_up(reader, state, self._report, obeyed=obeyed):  # guard: counts-that-differ
             # Something was deleted, or slipped behind the cursor.
-            return "OrgX counts otherwise than the warehouse"
+            return "OrgX and the warehouse have different counts"
         if self._table.append_only:
             return None
         if reader.report.totals is None:
-            reader.report.miss("OrgX gave no total: what it no longer lists shows at the next whole read")
+            reader.report.miss("OrgX gave no total: deletions are found by the next full read")
         if absent := self._absent(reader):  # guard: rows-that-should-have-come
             return f"{absent} rows did not come that changed later than others that did"
         if not self._changes.untraced:
             yield from self._sample(reader)
         if untraced := self._changes.untraced:  # guard: changes-without-a-trace
-            self._report.mended(f"{untraced} old rows changed without a new time; the table was read whole")
-            return "old rows changed without a new time"
+            self._report.mended(f"{untraced} old rows changed without a new timestampstamp; the table was read in full")
+            return "old rows changed without a new timestamp"
         return None
 
     def _absent(self, reader: RouteReader) -> int:
@@ -117,11 +117,11 @@ class SecondLook:
             yield from self._confirm(older, reader)
         state.older = still = self._changes.older
         if went_back := self._changes.went_back:
-            self._report.mended(f"{went_back} rows went back to an older version, which an earlier run had seen too")
+            self._report.mended(f"{went_back} rows returned to an older version, which an earlier run had seen too")
         if still:
             reader.report.miss(
                 f"{len(still)} rows came in a version older than the stored one, which was kept. "
-                "If the next run sees the same, it will believe it",
+                "If the next run sees the same, it accepts it",
                 gap=True,
             )
 

@@ -21,6 +21,7 @@ from orgx_source.api.route_reader import Access, RouteReader, open_route, row_ke
 from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import ConfigError, OrgxError, RouteClosedError
+from orgx_source.login.tokens import identity
 from orgx_source.reading.report import TableReport
 from orgx_source.reading.scope import LocalIds, Look, Sight, View, is_same_workspace, key_digest
 from orgx_source.rows.known_rows import KnownRows
@@ -104,7 +105,7 @@ class ReadSession:
         self._workspace: Row | None = None
         self._workspace_error: OrgxError | None = None
         self._seen_workspaces: SeenWorkspaces | None = None
-        self.key = key_digest(self.config.api_key)
+        self.key = key_digest(self.config.api_key or identity(self.config))
         self._warehouse: Warehouse | None = None
         self._began = time.monotonic()
         self._samples = self.config.sample
@@ -219,6 +220,9 @@ class ReadSession:
 
     def _ask_for_workspaces(self, names: dict[str, Any]) -> bool:
         """Add the workspaces that OrgX lists for this key, and return whether these are all."""
+        if (told := self.client.workspaces) is not None:
+            names.update({str(row["id"]): row.get("name") for row in told})
+            return True
         # Without the filter: the question is what lies beyond it.
         client = copy.copy(self.client)
         client.config = replace(client.config, workspace_id=None)
@@ -229,7 +233,7 @@ class ReadSession:
             yield from readers[-1].rows()
 
         keys = row_keys(table)
-        for rows in read_first_open(table.name, self.config.routes, read, []):
+        for rows in read_first_open(table.name, self.config.routes, read, [], self.config.doors):
             names.update({row_id: row.get("name") for row in rows if (row_id := keys.id(row)) is not None})
         report = readers[-1].report
         # The reader adds the key's own workspace where OrgX does not list it: then it lists less than the key sees.
@@ -267,13 +271,21 @@ class ReadSession:
         return open_route(self._access(), table, route, spending)
 
     def _access(self) -> Access:
-        return Access(self.client, self.executor, self._workspace or {}, self._artifact_parents)
+        return Access(self.client, self.executor, self._workspace or {}, self._artifact_parents, self._told_workspaces)
+
+    def _told_workspaces(self) -> tuple[list[str], bool]:
+        seen = self._list_workspaces()
+        return list(seen.names), seen.all
 
     def _ids_of(self, table: Table, access: Access) -> Iterator[str]:
         """Yield the ids of a table's rows, from whatever route is open."""
         keys = row_keys(table)
         pages = read_first_open(
-            table.name, self.config.routes, lambda route: open_route(access, table, route).rows(), []
+            table.name,
+            self.config.routes,
+            lambda route: open_route(access, table, route).rows(),
+            [],
+            self.config.doors,
         )
         yield from (row_id for rows in pages for row in rows if (row_id := keys.id(row)) is not None)
 

@@ -128,7 +128,7 @@ class TableReader:
         self._prepare()
         resumed = self._resume_point(route)
         if resumed is not None:
-            return Beginning(None, resumed.position.offset, "the last whole read was cut short")
+            return Beginning(None, resumed.position.offset, "the last full read was interrupted")
         return self._begin(route)
 
     def closed_doors(self, state: dict[str, Any]) -> dict[str, str]:
@@ -157,7 +157,8 @@ class TableReader:
         yield from self._single_copies()
         name, routes, closed = self._table.name, self._config.routes, self._report.closed_routes
         try:
-            yield from read_first_open(name, routes, self._read_route, closed, self._closed_doors())
+            doors, known = self._config.doors, self._closed_doors()
+            yield from read_first_open(name, routes, self._read_route, closed, doors, known)
         except RouteClosedError:
             # None is open: one that refuses leads to the next.
             self._report.route = None
@@ -186,7 +187,7 @@ class TableReader:
         for table in self._changes.single_copies():  # guard: rows-that-stand-twice
             yield self._intake.piece([table], replaces=True)
         if doubled := len(self._changes.known.doubled):
-            self._report.mended(f"{doubled} rows stood in the table more than once; the newest copy of each is kept")
+            self._report.mended(f"{doubled} rows were in the table more than once; the newest copy of each is kept")
 
     def _single_versions(self) -> Iterator[Piece]:
         """Yield one copy of each version that stands twice in the history."""
@@ -195,7 +196,7 @@ class TableReader:
             doubled += table.num_rows
             yield self._intake.piece([table], history=True, replaces=True)
         if doubled:
-            self._report.mended(f"{doubled} versions stood in the history more than once; one copy of each is kept")
+            self._report.mended(f"{doubled} versions were in the history more than once; one copy of each is kept")
 
     def _prepare(self) -> None:
         own = str(self._session.check_workspace()["id"])
@@ -212,7 +213,7 @@ class TableReader:
         if any(compare(self._warehouse, *self._state.take_handed())):
             # Loaded by a pipeline of somebody's own, which does not look.
             self._state.forget_origin()
-            self._report.mended("what the last load brought was not all there; the table was read whole")
+            self._report.mended("part of the last load was missing; the table was read in full")
         known = self._changes.known
         self._ids_home = self._state.ids_home(self._workspace_id) if known else self._workspace_id
         view = self._session.view(self._table, self._ids_home, known)
@@ -267,7 +268,7 @@ class TableReader:
 
     def _go_on(self, reader: RouteReader, resumed: Resume) -> Iterator[Step]:
         """Finish a whole read that was cut short."""
-        logger.info("%s: going on where the last whole read stopped", self._table.name)
+        logger.info("%s: going on where the last full read stopped", self._table.name)
         self._report.resumed = True
         yield from self._pass(reader, None, resumed.position)
         if reader.report.order_obeyed:
@@ -431,7 +432,7 @@ class TableReader:
             )
         elif not obeyed:
             reader.report.miss(
-                "OrgX counts rows of other workspaces than the one asked for: only a whole read compares"
+                "OrgX counts rows of other workspaces than the one asked for: only a full read can be compared"
             )
         if whole and not self._changes.known.seen and (doubt := self._session.workspace_doubt()):
             reader.report.miss(doubt)
@@ -451,7 +452,7 @@ class TableReader:
         )
         self._report.note_ending(reader.report, total=total, whole=whole)
         self._report.reasons += [
-            f"{name} is a column that somebody else added, with a type of its own: OrgX's values go to {name}__v_text"
+            f"{name} is a column that somebody else added, with another type. OrgX's values go to {name}__v_text"
             for name in self._types.newly_beside
         ]
         self._report.proof = self._proof(whole=whole, counted=total is not None)

@@ -132,7 +132,7 @@ class TableState:
 
         Args:
             origin: Where it would go on.
-            full: Whether everything was asked for; then only a read for which it was asked too goes on.
+            full: Whether a full read was requested; then only a read for which it was asked too goes on.
         """
         saved = self._stored.get("resume") or {}
         started, began_at = parse_timestamp(saved.get("started")), parse_timestamp(saved.get("began_at"))

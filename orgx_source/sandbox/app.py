@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
+import orjson
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -22,7 +23,10 @@ from starlette.responses import Response
 
 from orgx_source.sandbox.answers import json_answer, proxy_page, refusal, too_many
 from orgx_source.sandbox.faults import Fault, FaultBoard, Hits, http_date
+from orgx_source.sandbox.mcp_door import McpDoor
+from orgx_source.sandbox.oauth import OAuth
 from orgx_source.sandbox.paths import Paths
+from orgx_source.sandbox.searching import Searching
 from orgx_source.sandbox.world import Row, World
 
 Scope = MutableMapping[str, Any]
@@ -33,6 +37,7 @@ Sees = Callable[[str, Row], bool]
 """Whether a key sees a row, by entity type and row."""
 
 DEFAULT_KEY = "oxk_sandbox_" + "0" * 32
+MCP_PATH = "/mcp"
 
 
 @dataclass
@@ -113,8 +118,15 @@ class SandboxApp:
     other_keys: dict[str, Sees] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        searching = Searching(self)
+        self.oauth = OAuth(self)
+        self.mcp = McpDoor(self, searching)
+        doors = [*self.mcp.routes(), *self.oauth.routes()]
+        # These know no key: what stands before every path of REST does not stand before them.
+        self._keyless = frozenset(route.path for route in doors)
         self._paths = Starlette(
-            routes=Paths(self).routes(), middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)]
+            routes=[*doors, *Paths(self).routes()],
+            middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)],
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,6 +136,8 @@ class SandboxApp:
             return
         params = {key: values[-1] for key, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
         path, status = scope["path"], 0
+        if path == MCP_PATH and scope["method"] == "POST":
+            receive, params = await _look_into(receive, params)
         hits = self.board.match(path, params.get("type"))
         extra: dict[str, str] = {}
 
@@ -171,6 +185,8 @@ class SandboxApp:
         for kind in ("rate_limited", "rate_limited_date", "rate_limited_reset"):
             if kind in hits:
                 return too_many(kind, hits.value(kind))
+        if scope["path"] in self._keyless:
+            return None
         if key_of(scope) not in {self.api_key, *self.other_keys}:
             return json_answer({"error": "Unauthorized", "message": "A valid API key is needed."}, 401)
         if "refuse" in hits and hits.value("refuse") in parse_qs(scope["query_string"].decode("latin-1")):
@@ -187,6 +203,28 @@ class SandboxApp:
                 body = {"error": "rate_limit_exceeded", "tier": "free", "retry_after_seconds": headers["retry-after"]}
                 return json_answer(body, 429)
         return None
+
+
+async def _look_into(receive: Receive, params: dict[str, str]) -> tuple[Receive, dict[str, str]]:
+    """Return a ``receive`` that gives a body again, and the parameters with what it asks: faults may be for one tool.
+
+    To them come ``rpc`` (the method), ``tool``, and the tool's arguments.
+    """
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+
+    async def again() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    try:
+        document = orjson.loads(body)
+        asked = document["params"] if document["method"] == "tools/call" else {}
+    except (ValueError, TypeError, KeyError):
+        return again, params
+    arguments = {key: str(value) for key, value in (asked.get("arguments") or {}).items()}
+    return again, {**params, "rpc": document["method"], "tool": str(asked.get("name", "")), **arguments}
 
 
 def key_of(scope: Scope) -> str:

@@ -53,13 +53,37 @@ FAULT_KINDS: dict[str, str] = {
     "stale_total": "total counts the rows of this many seconds ago; the world must remember (stale_total=300)",
     "date_off": "the Date header is off by this many seconds (date_off=-3600)",
     "no_date": "no Date header",
+    "lost_session": "the MCP door forgets the session: 404",
+    "cut_stream": "the MCP door's stream ends in the middle of the answer",
+    "json_answers": "the MCP door answers in JSON, not as a stream",
+    "old_catalog": "the MCP door lists the tools of before October 2026",
+    "no_search": "the MCP door lists no orgx_search",
+    "no_cursor": "typed search names no cursor, only the next offset",
+    "all_workspaces": "typed search without a workspace finds the rows of all",
+    "transport_exception": "the MCP door answers 200 with a JSON-RPC error -32603",
+    "tool_text_error": "tools answer with an error that is only text",
+    "upstream_unavailable": "tools answer that OrgX behind them does not",
+    "no_registration": "the login takes no registrations",
+    "forget_client": "the login does not know the registration any more",
+    "refuse_refresh": "refresh tokens are refused",
+    "deny": "whoever is asked for consent refuses",
+    "wrong_state": "the login comes back with another state",
+    "wrong_iss": "the login comes back from another issuer",
+    "drop_scope": "whoever consents leaves out these scopes (drop_scope=decisions:read)",
+    "memory_by_type": "memory gives its hits by type",
+    "memory_flat": "memory gives its hits without data around them",
+    "memory_neighbour": "memory gives its hits under another name (memory_neighbour=recommendations)",
+    "memory_shapeless": "memory answers without hits under any name",
+    "memory_fails": "memory answers 200 with ok: false",
+    "memory_spent": "the allowance for memory is spent: 402",
+    "unknown_tool": "a tool is not open to this key (unknown_tool=query_org_memory)",
     "drift": "rows move between two pages (in process only)",
 }
 _NUMBERS = frozenset({"clamp", "closed", "status", "status_html", "wrong_total"})
 _SECONDS = frozenset(
     {"rate_limited", "rate_limited_date", "rate_limited_reset", "slow", "stale", "stale_total", "date_off"}
 )
-_TEXTS = frozenset({"type_change", "redirect", "refuse"})
+_TEXTS = frozenset({"type_change", "redirect", "refuse", "drop_scope", "memory_neighbour", "unknown_tool"})
 
 
 @dataclass(frozen=True, slots=True)

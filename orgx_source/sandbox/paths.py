@@ -5,9 +5,8 @@ Where OrgX is silent (order of live lists, default page sizes of v1), the sandbo
 
 from __future__ import annotations
 
-import base64
 import copy
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,8 @@ from starlette.routing import Route
 from orgx_source.sandbox.accounting import usage_of
 from orgx_source.sandbox.answers import RefusalError, json_answer, refusal
 from orgx_source.sandbox.faults import Hits, distort_rows, needs_plain_json
+from orgx_source.sandbox.lists import make_cursor, read_cursor, sort_rows
+from orgx_source.sandbox.searching import Searching
 from orgx_source.sandbox.world import Row, World, iso
 
 if TYPE_CHECKING:
@@ -90,9 +91,10 @@ class Paths:
             "/api/usage/unified": Paths._usage,
         }
         found = [Route(path, self._guard(endpoint), methods=["GET"]) for path, endpoint in endpoints.items()]
+        tools = Route("/api/client/tools/execute", self._tools, methods=["POST"])
         both = Route("/api/client/bootstrap", self._guard(Paths._bootstrap), methods=["GET", "POST"])
         nothing = Route("/{rest:path}", self._guard(Paths._nothing), methods=["GET", "POST", "PATCH", "PUT", "DELETE"])
-        return [both, *found, nothing]
+        return [both, tools, *found, nothing]
 
     def _viewing(self, world: World) -> Paths:
         """Return these paths over what one request is answered from."""
@@ -118,6 +120,33 @@ class Paths:
             return response
 
         return answer
+
+    async def _tools(self, request: Request) -> Response:
+        """Run a tool that is open to keys: the search of memory, under either of its names."""
+        hits: Hits = request.state.hits
+        try:
+            asked = await request.json()
+            tool, arguments = asked["tool_id"].removeprefix("chatgpt."), asked.get("args") or {}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return json_answer({"error": "invalid_input", "message": "tool_id is needed."}, 400)
+        if tool not in ("query_org_memory", "orgx_search") or tool == hits.value("unknown_tool"):
+            return json_answer({"error": "permission_denied", "message": f"{tool} is not open to this key."}, 403)
+        if "memory_spent" in hits:
+            return json_answer({"error": "allowance_spent", "message": "The MCP allowance is used up."}, 402)
+        answer: Row = {"ok": True, "tool_id": tool, "execution_time_ms": 84}
+        if "memory_fails" in hits or not str(arguments.get("query") or "").strip():
+            return json_answer(answer | {"ok": False, "error": "query must not be empty"})
+        try:
+            found = Searching(self._app).recall(str(arguments["query"]), arguments.get("scope", "all"))
+        except RefusalError as refused:
+            return json_answer(answer | {"ok": False, "error": refused.message})
+        rows = distort_rows(found[: int(arguments.get("limit", 10))], hits)
+        told = {"query": arguments["query"], "scope": arguments.get("scope", "all")}
+        answer |= {"data": told | _as_found(rows, hits)}
+        if "memory_flat" in hits:
+            answer = {"ok": True, "tool_id": tool, "results": rows}
+        answer["usage"] = {"metered": True, "billed": True, "reason": "not_requested"}
+        return json_answer(answer, plain=needs_plain_json(hits))
 
     def _nothing(self, request: Request, hits: Hits) -> Response:
         raise RefusalError(404, "entity_not_found", "There is nothing here.")
@@ -203,7 +232,7 @@ class Paths:
 
         def make(rows: list[Row]) -> list[Row]:
             kept = [row for row in rows if self._within(row, scope) and all(_matches(row, *pair) for pair in filters)]
-            return _sorted(kept, order, descending)
+            return sort_rows(kept, order, descending)
 
         rows = self._world.listing(kind, ("entities", scope, filters, order, descending), make)
         wanted = query.get("ids") or query.get("id")
@@ -233,7 +262,9 @@ class Paths:
 
     def _v1_decisions(self, request: Request, hits: Hits) -> Response:
         scope, query = self._v1_scope(request, hits), request.query_params
-        rows = _sorted([r for r in self._world.find("decision").values() if self._within(r, scope)], "created_at", True)
+        rows = sort_rows(
+            [r for r in self._world.find("decision").values() if self._within(r, scope)], "created_at", True
+        )
         shown = [_v1_decision(row) for row in rows]
         for key in ("shape", "urgency", "status"):
             if query.get(key):
@@ -249,7 +280,7 @@ class Paths:
         if query.get("since") and "ignore_since" not in hits:
             since = _moment(query["since"])
             rows = [r for r in rows if datetime.fromisoformat(r["updated_at"] or r["created_at"]) >= since]
-        rows = _sorted(rows, "created_at", True)[: self._limit(query, hits)]
+        rows = sort_rows(rows, "created_at", True)[: self._limit(query, hits)]
         return self._answer({"artifacts": distort_rows(rows, hits)}, hits)
 
     def _v1_work(self, request: Request, hits: Hits) -> Response:
@@ -262,7 +293,7 @@ class Paths:
             since = _moment(query["updated_since"])
             rows = [r for r in rows if datetime.fromisoformat(r["updated_at"] or r["created_at"]) >= since]
         rows = sorted(rows, key=lambda row: row["id"])
-        start, limit = _read_cursor(query.get("cursor")), self._limit(query, hits)
+        start, limit = read_cursor(query.get("cursor")), self._limit(query, hits)
         chosen = rows[start : start + limit]
         more = start + limit < len(rows)
         meta: Row = {
@@ -270,7 +301,7 @@ class Paths:
             "workspaceId": scope,
             "count": len(chosen),
             "hasMore": more,
-            "nextCursor": _cursor(start + limit) if more else None,
+            "nextCursor": make_cursor(start + limit) if more else None,
             "limit": limit,
         }
         shown = [
@@ -304,7 +335,9 @@ class Paths:
     # -- runs and money --------------------------------------------------------------------------------------------
 
     def _v1_runs(self, request: Request, hits: Hits) -> Response:
-        rows = _sorted(self._world.find("run").values(), "created_at", True)[: self._limit(request.query_params, hits)]
+        rows = sort_rows(self._world.find("run").values(), "created_at", True)[
+            : self._limit(request.query_params, hits)
+        ]
         shown = [{key: row.get(key) for key in V1_RUN} | {"preview_token": f"prv_{row['id']}"} for row in rows]
         return self._answer({"runs": distort_rows(shown, hits)}, hits)
 
@@ -313,13 +346,13 @@ class Paths:
         since = self._world.now - timedelta(days=_number(query, "days", 30))
         rows = [row for row in self._world.find("execution_receipt").values() if self._within(row, scope)]
         rows = [row for row in rows if datetime.fromisoformat(row["started_at"]) >= since]
-        return self._answer({"receipts": distort_rows(_sorted(rows, "started_at", True), hits)}, hits)
+        return self._answer({"receipts": distort_rows(sort_rows(rows, "started_at", True), hits)}, hits)
 
     def _work_receipts(self, request: Request, hits: Hits) -> Response:
         scope, query = self._v1_scope(request, hits), request.query_params
         since = iso(self._world.now - timedelta(days=WORK_RECEIPT_DAYS))
         rows = [row for row in self._world.find("work_receipt").values() if self._within(row, scope)]
-        rows = _sorted([row for row in rows if row["completed_at"] >= since], "completed_at", True)
+        rows = sort_rows([row for row in rows if row["completed_at"] >= since], "completed_at", True)
         shown = [_work_receipt(row) for row in rows[: self._limit(query, hits)]]
         document: Row = {"ok": True, "results": distort_rows(shown, hits), "window_days": WORK_RECEIPT_DAYS}
         return self._answer(document if "no_total" in hits else document | {"total": len(rows)}, hits)
@@ -343,7 +376,7 @@ class Paths:
         return self._answer({"data": distort_rows(rows, hits)}, hits)
 
     def _live_sessions(self, request: Request, hits: Hits) -> Response:
-        rows = _sorted(self._world.find("session").values(), "updated_at", True)
+        rows = sort_rows(self._world.find("session").values(), "updated_at", True)
         rows = rows[: _number(request.query_params, "limit", 100)]
         edges = [{"parentId": row["parent_id"], "childId": row["id"]} for row in rows if row.get("parent_id")]
         nodes = [_camel({key: value for key, value in row.items() if key != "parent_id"}) for row in rows]
@@ -392,14 +425,14 @@ class Paths:
     def _cut_page(self, rows: list[Row], request: Request, kind: str, hits: Hits) -> tuple[list[Row], Row]:
         """Return the rows of one page, and its ``pagination`` with the total."""
         query, limit = request.query_params, self._limit(request.query_params, hits)
-        asked = _read_cursor(query["cursor"]) if "cursor" in query else _number(query, "offset", 0)
+        asked = read_cursor(query["cursor"]) if "cursor" in query else _number(query, "offset", 0)
         offset = 0 if "ignore_offset" in hits else asked
         chosen = rows[offset : offset + limit]
         more = offset + limit < len(rows) or "has_more_forever" in hits
         pagination: Row = {"total": len(chosen) if "page_total" in hits else self._count(rows, kind, hits)}
         if "no_echo" not in hits:
             pagination |= {"limit": limit, "offset": asked if "ignore_offset" in hits else offset}
-        pagination |= {"has_more": more, "next_cursor": _cursor(offset + limit) if more else None}
+        pagination |= {"has_more": more, "next_cursor": make_cursor(offset + limit) if more else None}
         if "no_total" in hits:
             del pagination["total"]
         if "no_has_more" in hits:
@@ -415,6 +448,16 @@ class Paths:
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------
+
+
+def _as_found(rows: list[Row], hits: Hits) -> Row:
+    """Return hits of memory in one of the shapes that its answers have."""
+    if "memory_by_type" in hits:
+        kinds = {row["type"]: [one for one in rows if one["type"] == row["type"]] for row in rows}
+        return {"results_by_type": {f"{kind}s": found for kind, found in kinds.items()}}
+    if "memory_neighbour" in hits:
+        return {hits.value("memory_neighbour"): rows}
+    return {} if "memory_shapeless" in hits else {"results": rows}
 
 
 def _camel(row: Row) -> Row:
@@ -465,15 +508,6 @@ def _matches(row: Row, key: str, value: str) -> bool:
     return str(row.get(key)) == value
 
 
-def _sorted(rows: Iterable[Row], order: str, descending: bool) -> list[Row]:
-    """Sort by one field, rows without it last whatever the direction, ties by id."""
-    field_name = "sequence" if order == "natural" else order
-    rows = sorted(rows, key=lambda row: str(row["id"]), reverse=descending)
-    having = [row for row in rows if row.get(field_name) is not None]
-    without = [row for row in rows if row.get(field_name) is None]
-    return sorted(having, key=lambda row: row[field_name], reverse=descending) + without
-
-
 # -- parameters ----------------------------------------------------------------------------------------------------
 
 
@@ -492,16 +526,3 @@ def _moment(text: str) -> datetime:
     except ValueError:
         raise RefusalError(400, "invalid_input", "Not a time.") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _cursor(offset: int) -> str:
-    return base64.urlsafe_b64encode(f"o:{offset}".encode()).decode()
-
-
-def _read_cursor(text: str | None) -> int:
-    if not text:
-        return 0
-    try:
-        return int(base64.urlsafe_b64decode(text).decode().removeprefix("o:"))
-    except ValueError:
-        raise RefusalError(400, "invalid_input", "Not a cursor of this list.") from None

@@ -10,7 +10,7 @@ from types import TracebackType
 
 import uvicorn
 
-from orgx_source.sandbox.app import DEFAULT_KEY, RateLimit, SandboxApp, Seen, Sees, create_sandbox
+from orgx_source.sandbox.app import DEFAULT_KEY, MCP_PATH, RateLimit, SandboxApp, Seen, Sees, create_sandbox
 from orgx_source.sandbox.faults import Fault
 from orgx_source.sandbox.world import World
 
@@ -24,6 +24,9 @@ class Sandbox:
         world: What it serves; may be changed while it runs.
         url: Its base URL.
         api_key: The key that sees everything.
+        mcp_url: Where its MCP door is.
+        oauth: The login in front of that.
+        mcp: The door itself.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class Sandbox:
         # it made the socket itself.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.url = f"http://{HOST}:{self._socket.getsockname()[1]}"
+        self.mcp_url = f"{self.url}{MCP_PATH}"
+        self.oauth, self.mcp = self._app.oauth, self._app.mcp
         config = uvicorn.Config(
             self._app, log_level="critical", access_log=False, lifespan="off", ws="none", date_header=False
         )

@@ -110,7 +110,7 @@ class Warehouse:
             ConfigError: It is one.
         """
         if not self.can_be_asked:
-            raise ConfigError(f"This destination cannot be asked with SQL, so {so}.")
+            raise ConfigError(f"This destination does not support SQL, so {so}.")
 
     def check_names(self) -> None:
         """Refuse a dataset whose tables cannot be named, or not be seen as they are.
@@ -127,7 +127,7 @@ class Warehouse:
             dialect = dialect_of(client)
             if dialect.is_reserved(client.dataset_name.lower()):
                 raise ConfigError(
-                    f"The database keeps the name {client.dataset_name} for itself; give the dataset another one "
+                    f"The name {client.dataset_name} is reserved by the database; choose another dataset name "
                     "(--dataset)"
                 )
             if hidden := dialect.hidden_tables(client, client.dataset_name):
@@ -138,8 +138,8 @@ class Warehouse:
                 )
             if file := dialect.clashing_file(client):
                 raise ConfigError(
-                    f"DuckDB calls the file {file} by the name of the dataset, {client.dataset_name}, and then "
-                    f"refuses to read its tables. Name one of them otherwise, such as "
+                    f"DuckDB gives the file {file} the name of the dataset, {client.dataset_name}, and cannot read its "
+                    "tables then. Rename one of them, for example "
                     f'destination=dlt.destinations.duckdb("{client.dataset_name}_warehouse.duckdb")'
                 )
 

@@ -80,10 +80,10 @@ def check_tested(pipeline: Any, *, untested: bool = False) -> str | None:
     sentence = f"The destination {destination.destination_name} ({kind}) was never tested with this package"
     if not (untested or getattr(pipeline, _UNTESTED, False) or os.environ.get("ORGX_UNTESTED", "").lower() in _YES):
         raise ConfigError(
-            f"{sentence}, so it may lose or double rows; DuckDB and PostgreSQL are. --untested (ORGX_UNTESTED=1) loads "
-            "into it all the same."
+            f"{sentence}, so it may lose or duplicate rows. Tested: DuckDB and PostgreSQL. --untested "
+            "(ORGX_UNTESTED=1) allows it."
         )
-    return f"{sentence}: compare its rows with OrgX before you rely on them (orgx-sync verify)."
+    return f"{sentence}: run orgx-sync verify before you rely on its rows."
 
 
 _YES = frozenset({"1", "true", "yes", "on"})
@@ -167,9 +167,9 @@ def _no_such_destination(name: str) -> ConfigError:
     names = ", ".join(sorted(set(dlt.destinations.__all__) - {"destination", "dummy"}))
     if not re.fullmatch(r"\w+", name):
         # Perhaps an address with a password in it.
-        return ConfigError(f"What was given as destination is no name of one. dlt's own are {names}")
+        return ConfigError(f"The destination is not a valid name. dlt's own are {names}")
     setting = f"DESTINATION__{name.upper()}__DESTINATION_TYPE"
-    return ConfigError(f"dlt has no destination {name!r}. Its own are {names}; a name of yours needs {setting}")
+    return ConfigError(f"dlt has no destination {name!r}. dlt's own are {names}; a name of yours needs {setting}")
 
 
 def _address(destination: str) -> str:

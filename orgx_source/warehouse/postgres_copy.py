@@ -108,8 +108,8 @@ class PatientClient(Psycopg2SqlClient):
 
     def _locked(self, error: Exception) -> DestinationError:
         return DestinationError(
-            f"Somebody has locked what this run must change, for longer than --lock-timeout: {self._holder()}. "
-            f"Let that end, then run again. {first_words(error)}"
+            f"Another session holds a lock that this run needs, for longer than --lock-timeout: {self._holder()}. "
+            f"Wait until it ends, then run again. {first_words(error)}"
         )
 
     def _holder(self) -> str:

@@ -133,7 +133,7 @@ def _try(client: Any, key: int) -> bool:
     try:
         return bool(client.execute_sql("select pg_try_advisory_xact_lock(%s)", key)[0][0])
     except DatabaseTerminalException as error:
-        logger.warning("this database has no advisory locks, so runs from elsewhere are not kept out: %s", error)
+        logger.warning("this database has no advisory locks, so runs on other machines are not excluded: %s", error)
         return True
 
 
@@ -153,4 +153,6 @@ def _who() -> str:
 
 
 def _taken(dataset: str, holder: str) -> DestinationError:
-    return DestinationError(f"Another run is filling dataset {dataset} ({holder}). Let it finish, then run again.")
+    return DestinationError(
+        f"Another run is writing to dataset {dataset} ({holder}). Wait until it ends, then run again."
+    )

@@ -24,7 +24,7 @@ class UpdatesByTable(SqlJobClientBase):
                 if isinstance(root_cause(error), OrgxError) or foreseen(error):
                     raise
                 raise TableRefusedError(
-                    name, f"The destination refuses the columns of {name}: {said(error)}"
+                    name, f"The destination rejects the columns of {name}: {said(error)}"
                 ) from error
             updates |= update
         if store_schema:

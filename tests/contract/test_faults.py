@@ -36,7 +36,7 @@ VALUES = {
     "date_off": -5400,
 }  # fmt: skip
 LASTING = {
-    "no_total": Outcome(said="no total to check against"),
+    "no_total": Outcome(said="no total to compare with"),
     "no_has_more": FINE,
     "no_echo": FINE,
     "ignore_order": FINE,
@@ -53,8 +53,8 @@ LASTING = {
     "status_html": Outcome(1, complete=False, said="The gateway had a bad moment", status="failed"),
     "html": Outcome(1, complete=False, said="not JSON", status="failed"),
     "truncated": Outcome(1, complete=False, said="not JSON", status="failed"),
-    "reset": Outcome(4, complete=False, said="broke the connection off", status="incomplete"),
-    "cut_body": Outcome(4, complete=False, said="broke the connection off", status="incomplete"),
+    "reset": Outcome(4, complete=False, said="closed the connection", status="incomplete"),
+    "cut_body": Outcome(4, complete=False, said="closed the connection", status="incomplete"),
     "slow": FINE,
     "duplicate_row": FINE,
     "missing_id": Outcome(4, complete=False, said="rows without an id", status="incomplete"),
@@ -62,7 +62,7 @@ LASTING = {
     "not_ok": Outcome(1, complete=False, said="ok: false", status="failed"),
     "redirect": Outcome(3, complete=False, said="another origin", status="failed"),
     "has_more_forever": FINE,
-    "page_total": Outcome(said="its total cannot be relied on"),
+    "page_total": Outcome(said="its total is unreliable"),
     "oversize": FINE,
     "empty": Outcome(4, complete=False, said="0 came", status="incomplete"),
     "no_date": FINE,

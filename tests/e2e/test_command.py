@@ -101,7 +101,7 @@ def test_a_missing_malformed_or_refused_key_is_exit_3_and_one_sentence(key: str,
     ("url", "sentence"),
     [
         ("http://example.com", "Plain http to example.com"),
-        ("https://me:secret@example.com", "holds credentials"),
+        ("https://me:secret@example.com", "contains credentials"),
         ("ftp://example.com", "must look like https://useorgx.com"),
     ],
 )
@@ -183,7 +183,7 @@ def test_check_with_a_bad_key_is_exit_3() -> None:
 def test_status_tells_age_and_is_exit_4_when_stale_or_empty() -> None:
     with Sandbox(World("small")) as box:
         empty = orgx_sync("status")
-        assert (empty.returncode, "orgx-sync run makes it" in empty.stderr) == (4, True)
+        assert (empty.returncode, "orgx-sync run creates it" in empty.stderr) == (4, True)
         orgx_sync("run", box=box)
         box.forget()
         assert orgx_sync("status").returncode == 0
@@ -264,7 +264,7 @@ def test_marts_of_a_dataset_that_is_not_there_are_not_made() -> None:
         assert orgx_sync("run", "--table", "agents", box=box).returncode == 0
     done = orgx_sync("marts", "--dataset", "orgks")
     assert done.returncode == 4
-    assert "The dataset orgks holds nothing yet" in done.stderr
+    assert "The dataset orgks is empty" in done.stderr
     assert not query("from duckdb_schemas() where schema_name like 'orgks%'", Path("orgx.duckdb"))
 
 
@@ -293,7 +293,7 @@ def test_a_file_that_is_no_database_is_one_sentence(command: str) -> None:
         done = orgx_sync(*command.split(), "--database", "notes.duckdb", box=box)
     lines = [line for line in (done.stdout + done.stderr).splitlines() if "notes.duckdb" in line]
     assert done.returncode == 3
-    assert "The destination cannot be used" in lines[0]
+    assert "The DuckDB file cannot be read" in lines[0]
     assert "not a valid DuckDB database file" in lines[0]
     assert "Traceback" not in done.stderr
     assert Path("notes.duckdb").read_text() == "not a database"
@@ -364,7 +364,7 @@ def test_quiet_says_once_what_stopped_several_tables_and_nothing_of_those_that_c
         done = orgx_sync("run", "--quiet", "--max-wait", "0", "--table", "agents", "--table", "tasks", box=box)
         assert done.returncode == 4
         assert done.stderr.startswith("agents, tasks: ")
-        assert done.stderr.count("would pass --max-wait") == 1
+        assert done.stderr.count("would exceed --max-wait") == 1
 
 
 def test_one_reason_to_wait_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:

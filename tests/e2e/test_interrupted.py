@@ -124,7 +124,7 @@ def test_a_machine_that_comes_back_does_not_load_rows_that_are_older_than_what_i
         shutil.rmtree("dlt")
         shutil.move("away", "dlt")
         report = sync(box, ["tasks"])
-        assert "newer data was loaded from elsewhere" in " ".join(report.messages)
+        assert "newer data has been loaded from elsewhere" in " ".join(report.messages)
         assert differences(box.world, tables=["tasks"]) == []
 
 
@@ -153,7 +153,7 @@ def test_a_user_who_interrupts_a_run_is_told_what_stays(size: str, limit: RateLi
             process.communicate()
         assert (process.returncode, said.strip()) == (
             130,
-            "orgx-sync: interrupted; what was loaded stays, the next run goes on from there",
+            "orgx-sync: interrupted. Loaded data stays; the next run continues from there",
         )
     with Sandbox(box.world) as box:
         assert sync(box).status == "ok"

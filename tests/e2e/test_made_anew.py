@@ -13,13 +13,13 @@ pytestmark = pytest.mark.usefixtures("each_warehouse")
 @pytest.mark.parametrize(
     ("statements", "message"),
     [
-        (["drop table orgx.tasks cascade"], "tasks was gone from the warehouse and is made anew"),
-        (["drop table orgx.tasks_history cascade"], "tasks_history was gone from the warehouse and is made anew"),
+        (["drop table orgx.tasks cascade"], "tasks was missing from the warehouse and was recreated"),
+        (["drop table orgx.tasks_history cascade"], "tasks_history was missing from the warehouse and was recreated"),
         (
             ["alter table orgx.tasks drop column title cascade"],
-            "tasks had lost columns (title), which are made anew",
+            "tasks had missing columns (title), which were recreated",
         ),
-        (["drop table orgx.sync_log cascade"], "sync_log was gone from the warehouse and is made anew"),
+        (["drop table orgx.sync_log cascade"], "sync_log was missing from the warehouse and was recreated"),
     ],
     ids=["table", "history", "column", "log"],
 )

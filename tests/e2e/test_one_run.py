@@ -47,7 +47,8 @@ def test_a_second_run_from_another_home_leaves_at_once_and_nothing_is_written_tw
         assert sync(box).status == "ok"
         box.heal()
         assert second[0].returncode == 4
-        assert f"Another run is filling dataset orgx (process {os.getpid()} on " in second[0].stdout + second[0].stderr
+        said = second[0].stdout + second[0].stderr
+        assert f"Another run is writing to dataset orgx (process {os.getpid()} on " in said
         assert differences(box.world) == []
         for table in ("tasks", "agents"):
             assert query(f"select count(*) from orgx.{table}") == query(f"select count(*) from orgx.{table}_history")

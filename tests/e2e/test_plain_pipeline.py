@@ -100,7 +100,7 @@ def test_a_file_that_has_the_datasets_name_is_refused_in_one_sentence() -> None:
     with Sandbox(World("small")) as box:
         clashing = dlt.pipeline("orgx", destination="duckdb", dataset_name="orgx")
         source = orgx_source(api_key=box.api_key, base_url=box.url).with_resources("agents")
-        with pytest.raises(PipelineStepFailed, match="Name one of them otherwise"):
+        with pytest.raises(PipelineStepFailed, match="Rename one of them"):
             clashing.run(source)
 
 

@@ -221,7 +221,7 @@ def test_a_full_disk_leaves_the_older_copy_says_so_and_the_rows_are_loaded() -> 
             text=True,
         )
         assert done.returncode == 1
-        assert f"{PUBLISHED} was not published and is as it was, the data are loaded: No space left" in done.stdout
+        assert f"{PUBLISHED} was not published and is unchanged; the data is loaded: No space left" in done.stdout
         assert PUBLISHED.read_bytes() == before
         assert beside() == [PUBLISHED.name]
         assert query("select count(*) from orgx.tasks") == [(box.world.count("task"),)]
@@ -236,7 +236,7 @@ def test_a_copy_that_breaks_off_leaves_nothing() -> None:
     # As on a full disk: no file grows beyond this.
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, unlimited[1]))
     try:
-        with pytest.raises(PublishError, match=r"was not published and is as it was, the data are loaded: .*[Ww]rite"):
+        with pytest.raises(PublishError, match=r"was not published and is unchanged; the data is loaded: .*[Ww]rite"):
             put()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
@@ -318,7 +318,7 @@ def test_a_working_file_that_another_process_writes_is_waited_for_and_one_that_i
         (("--publish", "/dev/null"), "is a pipe or a device"),
         (("--publish", "Main.duckdb"), "DuckDB cannot call a database 'main'"),
         (("--publish", ".duckdb"), "DuckDB cannot call a database ''"),
-        (("--publish", "notes.txt"), "is no DuckDB file, so it is left alone"),
+        (("--publish", "notes.txt"), "is not a DuckDB file, so it is left alone"),
         (("--publish", "readers"), "is a directory"),
         (("--publish", "notes.txt/bi.duckdb"), "cannot be used: Not a directory"),
         (("--publish", "bi.duckdb", "--destination", "postgres"), "only a DuckDB file can be published"),

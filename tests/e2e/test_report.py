@@ -343,7 +343,7 @@ def test_the_command_writes_the_page_and_says_where(each_warehouse: str) -> None
 def test_a_missing_database_is_exit_4_and_stays_missing() -> None:
     done = orgx_sync("report", "--database", "nowhere.duckdb")
     assert done.returncode == 4
-    assert "nowhere.duckdb does not exist yet; orgx-sync run makes it" in done.stderr
+    assert "nowhere.duckdb does not exist yet; orgx-sync run creates it" in done.stderr
     assert list(Path().glob("*.duckdb")) == [] and list(Path().glob("*.html")) == []
 
 

@@ -74,7 +74,7 @@ ADDRESS = f"postgresql+psycopg2://reader:{SECRET}@warehouse.example/db"
 def test_who_can_mend_it_decides_the_class_and_the_code(error: Exception, kind: type[OrgxError], code: int) -> None:
     failure = explain(error)
     assert (type(failure), failure.exit_code) == (kind, code)
-    assert ("This is a defect" in str(failure)) == (kind is UnexpectedError)
+    assert ("This is a bug" in str(failure)) == (kind is UnexpectedError)
     told = str(getattr(error, "inner_exc", error))
     assert " ".join(told.split())[:60] in str(failure)
     # The same inside a step of dlt's, which wraps it twice: what was loaded must not decide how it is called.
@@ -140,7 +140,7 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(command: tuple[str, ...], s
     done = orgx_sync(*command, **setting)
     assert done.returncode == 3
     assert SECRET not in done.stdout + done.stderr
-    assert "destination is no name" in done.stderr or "SOURCES__ORGX__BASE_URL" in done.stderr
+    assert "destination is not a valid name" in done.stderr or "SOURCES__ORGX__BASE_URL" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["run", "check", "plan", "verify", "status", "marts --verbose"])
@@ -151,7 +151,7 @@ def test_a_destination_without_credentials_is_exit_3_and_an_address_it_cannot_re
         done = orgx_sync(*command.split(), "--destination", "postgres", box=box)
         assert done.returncode == 3, done.stderr
         assert "The destination's settings cannot be used." in done.stdout + done.stderr
-        assert "`password`" in done.stdout + done.stderr and "This is a defect" not in done.stdout + done.stderr
+        assert "`password`" in done.stdout + done.stderr and "This is a bug" not in done.stdout + done.stderr
         done = orgx_sync(
             *command.split(), "--destination", "postgres", box=box, DESTINATION__POSTGRES__CREDENTIALS=ADDRESS
         )
@@ -171,7 +171,7 @@ def test_a_log_that_cannot_be_written_costs_no_report(monkeypatch: pytest.Monkey
     assert report.tables["agents"].rows_in_warehouse
     # Nothing waits for the next run, so nothing is promised.
     assert report.messages == [
-        "sync_log could not be written: This machine refuses: [Errno 28] No space left on device"
+        "sync_log could not be written: This machine denied a file operation: [Errno 28] No space left on device"
     ]
 
 
@@ -273,7 +273,7 @@ def test_what_would_fail_every_night_is_given_up_at_once_and_every_night_is_in_t
         for _ in range(2):
             report = sync(box, ["agents"], full=True)
             assert report.exit_code == 1
-            assert "was given up; what was in it is read again" in str(report.tables["agents"].error)
+            assert "was discarded; its rows are read again" in str(report.tables["agents"].error)
             assert not pipeline().has_pending_data
         execute("alter table orgx.agents alter column name type varchar")
         report = sync(box, ["agents"], full=True)
@@ -323,7 +323,7 @@ def test_a_directory_that_dlt_cannot_work_in_is_the_machine_s_fault(tmp_path: Pa
     done = orgx_sync("run", "--quiet", ORGX_API_KEY="oxk_whatever_1234", DLT_DATA_DIR=str(tmp_path / "file" / "x"))
     assert done.returncode == 1
     assert "dlt's working directory cannot be used" in done.stderr
-    assert "This is a defect" not in done.stderr
+    assert "This is a bug" not in done.stderr
 
 
 def test_settings_that_cannot_be_read_are_not_blamed_on_the_destination() -> None:
@@ -349,7 +349,7 @@ def test_a_destination_without_sql_is_filled_and_what_needs_sql_says_so() -> Non
         for command in (["marts"], ["report"], ["export", "x"], ["verify"]):
             done = orgx_sync(*command, "--destination", "dummy", box=box, ORGX_UNTESTED="1")
             assert done.returncode == 3, done.stdout + done.stderr
-            assert "cannot be asked with SQL" in done.stdout + done.stderr
+            assert "does not support SQL" in done.stdout + done.stderr
 
 
 def test_the_code_is_that_of_the_run_although_nobody_reads_what_it_prints() -> None:

@@ -118,7 +118,7 @@ def test_marts_that_cannot_be_made_leave_the_old_ones_and_a_sentence(monkeypatch
         last = list(load_marts())[-1]
         broken = type(MARTS[last])(last, MARTS[last].header, "select no_such_column from raw.tasks")
         monkeypatch.setitem(load_marts(), last, broken)
-        with pytest.raises(DestinationError, match="could not be made, the tables are fine"):
+        with pytest.raises(DestinationError, match="could not be created; the tables are fine"):
             renew_marts(pipeline())
         assert query("select * from orgx_marts.org_daily order by day") == before
         report = sync(box)

@@ -91,8 +91,8 @@ def settings_file(name: str = "secrets.toml") -> Path:
         (codecs.BOM_UTF8 + SETTINGS, ", line 1: it begins with a byte order mark; save it as UTF-8 without BOM"),
         (codecs.BOM_UTF16_LE + SETTINGS.decode().encode("utf-16-le"), ", line 1: it is UTF-16"),
         (SETTINGS + b"\xff", ", line 3: it is not UTF-8"),
-        (SETTINGS + b"\r\nb = oxk_precious_1234\r\n", ", line 4: that is no TOML"),
-        (b'a = "oxk_precious_1234', "that is no TOML"),
+        (SETTINGS + b"\r\nb = oxk_precious_1234\r\n", ", line 4: not valid TOML"),
+        (b'a = "oxk_precious_1234', "not valid TOML"),
     ],
 )
 def test_a_settings_file_that_cannot_be_read_is_named_with_its_line(name: str, content: bytes, sentence: str) -> None:

@@ -31,22 +31,22 @@ def test_what_changed_since_the_cursor_is_read_and_ten_minutes_more() -> None:
 @pytest.mark.parametrize(
     ("past", "wishes", "because"),
     [
-        ({}, {"can_be_asked": False}, "the destination cannot be asked what it holds"),
-        ({}, {"full": True}, "everything was asked for"),
-        ({}, {"tells_changes": False}, "the route cannot tell what changed"),
-        ({"cursor": None}, {}, "no whole read of it is known"),
-        ({"whole_read_at": None}, {}, "no whole read of it is known"),
-        ({"has_rows": False}, {}, "no whole read of it is known"),
-        ({}, {"keeps_order": False}, "the route did not keep the order that tells what changed"),
-        ({"is_doubted": True}, {}, "rows were missing from the last whole read, and another one has to agree"),
-        ({"was_cut_short": True}, {}, "a long read of changes was cut short"),
+        ({}, {"can_be_asked": False}, "the destination cannot be queried"),
+        ({}, {"full": True}, "a full read was requested"),
+        ({}, {"tells_changes": False}, "the route does not support reading changes"),
+        ({"cursor": None}, {}, "no full read of it is recorded"),
+        ({"whole_read_at": None}, {}, "no full read of it is recorded"),
+        ({"has_rows": False}, {}, "no full read of it is recorded"),
+        ({}, {"keeps_order": False}, "the route did not keep the requested order"),
+        ({"is_doubted": True}, {}, "rows were missing from the last full read, and another one must confirm it"),
+        ({"was_cut_short": True}, {}, "a long read of changes was interrupted"),
         (
             {"is_of_origin": False},
             {},
             "the last read was of another route or workspace, or what it read is not in the warehouse",
         ),
-        ({"whole_read_at": NOW - timedelta(days=7)}, {}, "the last whole read is 7.0 days old"),
-        ({"whole_read_at": NOW - timedelta(days=9, hours=12)}, {}, "the last whole read is 9.5 days old"),
+        ({"whole_read_at": NOW - timedelta(days=7)}, {}, "the last full read is 7.0 days old"),
+        ({"whole_read_at": NOW - timedelta(days=9, hours=12)}, {}, "the last full read is 9.5 days old"),
     ],
 )
 def test_the_table_is_read_whole_when(past: dict[str, Any], wishes: dict[str, Any], because: str) -> None:

@@ -231,7 +231,7 @@ def test_a_filter_that_orgx_ignores_is_said_and_its_counts_are_not_held_against_
     report = there.run(workspace_id=A)
     assert (report.whole, report.total_reported, report.exit_code) == (False, None, 0)
     assert len(report.reasons) == 1
-    assert "only a whole read compares" in report.reasons[0]
+    assert "only a full read can be compared" in report.reasons[0]
     there.rows.pop(0)
     assert there.run(workspace_id=A, full=True).rows_deleted == 1
     there.transport.obeys = True

@@ -75,7 +75,7 @@ def test_a_list_that_grows_as_fast_as_it_is_read_ends_and_says_so(size: int, gro
     source = Growing(size, growth)
     listing, came = read(source, clock=clock)
     assert (listing.report.verdict, listing.report.gap) == ("uncertified", True)
-    assert f"the list grows as fast as it is read; given up after {source.reads} pages" in listing.report.reasons
+    assert f"the list grows as fast as it is read; stopped after {source.reads} pages" in listing.report.reasons
     assert came >= size
     assert source.reads <= 4 * (size // STEP + 2) + 101
 

@@ -16,6 +16,7 @@ ORDER = (
     ("version", "errors", "files", "times"),
     ("tables", "explain", "charts"),
     ("config", "rows"),
+    ("login",),
     ("api",),
     ("warehouse",),
     ("reading", "marts"),
@@ -30,8 +31,13 @@ RANKS = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 # Library to the rooms that may import it.
 ALLOWED = {
     "altair": {f"charts/{room}.py" for room in ("style", "initiatives", "agents", "decisions")},
-    "httpx": {"api/http.py", "api/network.py"},
-    "orjson": {"api/envelope.py", "rows/shape.py", "sandbox/answers.py"},
+    "httpx": {"api/http.py", "api/network.py", "login/server.py"},
+    "mcp": {"api/mcp_session.py"},
+    "mcp_types": {"api/mcp_session.py"},
+    "httpx2": {"api/mcp_session.py"},
+    "anyio": {"api/mcp_session.py"},
+    "pydantic": {"api/mcp_session.py"},
+    "orjson": {"api/envelope.py", "rows/shape.py", "sandbox/answers.py", "sandbox/app.py"},
     "pyarrow": {
         "rows/handed.py",
         "rows/shape.py",
@@ -64,12 +70,12 @@ ALLOWED = {
         "commands/query.py",
     },
     "sqlglot": {"warehouse/dialect.py", "warehouse/sql_names.py", "marts/apply.py"},
-    "filelock": {"cli/demo.py", "warehouse/run_lock.py"},
+    "filelock": {"cli/demo.py", "login/tokens.py", "warehouse/run_lock.py"},
     "pandas": {"marts/frames.py", "charts/findings/rows.py", "notebook.py"},
     "jinja2": {"html_report/page.py"},
     "click": {"cli/__init__.py", "cli/init.py", "cli/options.py"},
     "rich": {"cli/console.py"},
-    "starlette": {"sandbox/answers.py", "sandbox/app.py", "sandbox/paths.py"},
+    "starlette": {f"sandbox/{room}.py" for room in ("answers", "app", "mcp_door", "oauth", "paths")},
     "uvicorn": {"sandbox/server.py"},
     "vl_convert": {"html_report/page.py"},
 }

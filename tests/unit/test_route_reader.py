@@ -70,7 +70,7 @@ def read(reader: RouteReader, watermark: datetime | None = None) -> list[str]:
 
 
 def test_every_kind_of_paging_has_a_class_and_a_route() -> None:
-    assert {route.paging for _, route in BY_NAME.values()} == READERS.keys()
+    assert {route.paging for routes in ROUTES.values() for route in routes} == READERS.keys()
 
 
 @pytest.mark.parametrize("watermark", [None, START])
@@ -160,7 +160,7 @@ def test_a_cursor_is_followed_to_its_end(executor: Any) -> None:
     assert [query.cursor for _, query in transport.asked] == [None, "2", "4"]
     assert {query.since for _, query in transport.asked} == {START}
     assert reader.report.stopped_early
-    assert "the route gives no total to check against" in reader.report.reasons
+    assert "the route gives no total to compare with" in reader.report.reasons
 
 
 def test_a_cursor_that_comes_again_ends_the_read_with_an_error(executor: Any) -> None:
@@ -178,9 +178,9 @@ def test_a_cursor_that_comes_again_ends_the_read_with_an_error(executor: Any) ->
         ([Page(rows(5), next_cursor="5"), Page(rows(5, 5), has_more=True)], 10, 1, "says that more rows follow"),
         ([Page(rows(100), total=250)], 100, 150, "OrgX counts 250 rows, 100 came"),
         ([Page(rows(5), total=6, has_more=False)], 5, 1, "OrgX counts 6 rows, 5 came"),
-        ([Page(rows(5), total=4)], 5, 0, "cannot be relied on"),
-        ([Page(rows(100))], 100, 0, "full and does not say whether more rows follow"),
-        ([Page(rows(20), limit=20)], 20, 0, "full and does not say whether more rows follow"),
+        ([Page(rows(5), total=4)], 5, 0, "its total is unreliable"),
+        ([Page(rows(100))], 100, 0, "full and may not be complete"),
+        ([Page(rows(20), limit=20)], 20, 0, "full and may not be complete"),
         ([Page([*rows(1), {"name": "no id"}], has_more=False)], 1, 0, "rows without an id: 1"),
         # Ends that are none, and ends that are one.
         ([Page([], next_cursor="0"), Page(rows(5), total=5, has_more=False)], 5, 0, ""),
@@ -249,7 +249,7 @@ def decisions(**counts: int) -> list[dict[str, Any]]:
     return [row | {"status": status} for row, status in zip(rows(len(made)), made, strict=True)]
 
 
-NO_TOTAL = "the route gives no total to check against"
+NO_TOTAL = "the route gives no total to compare with"
 FULL, CUT = "answers were full, older rows may be missing", "answers may be cut, older rows may be missing"
 
 
@@ -443,7 +443,7 @@ def test_a_feed_or_snapshot_without_a_total_says_so(executor: Any) -> None:
         transport.totals = False
         reader = open_reader(transport, name, executor)
         assert len(read(reader)) == 3
-        assert reader.report.reasons == ["OrgX gave no total to check against"]
+        assert reader.report.reasons == ["OrgX gave no total to compare with"]
         assert reader.report.verdict == "uncertified"
 
 
@@ -452,7 +452,7 @@ def test_a_snapshot_is_held_against_its_total(executor: Any) -> None:
     reader = open_reader(transport, AGENTS, executor)
     assert len(read(reader)) == 3
     assert (reader.report.rows_without_id, reader.report.short_by) == (1, 0)
-    assert reader.report.reasons == ["rows without an id: 1; they were kept out"]
+    assert reader.report.reasons == ["rows without an id: 1; they were skipped"]
     transport.limit_most = 2
     transport.totals = False
     promised = open_reader(transport, AGENTS, executor)
@@ -602,7 +602,7 @@ class Unsorted(ListTransport):
 @pytest.mark.parametrize(
     ("transport", "name", "watermark", "requests", "can_go_on", "needs", "says"),
     [
-        (ListTransport, TASKS, None, 3, True, None, "the next run goes on from there"),
+        (ListTransport, TASKS, None, 3, True, None, "the next run continues from there"),
         (ListTransport, TASKS, START, 3, False, 4, "a list of changes cannot be read in parts"),
         (Unsorted, "/api/client/live/initiatives", None, 3, False, 20, "one read takes at least 20 requests"),
         (Cursors, WORK, None, 2, False, 3, "one read takes at least 3 requests"),
@@ -675,7 +675,7 @@ def test_one_entity_that_is_refused_closes_no_route(status: int, executor: Any) 
     )
     reader = open_reader(transport, ARTIFACTS, executor, parents=lambda: [("decision", "d"), ("task", "t")])
     assert read(reader) == ["0000", "0001"]
-    assert f"refused to tell the artifacts of 1 entities ({status})" in " ".join(reader.report.reasons)
+    assert f"refused to list the artifacts of 1 entities ({status})" in " ".join(reader.report.reasons)
 
 
 # -- which route -----------------------------------------------------------------------------------------------------
@@ -729,7 +729,7 @@ def test_only_the_route_that_is_pinned_is_asked() -> None:
 
 
 def test_the_first_route_tells_all_and_the_others_a_part() -> None:
-    assert [tells_all("artifacts", route) for route in ROUTES["artifacts"]] == [True, False, False]
+    assert [tells_all("artifacts", route) for route in ROUTES["artifacts"]] == [True, False, False, False]
 
 
 # -- the client around a transport -----------------------------------------------------------------------------------

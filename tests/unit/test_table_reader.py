@@ -295,7 +295,7 @@ def test_a_plan_goes_on_where_a_read_was_cut_short() -> None:
         reader = TableReader(session, TABLES["tasks"], there.warehouse, ColumnTypes(TABLES["tasks"]))
         beginning = reader.plan(there.state, _route())
         assert beginning.offset > 300
-        assert beginning.because == "the last whole read was cut short"
+        assert beginning.because == "the last full read was interrupted"
 
 
 def _route() -> Any:
@@ -487,7 +487,7 @@ def test_without_a_count_a_night_says_that_it_proves_less_and_deletions_are_beli
     gone = there.rows.pop(7)["id"]
     report = there.run()
     assert (report.verdict, report.exit_code, report.whole) == ("uncertified", 0, False)
-    assert report.reasons == ["OrgX gave no total: what it no longer lists shows at the next whole read"]
+    assert report.reasons == ["OrgX gave no total: deletions are found by the next full read"]
     there.now += timedelta(days=8)
     assert there.run().rows_deleted == 0
     assert gone in there.living()
@@ -509,7 +509,7 @@ def test_a_sample_of_old_rows_finds_what_changed_without_a_trace() -> None:
             "100 old rows were compared"
         )
     assert (report.whole, report.rows_changed, report.verdict) == (True, 150, "repaired")
-    assert report.reasons == ["75 old rows changed without a new time; the table was read whole"]
+    assert report.reasons == ["75 old rows changed without a new timestampstamp; the table was read in full"]
 
 
 def test_old_rows_that_come_along_with_the_changes_tell_as_much() -> None:

@@ -250,7 +250,7 @@ def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("dataset", ["temp", "system", "information_schema", "pg_catalog", "Temp"])
 def test_a_dataset_that_duckdb_keeps_for_itself_is_refused_before_anything_is_read(file: Path, dataset: str) -> None:
     warehouse = Warehouse(make_pipeline(dataset=dataset, database=file))
-    with pytest.raises(ConfigError, match="keeps the name"):
+    with pytest.raises(ConfigError, match="reserved by the database"):
         warehouse.check_names()
     warehouse.close()
 

@@ -1,0 +1,69 @@
+"""Which transport a request goes through: REST with a key, MCP with a login, each opened when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orgx_source.api.envelope import Page, Row
+from orgx_source.api.http import HttpTransport
+from orgx_source.api.mcp import McpTransport
+from orgx_source.api.query import PageQuery
+from orgx_source.api.routes import Route
+from orgx_source.api.transport import Transport
+from orgx_source.config import OrgxConfig
+from orgx_source.login.tokens import open_tokens
+
+
+def open_doors(config: OrgxConfig) -> Transport:
+    """Return the transport for all doors that the settings open; nothing is sent."""
+    if "mcp" not in config.doors:
+        return HttpTransport(config)
+    mcp = McpTransport(config.mcp_url, open_tokens(config))
+    return Doors(HttpTransport(config), mcp) if config.api_key else mcp
+
+
+class Doors(Transport):
+    """Two transports as one: a route says which of them it takes."""
+
+    def __init__(self, rest: Transport, mcp: Transport) -> None:
+        """Join them.
+
+        Args:
+            rest: Takes bootstrap, and the routes of REST.
+            mcp: Takes the routes of MCP.
+        """
+        self._rest, self._mcp = rest, mcp
+        for door in (rest, mcp):
+            # What is set later counts: the client sets it on this one.
+            door.observe = lambda headers: self.observe(headers)
+            door.spend = lambda: self.spend()
+
+    @property
+    def overhead(self) -> int:
+        """Return how many requests of a run are no pages, on both."""
+        return self._rest.overhead + self._mcp.overhead
+
+    def bootstrap(self) -> Row:
+        """Fetch the workspace that the key resolves to."""
+        try:
+            return self._rest.bootstrap()
+        finally:
+            self.server_time = self._rest.server_time
+
+    def fetch_page(self, route: Route, query: PageQuery) -> Page:
+        """Fetch one page of a list, through the door that its route takes."""
+        door = self._mcp if route.door == "mcp" else self._rest
+        try:
+            return door.fetch_page(route, query)
+        finally:
+            self.server_time = door.server_time or self.server_time
+
+    def run_tool(self, tool: str, arguments: Mapping[str, Any]) -> Row:
+        """Let OrgX run a tool, which takes a key."""
+        return self._rest.run_tool(tool, arguments)
+
+    def close(self) -> None:
+        """Close both."""
+        self._rest.close()
+        self._mcp.close()

@@ -1,0 +1,186 @@
+"""The authorization server in front of OrgX's MCP door, request by request: each sent once, each refusal told.
+
+No token, code or verifier is in any error of this room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from orgx_source.config import check_base_url
+from orgx_source.errors import ConfigError, ConnectionFailedError, OrgxError
+from orgx_source.version import __version__
+
+TIMEOUT_SECONDS = 20.0
+CLIENT_NAME = "orgx-sync"
+
+
+class Refused(OrgxError):
+    """The server answered with an OAuth error; says which."""
+
+    exit_code = 3
+
+    def __init__(self, code: str, description: str) -> None:
+        super().__init__(f"{code}: {description}" if description else code)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class AuthServer:
+    """What the documents of a server say.
+
+    Attributes:
+        issuer: Its name, as it stands in redirects.
+        authorization_endpoint, token_endpoint: Where people consent, and where tokens are given.
+        registration_endpoint, revocation_endpoint: None where it has none.
+    """
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    registration_endpoint: str | None
+    revocation_endpoint: str | None
+
+
+def discover(mcp_url: str) -> AuthServer:
+    """Find the authorization server of a door.
+
+    Raises:
+        ConfigError: There is none, or none that a command can log in at.
+        ConnectionFailedError: Nobody answers.
+    """
+    parts = urlsplit(mcp_url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    resource = _document(f"{origin}/.well-known/oauth-protected-resource{parts.path}") or _document(
+        f"{origin}/.well-known/oauth-protected-resource"
+    )
+    named = (resource or {}).get("authorization_servers")
+    server = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else origin
+    document = _document(f"{server.rstrip('/')}/.well-known/oauth-authorization-server")
+    if document is None:
+        raise ConfigError(f"{origin} names no server to log in at; check ORGX_MCP_URL")
+    addresses = {name: _address(document.get(f"{name}_endpoint")) for name in ("authorization", "token")}
+    if None in addresses.values():
+        raise ConfigError(f"{server} does not say where to log in; check ORGX_MCP_URL")
+    return AuthServer(
+        str(document.get("issuer") or server),
+        str(addresses["authorization"]),
+        str(addresses["token"]),
+        _address(document.get("registration_endpoint")),
+        _address(document.get("revocation_endpoint")),
+    )
+
+
+def register(server: AuthServer, redirect_uri: str) -> str:
+    """Register this machine, and return its client id: two machines with one would end each other's grants.
+
+    Raises:
+        ConfigError: The server takes no registrations.
+        Refused: It refuses this one.
+        ConnectionFailedError: Nobody answers.
+    """
+    if server.registration_endpoint is None:
+        raise ConfigError(f"{server.issuer} takes no registrations, so nobody can log in there from a command line")
+    asked = {
+        "client_name": CLIENT_NAME,
+        "redirect_uris": [redirect_uri],
+        # Both are said: what is left out defaults to a client with a secret that cannot renew its tokens.
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+    }
+    answer = _json(_send("POST", server.registration_endpoint, json=asked), "the registration")
+    client_id = answer.get("client_id")
+    if not isinstance(client_id, str) or not client_id:
+        raise ConfigError(f"{server.issuer} answered the registration without a client id")
+    return client_id
+
+
+def exchange(server: AuthServer, client_id: str, code: str, verifier: str, redirect_uri: str) -> dict[str, Any]:
+    """Return the tokens for the code of a redirect.
+
+    Raises:
+        Refused: The server does not give any.
+        ConnectionFailedError: Nobody answers.
+    """
+    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri, "client_id": client_id}
+    return _tokens(server.token_endpoint, form | {"code_verifier": verifier})
+
+
+def refresh(token_endpoint: str, client_id: str, refresh_token: str) -> dict[str, Any]:
+    """Return new tokens; see `exchange`."""
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": client_id}
+    return _tokens(token_endpoint, form)
+
+
+def revoke(revocation_endpoint: str, client_id: str, refresh_token: str) -> None:
+    """End a grant.
+
+    Raises:
+        OrgxError: It could not be ended.
+    """
+    form = {"token": refresh_token, "token_type_hint": "refresh_token", "client_id": client_id}
+    response = _send("POST", revocation_endpoint, data=form)
+    if response.status_code >= 400:
+        raise OrgxError(f"{response.status_code} from {_where(revocation_endpoint)}: the login was not revoked")
+
+
+def _tokens(endpoint: str, form: dict[str, str]) -> dict[str, Any]:
+    answer = _json(_send("POST", endpoint, data=form), "the token endpoint")
+    if not isinstance(answer.get("access_token"), str) or not answer["access_token"]:
+        raise Refused("no_token", "the answer holds no access token")
+    return answer
+
+
+def _document(address: str) -> dict[str, Any] | None:
+    """Return a document; None where there is none."""
+    response = _send("GET", address)
+    if response.status_code >= 500:
+        raise ConnectionFailedError(f"{response.status_code} from {_where(address)}; try again later")
+    try:
+        found = response.json() if response.status_code == 200 else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _json(response: httpx.Response, what: str) -> dict[str, Any]:
+    where = _where(str(response.url))
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    if response.status_code >= 500 or response.status_code == 429:
+        raise ConnectionFailedError(f"{response.status_code} from {where}; try again later")
+    if response.status_code >= 400 or not isinstance(answer, dict):
+        said = answer if isinstance(answer, dict) else {}
+        code = str(said.get("error") or f"{response.status_code} from {where}")
+        raise Refused(code, str(said.get("error_description") or f"{what} was refused")[:200])
+    return answer
+
+
+def _send(method: str, address: str, **what: Any) -> httpx.Response:
+    try:
+        with httpx.Client(timeout=TIMEOUT_SECONDS, headers={"user-agent": f"orgx-source/{__version__}"}) as client:
+            return client.request(method, address, **what)
+    except httpx.HTTPError as error:
+        why = "did not answer in time" if isinstance(error, httpx.TimeoutException) else f"cannot be reached ({error})"
+        raise ConnectionFailedError(f"{_where(address)} {why}; check ORGX_MCP_URL and the network") from None
+
+
+def _address(value: Any) -> str | None:
+    """Return an address of a document where secrets may travel to it; None where there is none.
+
+    Raises:
+        ConfigError: It is no address, or goes over plain http to another machine.
+    """
+    return check_base_url(value, "ORGX_MCP_URL", "https://host/path") if isinstance(value, str) else None
+
+
+def _where(address: str) -> str:
+    parts = urlsplit(address)
+    return f"{parts.netloc}{parts.path}"

@@ -1,0 +1,260 @@
+"""Access tokens for OrgX's MCP door: from the settings as they are, or from a login that is kept in a file and renewed.
+
+The file holds what a login has brought. It is replaced at one stroke, and always before a new refresh token is used:
+OrgX accepts the one before it until then, so that a process that is killed in between loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from orgx_source.config import OrgxConfig, login_file
+from orgx_source.errors import ConfigError
+from orgx_source.login.server import Refused, refresh
+
+GRANT_DAYS = 30
+WARN_DAYS = 7
+# A token that is about to expire is renewed before it is sent: its refusal would cost a request.
+MARGIN_SECONDS = 10.0
+LOCK_SECONDS = 60.0
+AGAIN = "log in again: orgx-sync login"
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a login has brought. Times are unix seconds.
+
+    Attributes:
+        mcp_url: The door it is for.
+        client_id: This machine's registration.
+        token_endpoint, revocation_endpoint: Where tokens are renewed and revoked; the latter None where nowhere.
+        access_token, refresh_token: In no repr, log or error.
+        expires_at: When the access token expires.
+        logged_in_at: When the grant began; it ends 30 days later.
+        scopes: What was granted.
+    """
+
+    mcp_url: str
+    client_id: str
+    token_endpoint: str
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_at: float
+    logged_in_at: float
+    scopes: str = ""
+    revocation_endpoint: str | None = None
+
+    def days_left(self, now: float) -> float:
+        """Return how many days the grant still has."""
+        return (self.logged_in_at + GRANT_DAYS * 86400 - now) / 86400
+
+
+def describe_login(mcp_url: str, now: float) -> tuple[str, bool] | None:
+    """Return how long the login for a door lasts, and whether that is a warning; None where nobody is logged in.
+
+    Raises:
+        ConfigError: See `read_login`.
+    """
+    login = read_login(mcp_url)
+    if login is None:
+        return None
+    left, host = login.days_left(now), urlsplit(mcp_url).netloc
+    if left <= 0:
+        return f"The login for {host} has ended; {AGAIN}", True
+    days = f"{left:.0f} days" if left >= 2 else f"{left * 24:.0f} hours"
+    return f"The login for {host} ends in {days}" + (f"; {AGAIN}" if left < WARN_DAYS else ""), left < WARN_DAYS
+
+
+class Tokens(Protocol):
+    """Gives access tokens; several threads use one instance at once.
+
+    Attributes:
+        last: The token that was given last; None before the first.
+    """
+
+    last: str | None
+
+    def access(self) -> str:
+        """Return a token that should be accepted.
+
+        Raises:
+            OrgxError: There is none.
+        """
+
+    def renew(self, refused: str) -> None:
+        """Have another token in place of one that was refused.
+
+        Raises:
+            OrgxError: There is none.
+        """
+
+
+def open_tokens(config: OrgxConfig) -> Tokens:
+    """Return where access tokens come from: the settings, else the login that is stored."""
+    return GivenToken(config.mcp_token) if config.mcp_token else StoredTokens(config.mcp_url)
+
+
+def identity(config: OrgxConfig) -> str:
+    """Return a text that tells one user from another, as far as tokens do: it stays when they are renewed."""
+    if config.mcp_token:
+        # User, grant and secret, by OrgX's library; of any other token nothing is known.
+        user, _, rest = config.mcp_token.partition(":")
+        return user if rest.count(":") == 1 else config.mcp_token
+    login = None
+    with suppress(ConfigError):
+        # Whoever needs the token says what is wrong with the file.
+        login = read_login(config.mcp_url)
+    if login is None:
+        return config.mcp_url
+    user, _, rest = login.access_token.partition(":")
+    return user if rest.count(":") == 1 else login.client_id
+
+
+class GivenToken:
+    """A token from elsewhere, which nobody here can renew."""
+
+    def __init__(self, token: str) -> None:
+        self.last: str | None = token
+        self._token = token
+
+    def access(self) -> str:
+        """Return it."""
+        return self._token
+
+    def renew(self, refused: str) -> None:
+        """Refuse.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(
+            "OrgX refused the token in ORGX_MCP_TOKEN: it has expired or is wrong, and is not renewed here. Set "
+            "another, or remove it and log in: orgx-sync login"
+        )
+
+
+class StoredTokens:
+    """The tokens of the login that is stored, renewed when they expire."""
+
+    def __init__(self, mcp_url: str, clock: Clock = time.time) -> None:
+        """Prepare; nothing is read.
+
+        Args:
+            mcp_url: The door.
+            clock: Unix seconds.
+        """
+        self.last: str | None = None
+        self._mcp_url = mcp_url
+        self._clock = clock
+        self._login: Login | None = None
+
+    def access(self) -> str:
+        """Return the access token, renewed where it is about to expire.
+
+        Raises:
+            ConfigError: Nobody is logged in, or the login has ended.
+            OrgxError: It cannot be renewed now.
+        """
+        login = self._login or self._read()
+        if login.expires_at <= self._clock() + MARGIN_SECONDS:
+            login = self._renewed(login.access_token)
+        self._login, self.last = login, login.access_token
+        return login.access_token
+
+    def renew(self, refused: str) -> None:
+        """Have another token in place of one that was refused; see `access`."""
+        self._login = self._renewed(refused)
+
+    def _renewed(self, refused: str) -> Login:
+        """Return the login with another token than this: by another process, or by asking for one."""
+        path = login_file(self._mcp_url)
+        with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
+            login = self._read()
+            if login.access_token != refused:
+                return login
+            if login.days_left(self._clock()) <= 0:
+                raise ConfigError(f"The login for {self._mcp_url} ended {GRANT_DAYS} days after it was made; {AGAIN}")
+            try:
+                answer = refresh(login.token_endpoint, login.client_id, login.refresh_token)
+            except Refused as refusal:
+                raise ConfigError(f"OrgX refused to go on with this login ({refusal}); {AGAIN}") from None
+            login = with_tokens(asdict(login), answer, self._clock())
+            write_login(login)
+            return login
+
+    def _read(self) -> Login:
+        login = read_login(self._mcp_url)
+        if login is None:
+            raise ConfigError(f"Nobody is logged in at {self._mcp_url}; log in: orgx-sync login")
+        return login
+
+
+def with_tokens(known: dict[str, Any], answer: dict[str, Any], now: float) -> Login:
+    """Return a login with the tokens of an answer.
+
+    Args:
+        known: What else a `Login` holds.
+        answer: Of the token endpoint.
+        now: Unix seconds.
+    """
+    seconds = answer.get("expires_in")
+    renewed = {
+        "access_token": answer["access_token"],
+        "refresh_token": answer.get("refresh_token") or known.get("refresh_token", ""),
+        "expires_at": now + (float(seconds) if isinstance(seconds, int | float) else 3600.0),
+        "scopes": answer.get("scope") or known.get("scopes", ""),
+    }
+    return Login(**{**known, **renewed})
+
+
+def read_login(mcp_url: str) -> Login | None:
+    """Return the login that is stored for a door; None where there is none.
+
+    Raises:
+        ConfigError: The file is damaged, or others may read it.
+    """
+    path = login_file(mcp_url)
+    try:
+        if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise ConfigError(f"Others may read the login in {path}. Mend that: chmod 600 '{path}'")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Login(**{**found, "expires_at": float(found["expires_at"])})
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ConfigError(f"The login in {path} is damaged; {AGAIN}") from None
+
+
+def write_login(login: Login) -> None:
+    """Store a login at one stroke, for nobody else to read.
+
+    Raises:
+        OSError: The machine refuses.
+    """
+    path = login_file(login.mcp_url)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(login), file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
