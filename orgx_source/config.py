@@ -13,7 +13,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,6 +22,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from orgx_source.errors import ConfigError
+from orgx_source.tables import OPTIONAL_TABLES, TABLES
 
 DEFAULT_DATABASE = Path("orgx.duckdb")
 DEFAULT_BASE_URL = "https://useorgx.com"
@@ -103,6 +104,7 @@ class OrgxConfig:
         mcp_token: An access token for it from elsewhere, which is not refreshed; None where a login gives one.
         has_login: Whether a login for it is stored on this machine.
         memory: Saved searches of OrgX's memory.
+        optional_tables: Optional tables to read where no table is named.
     """
 
     api_key: str = field(repr=False)
@@ -124,6 +126,17 @@ class OrgxConfig:
     mcp_token: str | None = field(default=None, repr=False)
     has_login: bool = False
     memory: tuple[SavedSearch, ...] = ()
+    optional_tables: tuple[str, ...] = OPTIONAL_TABLES
+
+    def table_names(self, named: Sequence[str] | None = None, among: Iterable[str] = TABLES) -> list[str]:
+        """Return the tables to read: those that are named, or all but the optional ones that the settings leave out.
+
+        Args:
+            named: Tables that somebody named.
+            among: Tables to choose from otherwise.
+        """
+        left_out = set(OPTIONAL_TABLES).difference(self.optional_tables)
+        return list(named) if named else [name for name in among if name not in left_out]
 
     @property
     def doors(self) -> frozenset[Door]:
@@ -158,11 +171,32 @@ def load_config(**given: Any) -> OrgxConfig:
     for name in ("request_timeout", "max_answer_bytes"):
         if name not in found and (value := _from_dlt(name) or os.environ.get(f"ORGX_{name.upper()}")):
             found[name] = _as_number(name, value)
+    if "optional_tables" not in found:
+        found["optional_tables"] = read_optional_tables()
     for name, least in LEAST.items():
         # Turned around, so that what is no number (NaN) is refused as well.
         if found.get(name) is not None and not found[name] >= least:
             raise ConfigError(f"{name} must be at least {least}, not {found[name]}")
     return OrgxConfig(**found)
+
+
+def read_optional_tables() -> tuple[str, ...]:
+    """Return which optional tables the settings say to read: all of them, unless they say otherwise.
+
+    Raises:
+        ConfigError: One is named that is none.
+    """
+    text = _from_dlt("optional_tables") or os.environ.get("ORGX_OPTIONAL_TABLES") or "all"
+    # A list in TOML comes as the text of a list.
+    names = tuple(filter(None, (name.strip(" \t\n\"'[]") for name in text.split(","))))
+    if names in (("all",), ("none",), ()):
+        return OPTIONAL_TABLES if names == ("all",) else ()
+    if unknown := [name for name in names if name not in OPTIONAL_TABLES]:
+        raise ConfigError(
+            f"ORGX_OPTIONAL_TABLES (or optional_tables under [sources.orgx]) names {', '.join(unknown)}; it may be "
+            f"all, none, or some of {', '.join(OPTIONAL_TABLES)}"
+        )
+    return tuple(name for name in OPTIONAL_TABLES if name in names)
 
 
 def _from_dlt(name: str) -> str | None:

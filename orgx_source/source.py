@@ -162,6 +162,8 @@ def _read_stretch(session: ReadSession, table: Table, warehouse: Warehouse) -> I
             note_handed(dlt.current.resource_state(), reader.handed, keys)
     if not reader.finished:
         session.open_tables[table.name] = reader
+    if reader.was_closed:
+        return
     if not wrote and not warehouse.columns(table.name):
         # An organisation without a single row still gets the table, with all its columns. Not by
         # materialize_table_schema(): that adds a _dlt_id that must not be null, and no Arrow table has one.
@@ -241,6 +243,10 @@ def _check_settings() -> None:
 def _make_resource(table: Table, gate: _SessionGate) -> DltResource:
     def read() -> Iterator[Any]:
         session = gate.open()
+        if gate.is_own and table.name not in session.config.table_names():
+            # Left out by the settings.
+            gate.release()
+            return
         report = session.report(table.name)
         began = time.monotonic()
         try:
@@ -382,6 +388,11 @@ class _SessionGate:
                 logger.info("%s", OWN_PIPELINE)
         self._checked = load_id
         _check_use(table, all_of_them=is_first)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether no session was given: then nobody has chosen the tables but the settings."""
+        return self._given is None
 
     def open(self) -> ReadSession:
         if self._given is not None:

@@ -111,7 +111,10 @@ def run_sync(
 def _all_of(config: OrgxConfig, *, at_best: bool = False) -> list[str]:
     """Return the tables that a run fills which is told of none; ``at_best`` those that it would fill with a key."""
     doors = REST if at_best else config.doors
-    return [*served_tables(doors), *([MEMORY_HITS] if config.memory and "rest" in doors else [])]
+    return [
+        *config.table_names(None, served_tables(doors)),
+        *([MEMORY_HITS] if config.memory and "rest" in doors else []),
+    ]
 
 
 def _what_needs_a_key(config: OrgxConfig, names: Sequence[str]) -> list[str]:

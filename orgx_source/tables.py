@@ -66,6 +66,7 @@ class Table:
         updated: Column that says when it last changed, declared or not.
         workspace: Columns that name its workspace, in order of preference, declared or not.
         local_ids: Whether OrgX's ids are unique within one workspace only.
+        optional: Whether a key that may not read it is nothing wrong: a note, never a failure.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Table:
     updated: str = "updated_at"
     workspace: tuple[str, ...] = ("workspace_id", "command_center_id")
     local_ids: bool = False
+    optional: bool = False
 
     @property
     def key(self) -> str:
@@ -195,6 +197,7 @@ SYNC_LOG_COLUMNS = (
     Column("reasons", "json", "Why it is not certified."),
     Column("proof", "text", "What the verdict rests on, in words."),
     Column("error", "text", "Why the table, or the whole run, failed; null when it did not."),
+    Column("note", "text", "Why it was not read although nothing is wrong: not open to this key, since when."),
     Column("route", "text", "Path that served the table."),
     Column("closed_routes", "json", "Routes that refused, with their status."),
     Column("whole", "bool", "Whether every row was read, not only what changed."),
@@ -260,6 +263,13 @@ _SEQUENCE = Column("sequence", "bigint", "Position among its siblings.")
 _INITIATIVE = Column("initiative_id", "text", "Initiative it belongs to.")
 _WORKSTREAM = Column("workstream_id", "text", "Workstream it belongs to.")
 _DOMAIN = Column("domain", "text", "Domain, such as engineering or marketing.")
+_COST_UNSTATED = Column(
+    "cost_unstated",
+    "double",
+    "Cost as sent; OrgX does not state its unit. Never to be added up.",
+    ("cost",),
+    own_key=False,
+)
 _DUE_DATE = Column("due_date", "date", "Planned date; mostly missing.")
 
 
@@ -555,8 +565,205 @@ TABLES: dict[str, Table] = {
             parent="initiatives",
             created="timestamp",
         ),
+        Table(
+            "runs",
+            "One row per run: an agent's attempt at a task.",
+            (
+                Column("id", "text", "Run id."),
+                Column("title", "text", "Title.", ("name",)),
+                Column("summary", "text", "Short text."),
+                Column("status", "text", "As sent: planned, queued, running, completed, failed, blocked, ..."),
+                Column("outcome_kind", "text", "shipped, blocked, abandoned or awaiting_review."),
+                Column("source_driver", "text", "claude_code, codex, opencode or server_api."),
+                Column("quality_score", "double", "Quality as OrgX scores it; the scale is not stated."),
+                _PROGRESS,
+                Column("agent_id", "text", "Agent that ran."),
+                Column("agent_name", "text", "Its name."),
+                _INITIATIVE,
+                _WORKSTREAM,
+                Column("milestone_id", "text", "Milestone it belongs to."),
+                Column("task_id", "text", "Task it worked on; some runs name none."),
+                *_SCOPE,
+                Column("started_at", "timestamp", "When it began (UTC)."),
+                Column("completed_at", "timestamp", "When it ended (UTC)."),
+                _COST_UNSTATED,
+                _METADATA,
+                *_TIMES,
+            ),
+            parent="tasks",
+            optional=True,
+        ),
+        Table(
+            "execution_receipts",
+            "One row per execution receipt: what a run used and is estimated to have cost.",
+            (
+                Column("id", "text", "Receipt id."),
+                Column("run_id", "text", "Run it accounts for; some receipts name none."),
+                *_SCOPE,
+                Column("provider", "text", "anthropic, openai or other."),
+                Column("source_sub_type", "text", "Who pays: subscription, api_key or enterprise_key."),
+                Column("source_driver", "text", "claude_code, codex, opencode or server_api."),
+                Column("model", "text", "Model, where OrgX names it."),
+                Column("api_key_id", "text", "Id of the key that was used; not the key."),
+                Column("gateway_connection_id", "text", "Connection of the gateway."),
+                Column("outcome_kind", "text", "shipped, blocked, abandoned or awaiting_review."),
+                Column("tokens_used", "bigint", "Tokens."),
+                Column("cost_estimate_cents", "double", "Estimated cost in US cents."),
+                Column("saved_estimate_cents", "double", "Estimated saving in US cents."),
+                _COST_UNSTATED,
+                Column("started_at", "timestamp", "When the run began (UTC)."),
+                Column("first_response_at", "timestamp", "When the model first answered (UTC)."),
+                Column("completed_at", "timestamp", "When it ended (UTC)."),
+                _METADATA,
+            ),
+            parent="runs",
+            created="started_at",
+            updated="completed_at",
+            optional=True,
+        ),
+        Table(
+            "sessions",
+            "One row per live session of an agent, as it was when OrgX last listed it.",
+            (
+                Column("id", "text", "Session id."),
+                Column("parent_id", "text", "Session that started it."),
+                Column("run_id", "text", "Its run. Whether that is the id of a row in runs, only the data show."),
+                Column("title", "text", "Title."),
+                Column("status", "text", "As sent: queued, running, blocked, paused, completed, failed, ..."),
+                Column("phase", "text", "intent, execution, blocked, review, handoff or completed."),
+                Column("state", "text", "State."),
+                Column("agent_id", "text", "Agent."),
+                Column("agent_name", "text", "Its name."),
+                _PROGRESS,
+                _INITIATIVE,
+                _WORKSTREAM,
+                Column("group_id", "text", "Group it is shown in; some are made up by OrgX."),
+                Column("group_label", "text", "Name of that group."),
+                Column("checkpoint_count", "bigint", "Checkpoints."),
+                Column("blockers", "json", "What blocks it."),
+                Column("blocker_reason", "text", "Why it is blocked."),
+                Column("blocker_diagnostics", "json", "What OrgX found out about that."),
+                Column("last_event_summary", "text", "Last event."),
+                Column("eta", "text", "Expected end, as sent."),
+                _COST_UNSTATED,
+                *_text("runtime_client runtime_label runtime_provider instance_id", "Where the agent runs."),
+                Column("started_at", "timestamp", "When it began (UTC)."),
+                Column("last_event_at", "timestamp", "When the last event happened (UTC)."),
+                Column("last_heartbeat_at", "timestamp", "Last sign of life (UTC).", volatile=True),
+                _UPDATED,
+            ),
+            parent="initiatives",
+            created="started_at",
+            optional=True,
+        ),
+        Table(
+            "handoffs",
+            "One row per handoff: work that waits for somebody else to take it.",
+            (
+                Column("id", "text", "Handoff id."),
+                Column("handoff_key", "text", "Key given by whoever proposed it."),
+                Column("title", "text", "Title."),
+                Column("summary", "text", "Short text."),
+                Column("status", "text", "As sent: created or proposed, claimed, returned, fulfilled, escalated, ..."),
+                _PRIORITY,
+                *_SCOPE,
+                *_text("from_stage_key to_stage_key source_process_ref source_revision_ref", "Where it comes from."),
+                Column("schema_version", "text", "Version of its form."),
+                Column("sla_minutes", "double", "Minutes in which it should be fulfilled."),
+                Column("due_at", "timestamp", "When it should be fulfilled (UTC)."),
+                Column("current_actor", "json", "Who has it now, as an object."),
+                Column("current_actor_type", "text", "human, agent or system."),
+                Column("current_actor_id", "text", "Who has it now."),
+                Column("proof_requirements", "json", "What has to be shown."),
+                Column("result", "json", "What came of it."),
+                Column("aggregate_version", "bigint", "Version of the record."),
+                _METADATA,
+                *_TIMES,
+            ),
+            optional=True,
+        ),
+        Table(
+            "handoff_events",
+            "One row per event of a handoff.",
+            (
+                Column("id", "text", "Event id."),
+                Column("handoff_id", "text", "Handoff it belongs to."),
+                Column("event_type", "text", "As sent: created, claimed, fulfilled, ..."),
+                Column("actor_type", "text", "human, agent or system."),
+                Column("actor_id", "text", "Who acted."),
+                Column("payload", "json", "What was said."),
+                _CREATED,
+            ),
+            keeps_history=False,
+            parent="handoffs",
+            optional=True,
+        ),
+        Table(
+            "work_receipts",
+            "One row per work receipt: what was done, what it proves, and whether it was accepted.",
+            (
+                Column("id", "text", "Receipt id; OrgX calls it receipt_id.", ("receipt_id",)),
+                Column("external_receipt_id", "text", "Id given by whoever issued it."),
+                Column("summary", "text", "What was done."),
+                Column("receipt_review_revision", "text", "Revision of its review."),
+                Column("schema_version", "text", "Version of its form."),
+                Column("outcome_status", "text", "Outcome as OrgX assesses it."),
+                Column("verification_status", "text", "Verification as OrgX assesses it."),
+                Column("acceptance_status", "text", "human_reviewed or awaiting_human_review."),
+                Column("evidence_status", "text", "Evidence as OrgX assesses it."),
+                Column("claimed_outcome_status", "text", "Outcome as the producer claims it."),
+                Column("claimed_verification_status", "text", "Verification as the producer claims it."),
+                Column("claimed_acceptance_status", "text", "Acceptance as the producer claims it."),
+                Column("judged_outcome_status", "text", "Outcome as a human judged it; null where none did."),
+                Column("judged_by", "text", "Who judged it."),
+                Column("judged_at", "timestamp", "When it was judged (UTC)."),
+                Column("criteria_met", "bigint", "Criteria that are met."),
+                Column("criteria_unmet", "bigint", "Criteria that are not met."),
+                Column("criteria_unknown", "bigint", "Criteria of which nobody knows."),
+                Column("criteria", "json", "The criteria as sent."),
+                Column("human_judgment", "json", "The judgment as sent."),
+                Column("run_id", "text", "Run, where OrgX names it."),
+                _INITIATIVE,
+                *_SCOPE,
+                Column("cost_usd", "double", "Cost in US dollars, where OrgX tells it."),
+                Column("cost", "json", "Cost as the producer states it, with its currency."),
+                Column("completed_at", "timestamp", "When the work ended (UTC)."),
+                *_TIMES,
+            ),
+            optional=True,
+        ),
+        Table(
+            "usage",
+            "One row per period, breakdown and key of it: what OrgX counts against the plan.",
+            (
+                Column("id", "text", "Start of the period, breakdown and key, joined by slashes."),
+                Column("period_start", "timestamp", "Start of the period (UTC)."),
+                Column("period_end", "timestamp", "End of the period (UTC)."),
+                Column("breakdown", "text", "total, provider, execution_target, source_client or model."),
+                Column("key", "text", "What the numbers are of, within the breakdown."),
+                Column("label", "text", "Its name."),
+                Column("runs", "bigint", "Runs."),
+                Column("tokens", "bigint", "Tokens."),
+                Column("minutes", "double", "Minutes of agents."),
+                Column("cost_cents", "double", "Cost in US cents."),
+                Column("plan_id", "text", "Plan; on the row of the total."),
+                Column("plan_name", "text", "Its name."),
+                Column("allows_overage", "bool", "Whether more than the plan holds may be used."),
+                Column("included_budget_cents", "double", "Budget of the plan in US cents."),
+                Column("overage_budget_cents", "double", "Budget beyond it in US cents."),
+                Column("risk", "text", "safe, watch, at_risk or over_limit."),
+                Column("actual", "json", "The total as sent."),
+                Column("predicted", "json", "What OrgX expects.", volatile=True),
+                Column("generated_at", "timestamp", "When OrgX counted (UTC).", volatile=True),
+            ),
+            created="period_start",
+            updated="generated_at",
+            optional=True,
+        ),
     )
 }
+
+OPTIONAL_TABLES = tuple(table.name for table in TABLES.values() if table.optional)
 
 REFERENCES: dict[str, str] = {
     "workspace_id": "workspaces",
@@ -568,6 +775,8 @@ REFERENCES: dict[str, str] = {
     "agent_id": "agents",
     "requester_agent_id": "agents",
     "executor_agent_id": "agents",
+    "run_id": "runs",
+    "handoff_id": "handoffs",
 }
 """Column to the table whose key it holds, in whichever table it stands. OrgX promises none of it: ids may dangle."""
 

@@ -88,6 +88,8 @@ def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name in [name for name in os.environ if name.startswith(("ORGX_", "SOURCES__")) and name not in OF_TESTS]:
         monkeypatch.delenv(name)
+    # Most tests are about the tables that every key may read; those of the others name them, or set this anew.
+    monkeypatch.setenv("ORGX_OPTIONAL_TABLES", "none")
     yield
 
 

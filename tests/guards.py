@@ -62,6 +62,13 @@ def _identity(name: str) -> str:
 
 
 GUARDS: dict[str, Sequence[Removal]] = {
+    "secrets-of-runs": (Removal("if False:", "tests/e2e/test_optional_tables.py"),),
+    "optional-tables": (Removal("raise", "tests/e2e/test_optional_tables.py"),),
+    "closed-doors-are-remembered": (Removal("return {}", "tests/e2e/test_optional_tables.py"),),
+    "ids-of-two-doors": (Removal("if apart := False:", "tests/e2e/test_optional_tables.py"),),
+    "a-cost-below-zero-is-not-known": (
+        Removal("receipts.cost_estimate_cents as cost_cents,", "tests/marts/test_costs.py"),
+    ),
     "cursor-behind-the-start": (Removal("cursor=latest,", "tests/unit/test_cursor.py"),),
     "loads-that-arrived": (
         Removal("loads: list[str] = []", "tests/unit/test_table_state.py"),

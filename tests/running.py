@@ -37,10 +37,20 @@ KINDS = {
     "tasks": "task",
     "activity": "activity",
 }
+OPTIONAL_KINDS = {
+    "runs": "run",
+    "execution_receipts": "execution_receipt",
+    "sessions": "session",
+    "handoffs": "handoff",
+    "handoff_events": "handoff_event",
+    "work_receipts": "work_receipt",
+}
 # Added by the connector, or joined to workspaces from bootstrap, or different with every read.
 NOT_OF_THE_WORLD = {
     "_dlt_load_id", "_dlt_id", "_row_hash", "last_changed_at", "deleted_at", "last_seen_at",
     "source_client", "capabilities", "setup", "waiting_minutes",
+    # A work receipt's columns hold the same.
+    "criteria", "human_judgment",
 }  # fmt: skip
 JSON_COLUMNS = {
     "metadata", "options", "evidence_refs", "assigned_agent_ids", "assigned_agent_names", "depends_on", "blockers",
@@ -163,7 +173,7 @@ def expected(kind: str, row: dict[str, Any]) -> dict[str, Any]:
     """Return what the warehouse should hold for a row of the world: written anew, not read from `tables`."""
     values: dict[str, Any] = {}
     for key, value in row.items():
-        name = "progress_pct" if key == "progress" else key
+        name = {"progress": "progress_pct", "cost": "cost_unstated"}.get(key, key)
         if value is None or name in NOT_OF_THE_WORLD:
             continue
         if name in JSON_COLUMNS:
@@ -183,7 +193,8 @@ def differences(world: World, database: Path = DATABASE, tables: list[str] | Non
     for table in tables or KINDS:
         living = "true" if table == "activity" else "deleted_at is null"
         found = stored(table, database, living)
-        wanted = {row["id"]: expected(KINDS[table], row) for row in world.rows(KINDS[table])}
+        kind = (KINDS | OPTIONAL_KINDS)[table]
+        wanted = {row["id"]: expected(kind, row) for row in world.rows(kind)}
         problems += [f"{table}: {row_id} is missing" for row_id in wanted.keys() - found.keys()]
         problems += [f"{table}: {row_id} does not exist" for row_id in found.keys() - wanted.keys()]
         for row_id in wanted.keys() & found.keys():

@@ -160,7 +160,7 @@ class HttpTransport(Transport):
         """
 
         def parse(body: bytes, **where: Any) -> Page:
-            return parse_page(body, keys=route.keys, **where)
+            return parse_page(body, keys=route.keys, unfold=route.unfold, **where)
 
         page = self._get(route.path, query_parameters(route, query), parse)
         if page.next_cursor is not None and MASK in page.next_cursor:

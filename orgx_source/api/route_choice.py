@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from orgx_source.api.routes import ROUTES, Route
@@ -17,6 +18,7 @@ CLOSED_STATUSES = frozenset({400, 401, 403, 404, 405, 406, 410, 422, 451, 501})
 
 REST: frozenset[Door] = frozenset({"rest"})
 KEY_NEEDED = "MCP does not serve that; it takes an API key (SOURCES__ORGX__API_KEY or ORGX_API_KEY)"
+NOT_OPEN = "not open to this key"
 
 T = TypeVar("T")
 
@@ -65,6 +67,7 @@ def read_first_open(
     read: Callable[[Route], Iterable[T]],
     closed: list[str],
     doors: Collection[Door] = REST,
+    known: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[T]:
     """Yield what is read from the first route that is open to this key.
 
@@ -74,6 +77,7 @@ def read_first_open(
         read: Reads from a route.
         closed: Gets the routes that refused, with their status.
         doors: The doors that the settings open.
+        known: Routes that refused lately and are not asked, name to status.
 
     Raises:
         RouteClosedError: None is open.
@@ -81,6 +85,9 @@ def read_first_open(
     """
     refusal: ApiError | None = None
     for route in choose_routes(table, pinned, doors):
+        if route.name in known:
+            closed.append(f"{route.name} ({known[route.name]})")
+            continue
         try:
             yield from read(route)
             return
@@ -92,8 +99,9 @@ def read_first_open(
             refusal = error
     if refusal is not None and refusal.exit_code == 3:
         raise refusal
+    names = ", ".join(closed)
     raise RouteClosedError(
-        f"{table}: no route is open to this key, although the key itself works ({', '.join(closed)}). {refusal}",
+        f"{table}: no route is open to this key, although the key itself works ({names}). {refusal or ''}".strip(),
         status=refusal.status if refusal else 0,
         path=refusal.path if refusal else "",
     )
@@ -105,9 +113,26 @@ def ask_first_open(
     ask: Callable[[Route], T],
     closed: list[str],
     doors: Collection[Door] = REST,
+    known: Mapping[str, str] = MappingProxyType({}),
 ) -> T:
     """Return the answer of the first route that is open to this key; see `read_first_open`."""
-    return next(read_first_open(table, pinned, lambda route: [ask(route)], closed, doors))
+    return next(read_first_open(table, pinned, lambda route: [ask(route)], closed, doors, known))
+
+
+def statuses(closed: Iterable[str]) -> dict[str, str]:
+    """Return the routes that refused, name to status, from the list that `read_first_open` makes."""
+    return {name: status.rstrip(")") for name, _, status in (each.rpartition(" (") for each in closed)}
+
+
+def closed_note(closed: Iterable[str], since: str | None = None) -> str:
+    """Return the sentence for an optional table of which no route is open.
+
+    Args:
+        closed: The routes that refused, with their status.
+        since: When that was seen first, as ISO 8601.
+    """
+    when = f" since {since[:10]}" if since else ""
+    return f"{NOT_OPEN}{when} ({', '.join(closed)})"
 
 
 def tells_all(table: str, route: Route) -> bool:

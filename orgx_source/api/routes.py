@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from orgx_source.api import unfold
 from orgx_source.config import Door
+from orgx_source.tables import Row
 
 BOOTSTRAP_PATH = "/api/client/bootstrap"
 TOOLS_PATH = "/api/client/tools/execute"
 MCP = "mcp"
 
 Paging = Literal[
-    "offset", "workspaces", "cursor", "limit", "snapshot", "bootstrap", "by_entity", "feed", "search", "told"
+    "offset", "workspaces", "cursor", "limit", "snapshot", "bootstrap", "by_entity", "feed", "search", "told", "window"
 ]
 
 
@@ -29,12 +31,15 @@ class Route:
         paging: ``offset`` (limit and offset), ``workspaces`` (the same, joined with bootstrap's), ``cursor`` (opaque
             next cursor), ``limit`` (one answer of at most ``limit`` rows), ``snapshot`` (everything at once), ``feed``
             (newest rows), ``by_entity`` (one request per parent), ``bootstrap``, ``search`` (the newest first, by
-            cursor), ``told`` (by the transport, without a request). A class each in `route_reader`.
+            cursor), ``told`` (by the transport, without a request), ``window`` (one answer of what is live or recent).
+            A class each in `route_reader`.
         sorts: Whether ``order_by`` and ``order_direction`` are understood.
         since: Name of the parameter that asks for what changed since; None when there is none.
         takes_ids: Whether ``ids`` asks for single rows.
         needs_workspace: Whether ``workspace_id`` is required.
         slices: A filter and its values, which together name most rows, for a ``limit`` route that came back full.
+        asks: Rows that a ``window`` is asked for at most; None leaves it to OrgX.
+        unfold: Makes the rows of an answer that is more than a list; see `unfold`.
         caveat: What may be missing even when the route answers well; None when nothing is known to.
         source: Where the facts come from and how sure they are.
         door: Which credentials it takes: a key (``rest``), or a login (``mcp``).
@@ -50,6 +55,8 @@ class Route:
     takes_ids: bool = False
     needs_workspace: bool = False
     slices: tuple[str, tuple[str, ...]] | None = None
+    asks: int | None = None
+    unfold: Callable[[Mapping[str, Any], list[Row] | None], list[Row] | None] | None = None
     caveat: str | None = None
     source: str = ""
     door: Door = "rest"
@@ -70,6 +77,18 @@ def _entities(entity_type: str, plural: str, paging: Paging = "offset") -> Route
         sorts=True,
         takes_ids=True,
         source="observed in OrgX's published clients; not on the REST pages",
+    )
+
+
+def _handoffs(rows: Callable[[Mapping[str, Any], list[Row] | None], list[Row] | None]) -> Route:
+    return Route(
+        "/api/client/handoffs",
+        "/api/client/handoffs",
+        ("handoffs", "data"),
+        "window",
+        unfold=rows,
+        caveat="OrgX does not say whether it lists all handoffs; those that it no longer lists stay as they are",
+        source="observed in OrgX's published clients; no parameters",
     )
 
 
@@ -190,5 +209,81 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             since="since",
             source="observed; since and limit only, older events beyond the limit cannot be reached",
         ),
+    ),
+    "runs": (
+        _entities("run", "runs"),
+        Route(
+            "/api/v1/runs",
+            "/api/v1/runs",
+            ("runs", "data"),
+            "window",
+            params={"status": "all"},
+            asks=100,
+            caveat="OrgX gives one answer of runs, without a total and without a next page",
+            source="observed in OrgX's published clients with a web session; a key may be refused",
+        ),
+    ),
+    "execution_receipts": (
+        Route(
+            "/api/v1/execution/receipts",
+            "/api/v1/execution/receipts",
+            ("receipts", "data"),
+            "window",
+            params={"days": "30"},
+            needs_workspace=True,
+            caveat="OrgX gives the receipts of 30 days; older ones stay as they are",
+            source="observed in OrgX's published clients with a web session; a key may be refused",
+        ),
+    ),
+    "sessions": (
+        Route(
+            "/api/client/live/sessions",
+            "/api/client/live/sessions",
+            ("nodes", "sessions", "data"),
+            "window",
+            asks=500,
+            unfold=unfold.sessions,
+            caveat="OrgX gives a snapshot of live sessions; those that it no longer holds stay as they are",
+            source="observed in OrgX's published clients; limit only",
+        ),
+    ),
+    "handoffs": (
+        _handoffs(unfold.handoffs),
+        Route(
+            "/api/v1/handoffs",
+            "/api/v1/handoffs",
+            ("data", "handoffs"),
+            "window",
+            needs_workspace=True,
+            unfold=unfold.handoffs,
+            caveat="OrgX does not say whether it lists all handoffs; those that it no longer lists stay as they are",
+            source="observed in OrgX's SDK; no paging. Its ids may be others than those of the client path",
+        ),
+    ),
+    "handoff_events": (_handoffs(unfold.handoff_events),),
+    "work_receipts": (
+        Route(
+            "/api/v1/work-ledger/receipts",
+            "/api/v1/work-ledger/receipts",
+            ("results", "receipts", "data"),
+            "window",
+            needs_workspace=True,
+            asks=100,
+            unfold=unfold.work_receipts,
+            caveat="OrgX gives the receipts of 120 days, at most 100 at once; older ones stay as they are",
+            source="observed in OrgX's MCP server; a key may be refused",
+        ),
+    ),
+    "usage": tuple(
+        Route(
+            path,
+            path,
+            ("usage",),
+            "window",
+            unfold=unfold.usage,
+            caveat="OrgX gives the period that is under way; earlier ones stay as they are",
+            source="observed in OrgX's published clients; which of the usage paths answers how is not certain",
+        )
+        for path in ("/api/usage/control-plane/summary", "/api/usage/unified")
     ),
 }

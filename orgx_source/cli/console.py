@@ -184,7 +184,7 @@ def _outcome(table: TableReport) -> Text:
     """Return a table's verdict; where its read was cut short, what was read is kept and the next run continues."""
     if table.error and table.exit_code == 4:
         return Text("incomplete", "yellow")
-    return _verdict(table.verdict, table.error)
+    return _verdict(table.verdict, table.error, table.note)
 
 
 def _print_in_two_lines(console: Console, name: str, rows: int | None, verdict: Text, numbers: str) -> None:
@@ -238,7 +238,9 @@ def _error_of(name: str, error: str) -> Text:
 
 
 def _doubts(name: str, table: TableReport) -> Iterator[Text]:
-    if table.closed_routes and not table.error:
+    if table.note:
+        yield Text(f"{name}: {table.note}", "dim")
+    elif table.closed_routes and not table.error:
         yield Text(f"{name}: read from {table.route}, because closed: {', '.join(table.closed_routes)}", "yellow")
     for reason in table.reasons:
         yield Text(f"{name}: {reason}", "yellow")
@@ -258,12 +260,12 @@ def print_check(report: CheckReport) -> None:
             Text(table.order, styles.get(table.order, "dim")),
             Text(table.total, styles.get(table.total, "dim")),
         )
-        route = Text(table.route or "none is open", "" if table.route else "red")
+        route = Text(table.route or "none is open", "" if table.route else "red" if table.error else "dim")
         grid.add_row(name, _number(table.rows), total, order, route)
     if report.tables:
         out.print(grid)
     for name, table in report.tables.items():
-        if table.closed:
+        if table.closed and (table.route or table.error):
             out.print(Text(f"{name}: closed to this key: {', '.join(table.closed)}", "yellow"))
         if table.note:
             out.print(Text(f"{name}: {table.note}", "yellow"))
@@ -300,13 +302,13 @@ def print_plan(report: PlanReport) -> None:
             table.mode or "-",
             "?" if table.rows is None else f"{table.rows:,}{more}",
             "?" if table.requests is None else f"{table.requests:,}{more}",
-            Text(table.route or "none is open", "" if table.route else "red"),
+            Text(table.route or "none is open", "" if table.route else "red" if table.error else "dim"),
             table.because or "-",
         )
     if report.tables:
         out.print(grid)
     for name, table in report.tables.items():
-        if table.closed:
+        if table.closed and (table.route or table.error):
             out.print(Text(f"{name}: closed to this key: {', '.join(table.closed)}", "yellow"))
         if table.error:
             out.print(_error_of(name, table.error))
@@ -374,12 +376,14 @@ def print_status(report: StatusReport, *, with_routes: bool = False) -> None:
     if report.tables and out.width < NARROW:
         for name, table in report.tables.items():
             numbers = f"{table.deleted or 0:,} deleted, read {_ago(table.last_read)}"
-            _print_in_two_lines(out, name, table.rows, _verdict(table.verdict, table.error), numbers)
+            _print_in_two_lines(out, name, table.rows, _verdict(table.verdict, table.error, table.note), numbers)
     elif report.tables:
         out.print(_status_grid(report, with_routes=with_routes))
     for name, table in report.tables.items():
         if table.error:
             out.print(_error_of(name, table.error))
+        elif table.note:
+            out.print(Text(f"{name}: {table.note}", "dim"))
     if report.runs:
         out.print("\n[bold]Last runs (UTC)[/]")
         for run in report.runs if out.width < NARROW else ():
@@ -409,7 +413,7 @@ def _status_grid(report: StatusReport, *, with_routes: bool) -> Grid:
             _ago(table.last_change),
             Text(_ago(table.last_read), "yellow" if name in report.stale else ""),
             _ago(table.last_whole_read),
-            _verdict(table.verdict, table.error),
+            _verdict(table.verdict, table.error, table.note),
             table.route or "-",
         ]
         grid.add_row(*(cells if with_routes else cells[:-1]))
@@ -442,8 +446,8 @@ def _runs_remarks(report: StatusReport) -> Iterator[Text]:
                 yield Text(f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M}: {what}: {', '.join(names)}", "yellow")
 
 
-def _verdict(verdict: str | None, error: str | None) -> Text:
-    word = "failed" if error else verdict or "-"
+def _verdict(verdict: str | None, error: str | None, note: str | None = None) -> Text:
+    word = "failed" if error else "not open" if note else verdict or "-"
     return Text(word, VERDICT_STYLES.get(word, "red" if error else ""))
 
 

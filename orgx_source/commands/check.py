@@ -13,7 +13,7 @@ from typing import Any
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Page
-from orgx_source.api.route_choice import ask_first_open, served_tables
+from orgx_source.api.route_choice import ask_first_open, closed_note, served_tables
 from orgx_source.api.route_reader import row_keys
 from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
@@ -107,7 +107,7 @@ def run_check(
         workspace = session.check_workspace()
         name, workspace_id = workspace.get("name"), str(workspace["id"])
         report.workspace = f"{name} ({workspace_id})" if name else workspace_id
-        for name in tables or served_tables(config.doors):
+        for name in config.table_names(tables, served_tables(config.doors)):
             on_table(name)
             report.tables[name] = _check_table(session, name)
     except Exception as error:
@@ -157,7 +157,11 @@ def _check_table(session: ReadSession, name: str) -> TableCheck:
     try:
         ask_first_open(name, session.config.routes, ask, found.closed, session.config.doors)
     except RouteClosedError:
-        found.route, found.error, found.exit_code = None, "no route is open to this key", 1
+        found.route = None
+        if TABLES[name].optional:
+            found.note = closed_note(found.closed)
+        else:
+            found.error, found.exit_code = "no route is open to this key", 1
     except Exception as error:
         failure = explain(error)
         if not isinstance(failure, ApiError | UnexpectedError):

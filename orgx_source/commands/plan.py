@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from orgx_source.api.client import OrgxClient
-from orgx_source.api.route_choice import ask_first_open, served_tables
+from orgx_source.api.route_choice import ask_first_open, closed_note, served_tables
 from orgx_source.api.route_reader import RouteReader
 from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
@@ -100,7 +100,7 @@ def run_plan(
         session.check_workspace()
         warehouse = session.warehouse(pipeline)
         states, columns = warehouse.remembered()
-        for name in tables or served_tables(config.doors):
+        for name in config.table_names(tables, served_tables(config.doors)):
             on_table(name)
             report.tables[name] = _plan_table(session, warehouse, name, states.get(name, {}), columns.get(name, {}))
         report.requests = session.client.overhead + sum(table.requests or 0 for table in report.tables.values())
@@ -126,9 +126,14 @@ def _plan_table(
         _plan_route(plan, opened, reader.plan(dict(state), route), reader.living, lambda: session.may_sample(name))
 
     try:
-        ask_first_open(name, session.config.routes, ask, plan.closed, session.config.doors)
+        known = reader.closed_doors(dict(state))
+        ask_first_open(name, session.config.routes, ask, plan.closed, session.config.doors, known)
     except RouteClosedError:
-        plan.route, plan.error, plan.exit_code = None, "no route is open to this key", 1
+        plan.route = None
+        if table.optional:
+            plan.because, plan.rows, plan.requests = closed_note(plan.closed), 0, 0
+        else:
+            plan.error, plan.exit_code = "no route is open to this key", 1
     except Exception as error:
         failure = explain(error)
         if not isinstance(failure, ApiError | UnexpectedError):

@@ -29,6 +29,7 @@ class TableStatus:
         route: Where it was read from.
         verdict: How sure the last read that was logged is; None when it failed or none was logged.
         error: Why the last read that was logged failed; None when it did not.
+        note: Why it was not read although nothing is wrong; None where it was.
     """
 
     rows: int | None
@@ -39,6 +40,7 @@ class TableStatus:
     route: str | None
     verdict: str | None = None
     error: str | None = None
+    note: str | None = None
 
 
 @dataclass
@@ -147,12 +149,14 @@ def summarise(stored: StoredFile | Warehouse, states: dict[str, Any], max_age: t
     for row in log:
         if table_status := report.tables.get(row["table_name"]):
             table_status.verdict, table_status.error = row.get("verdict"), row.get("error")
+            table_status.note = row.get("note")
     report.runs = _past_runs(log)[:RUNS_SHOWN]
     oldest = utc_now() - max_age
     report.stale = [
         name
-        for name in TABLES
-        if (table_status := report.tables.get(name)) is None or (table_status.last_read or oldest) <= oldest
+        for name, table in TABLES.items()
+        if not table.optional
+        and ((table_status := report.tables.get(name)) is None or (table_status.last_read or oldest) <= oldest)
     ]
     report.exit_code = 4 if report.stale else 0
     return report

@@ -17,6 +17,7 @@ from orgx_source.charts.findings.rows import RECENT_DAYS, count_tasks, number
 from orgx_source.charts.findings.wording import inflected, plural, say_days, say_hours, say_pct, say_shown
 from orgx_source.html_report.facts import DAYS_SHOWN, MAX_ARTIFACTS, MAX_DECISIONS, Facts
 from orgx_source.marts.reading import Row
+from orgx_source.tables import OPTIONAL_TABLES
 
 Tone: TypeAlias = str
 """How a value is to be taken: ``good``, ``bad``, ``doubtful``, or nothing of these (empty)."""
@@ -142,7 +143,7 @@ def compose(facts: Facts) -> Report:
         _organisation(facts.workspaces),
         facts.as_of,
         [] if facts.as_of is None else list(_figures(facts)),
-        [*sections, _health(facts)],
+        [*sections, *_costs(facts), _health(facts)],
         list(_notes(facts)),
     )
 
@@ -175,12 +176,14 @@ def _figures(facts: Facts) -> Iterable[Figure]:
     if any(row["cost_usd"] is not None for row in facts.days):
         earlier = f"; ${_sum(before, 'cost_usd'):,.2f} in the {RECENT_DAYS} before" if before else ""
         yield Figure("Cost", f"${_sum(recent, 'cost_usd'):,.2f}", f"in {RECENT_DAYS} days{earlier}")
-    sure = sum(VERDICT_TONES.get(row["last_verdict"]) == "good" and not row["last_error"] for row in facts.health)
+    # Optional tables show a window or what a key may see: none of them is expected to be proven complete.
+    judged = [row for row in facts.health if row["table_name"] not in OPTIONAL_TABLES]
+    sure = sum(VERDICT_TONES.get(row["last_verdict"]) == "good" and not row["last_error"] for row in judged)
     yield Figure(
         "Complete tables",
-        f"{sure} of {len(facts.health)}",
-        "as of their last read" if sure == len(facts.health) else "see Sync health",
-        "good" if sure == len(facts.health) else "doubtful",
+        f"{sure} of {len(judged)}",
+        "as of their last read" if sure == len(judged) else "see Sync health",
+        "good" if sure == len(judged) else "doubtful",
     )
 
 
@@ -403,6 +406,157 @@ def _artifacts(facts: Facts) -> Section:
     return Section("artifacts", "Artifacts", [_artifact_table(facts.artifacts)])
 
 
+def _costs(facts: Facts) -> Iterable[Section]:
+    """Yield the section on costs, where any of what it shows was ever read."""
+    tables = [
+        *(_outcome_costs_table(facts.outcome_costs) if facts.outcome_costs else ()),
+        *(_initiative_costs_table(facts.costs) if facts.costs else ()),
+        *(_run_outcomes_table(facts.run_outcomes) if facts.run_outcomes else ()),
+        *(_usage_table(facts.usage) if facts.usage else ()),
+        *(_handoffs_table(facts.handoffs) if facts.handoffs else ()),
+    ]
+    if tables:
+        yield Section("costs", "What it costs, and what comes out", tables)
+
+
+ESTIMATED = "Amounts in italics, with \u2248, are OrgX's estimates; what is not known is counted, never taken for 0."
+
+
+def _estimate(usd: float | None) -> Cell:
+    """Return an estimated amount, which looks different from a measured one."""
+    return Cell(NOTHING) if usd is None else Cell(f"\u2248 ${usd:,.2f}", "estimate", sort=round(usd, 4))
+
+
+def _outcome_costs_table(rows: Sequence[Row]) -> Iterable[Table]:
+    columns = ("outcome", "runs", "without a known cost", "estimated cost", "each", "tokens")
+    cells = [
+        [
+            Cell("receipts without a known run" if row["outcome"] == "no_run" else row["outcome"].replace("_", " ")),
+            Cell(_count(row["runs"])),
+            Cell(_share(row["runs_without_cost"], row["runs"])),
+            _estimate(row["cost_estimate_usd"]),
+            _estimate(row["cost_per_run_usd"]),
+            Cell(_count(row["tokens"])),
+        ]
+        for row in rows
+    ]
+    runs, unknown = sum(row["runs"] for row in rows), sum(row["runs_without_cost"] for row in rows)
+    total, shipped = _sum(rows, "cost_estimate_usd"), [row for row in rows if row["outcome"] == "shipped"]
+    spent = number(shipped[0]["cost_estimate_usd"]) if shipped else 0.0
+    title = (
+        f"About {say_pct(spent, total)} of the known cost went into runs that shipped" if total else "No cost is known"
+    )
+    how = f"{say_pct(unknown, runs)} of {plural(runs, 'run')} have no known cost. {ESTIMATED}"
+    yield Table(title, how, [(name, name != "outcome") for name in columns], cells)
+
+
+def _initiative_costs_table(rows: Sequence[Row]) -> Iterable[Table]:
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["initiative_id"]].append(row)
+    order = sorted(found, key=lambda key: (-_sum(found[key], "cost_estimate_usd"), key))
+    cells = []
+    for key in order[:MAX_TABLE_ROWS]:
+        known = [row for row in found[key] if row["cost_estimate_usd"] is not None]
+        saved = [row for row in found[key] if row["saved_estimate_usd"] is not None]
+        receipts = sum(row["receipts"] for row in found[key])
+        cells.append(
+            [
+                Cell("no known initiative" if key == "unknown" else found[key][0]["initiative_title"] or key),
+                _estimate(_sum(known, "cost_estimate_usd") if known else None),
+                _estimate(_sum(saved, "saved_estimate_usd") if saved else None),
+                Cell(_count(receipts)),
+                Cell(_share(sum(row["receipts_without_cost"] for row in found[key]), receipts)),
+            ]
+        )
+    total = _sum(rows, "cost_estimate_usd")
+    first = cells[0][0].text
+    share = say_pct(_sum(found[order[0]], "cost_estimate_usd"), total)
+    title = f"{first}: {share} of the known cost, the most of any" if total else "No initiative has a known cost"
+    how = f"The last {DAYS_SHOWN} days.{say_shown(len(cells), len(order), 'initiatives that cost most')} {ESTIMATED}"
+    columns = ("initiative", "estimated cost", "estimated saving", "receipts", "without a known cost")
+    yield Table(title, how, [(name, name != "initiative") for name in columns], cells)
+
+
+def _run_outcomes_table(rows: Sequence[Row]) -> Iterable[Table]:
+    columns = (
+        "agent", "driver", "runs", "shipped", "in review", "blocked", "abandoned", "failed", "open", "no outcome",
+        "hours", "quality",
+    )  # fmt: skip
+    counts = (
+        "shipped", "awaiting_review", "blocked", "abandoned", "failed", "open_runs", "unknown_outcome",
+    )  # fmt: skip
+    cells = [
+        [
+            Cell(row["agent_name"]),
+            Cell(row["source_driver"]),
+            Cell(_count(row["runs"])),
+            *(Cell(_count(row[name])) for name in counts),
+            Cell(NOTHING if row["hours"] is None else f"{row['hours']:,.1f}"),
+            Cell(NOTHING if row["quality_avg"] is None else f"{row['quality_avg']:.2f} ({row['quality_count']:,})"),
+        ]
+        for row in rows[:MAX_LISTED]
+    ]
+    runs, shipped, failed = (sum(row[name] for row in rows) for name in ("runs", "shipped", "failed"))
+    title = f"{shipped:,} of {plural(runs, 'run')} shipped ({say_pct(shipped, runs)}), {failed:,} failed"
+    how = (
+        "All runs that OrgX lists. Hours: of runs whose start and end are known. Quality: average and number of scores."
+    )
+    yield Table(title, how, [(name, name not in ("agent", "driver")) for name in columns], cells)
+
+
+def _usage_table(rows: Sequence[Row]) -> Iterable[Table]:
+    total = next((row for row in rows if row["breakdown"] == "total"), None)
+    cells = [
+        [
+            Cell(row["breakdown"].replace("_", " ")),
+            Cell(row["label"] or "all"),
+            Cell(_count(row["runs"])),
+            Cell(_count(row["tokens"])),
+            Cell(NOTHING if row["cost_usd"] is None else f"${row['cost_usd']:,.2f}", sort=number(row["cost_usd"])),
+        ]
+        for row in sorted(rows, key=lambda row: row["breakdown"] != "total")
+        if row["breakdown"] in ("total", "provider", "model")
+    ]
+    title = "OrgX gives no total for this period"
+    if total is not None and total["cost_usd"] is not None:
+        title = f"OrgX counts ${total['cost_usd']:,.2f} since {_moment(total['period_start'])} UTC"
+    how = (
+        "OrgX's own sums for the period of the plan, rounded to a cent. Not estimates of receipts: the two may differ."
+    )
+    columns = ("breakdown", "of", "runs", "tokens", "cost")
+    yield Table(title, how, [(name, name not in ("breakdown", "of")) for name in columns], cells)
+
+
+def _handoffs_table(rows: Sequence[Row]) -> Iterable[Table]:
+    waiting = [row for row in rows if row["status_group"] == "waiting"]
+    claims = [row["hours_to_claim"] for row in rows if row["claimed_at"] and row["hours_to_claim"] is not None]
+    cells = [
+        [
+            Cell(row["title"] or NOTHING),
+            Cell(row["priority"] or NOTHING),
+            Cell(row["status"] or NOTHING),
+            Cell(_moment(row["made_at"]), sort=str(row["made_at"] or "")),
+            Cell(
+                NOTHING if row["hours_waiting"] is None else say_hours(row["hours_waiting"]),
+                sort=-number(row["hours_waiting"]),
+            ),
+        ]
+        for row in sorted(waiting, key=lambda row: -number(row["hours_waiting"]))[:MAX_LISTED]
+    ]
+    title = (
+        f"{plural(len(waiting), 'handoff')} {inflected(len(waiting), 'waits', 'wait')} for somebody"
+        if waiting
+        else "No handoff waits for somebody"
+    )
+    unknown = sum(not row["is_time_known"] for row in rows)
+    how = f"Of {plural(len(rows), 'handoff')}, {unknown:,} without known times."
+    if len(claims) >= LEAST_CASES:
+        how += f" Those that were claimed waited {say_hours(median(claims))} (median of {len(claims):,})."
+    columns = ("handoff", "priority", "status", "made (UTC)", "waiting")
+    yield Table(title, how, [(name, name in ("made (UTC)", "waiting")) for name in columns], cells)
+
+
 def _health(facts: Facts) -> Section:
     return Section("sync-health", "Sync health", [_health_table(facts.health)])
 
@@ -498,29 +652,38 @@ def _health_table(health: Sequence[Row]) -> Table:
             [
                 Cell(row["table_name"]),
                 Cell(_moment(row["last_read_at"]), sort=str(row["last_read_at"] or "")),
-                Cell(verdict or "never read", VERDICT_TONES.get(verdict, "bad")),
+                Cell("not open", "none")
+                if row.get("not_open")
+                else Cell(verdict or "never read", VERDICT_TONES.get(verdict, "bad")),
                 Cell(_moment(row["last_whole_read_at"]), sort=str(row["last_whole_read_at"] or "")),
                 Cell(_count(row["rows_living"])),
                 Cell(f"{row['runs_certified'] or 0:,} of {row['runs'] or 0:,}"),
                 Cell(_lateness(row), sort=number(row["lateness_minutes_p50"])),
-                Cell(error or NOTHING, "bad" if error else ""),
+                Cell(error or row.get("not_open") or NOTHING, "bad" if error else ""),
             ]
         )
     columns = (
         "table", "last read (UTC)", "verdict", "last whole read (UTC)", "rows", "runs that were sure",
-        "a change is seen after", "last error",
+        "a change is seen after", "last error or note",
     )  # fmt: skip
     unsure = [
-        row["table_name"] for row in health if VERDICT_TONES.get(row["last_verdict"]) != "good" or row["last_error"]
+        row["table_name"]
+        for row in health
+        if row["last_error"]
+        or (VERDICT_TONES.get(row["last_verdict"]) != "good" and row["table_name"] not in OPTIONAL_TABLES)
     ]
+    partial = [row for row in health if row["table_name"] in OPTIONAL_TABLES and row["last_verdict"] != "certified"]
     title = f"In doubt: {', '.join(unsure)}" if unsure else f"All {len(health)} tables are known to be complete"
+    if partial and not unsure:
+        judged = len(health) - len(partial)
+        title = f"{judged} tables are known to be complete; {len(partial)} optional ones show what OrgX gives of them"
     if not health:
         title = "Nothing was read yet: orgx-sync run fills the warehouse"
     how = (
         "certified: complete, with evidence. repaired: the list changed while it was read, and every gap was closed. "
         "uncertified: evidence is missing. A change is seen after: median of the time from OrgX's stamp to the read."
     )
-    return Table(title, how, [(name, name not in ("table", "verdict", "last error")) for name in columns], rows)
+    return Table(title, how, [(name, name not in ("table", "verdict", "last error or note")) for name in columns], rows)
 
 
 def _lateness(row: Row) -> str:

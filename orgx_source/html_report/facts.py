@@ -13,6 +13,7 @@ MAX_DECISIONS = 2_000
 MAX_WAITING = 20_000
 MAX_ARTIFACTS = 20_000
 MAX_ATTENTION = 20_000
+MAX_HANDOFFS = 20_000
 
 
 @dataclass
@@ -32,6 +33,11 @@ class Facts:
         days: The organisation per day.
         health: The tables and their last reads.
         attention: What needs a person now, by kind, the critical and oldest first.
+        run_outcomes: How runs end, by agent and driver.
+        costs: What runs of the last weeks are estimated to have cost, by day.
+        outcome_costs: What runs are estimated to have cost, by how they ended.
+        usage: What OrgX counts in the newest period.
+        handoffs: Handoffs and their waits.
         in_doubt: How many stamps of OrgX are not believed.
     """
 
@@ -48,6 +54,11 @@ class Facts:
     days: list[Row] = field(default_factory=list)
     health: list[Row] = field(default_factory=list)
     attention: list[Row] = field(default_factory=list)
+    run_outcomes: list[Row] = field(default_factory=list)
+    costs: list[Row] = field(default_factory=list)
+    outcome_costs: list[Row] = field(default_factory=list)
+    usage: list[Row] = field(default_factory=list)
+    handoffs: list[Row] = field(default_factory=list)
     in_doubt: int = 0
 
 
@@ -78,6 +89,7 @@ def read_facts(marts: MartsReader) -> Facts:
             order_by="kind, urgency_rank desc, since, entity_type, entity_id",
             most=MAX_ATTENTION,
         )
+        _read_costs(marts, facts)
         facts.in_doubt = len(marts.rows("times_in_doubt", columns=("entity_id",)))
         facts.days = marts.rows("org_daily", where="day >= %s", values=[facts.since], order_by="day")
     return facts
@@ -102,6 +114,14 @@ def _read_initiatives(marts: MartsReader, facts: Facts) -> None:
         values=[facts.since],
         order_by="day, initiative_id",
     )  # fmt: skip
+
+
+def _read_costs(marts: MartsReader, facts: Facts) -> None:
+    facts.run_outcomes = marts.rows("run_outcomes", order_by="runs desc, agent_id, source_driver")
+    facts.outcome_costs = marts.rows("cost_per_outcome", order_by="runs desc, outcome")
+    facts.costs = marts.rows("cost_daily", where="day >= %s", values=[facts.since], order_by="day, provider")
+    facts.usage = marts.rows("stg_orgx__usage", where="is_current", order_by="breakdown, cost_usd desc, usage_id")
+    facts.handoffs = marts.rows("handoff_waits", order_by="made_at desc, handoff_id", most=MAX_HANDOFFS)
 
 
 def _read_agents(marts: MartsReader, facts: Facts) -> None:

@@ -45,6 +45,7 @@ class TableReport:
         whole: Whether every row was read, not only what changed.
         resumed: Whether it went on where an earlier run had stopped.
         proof: What the verdict rests on, in words.
+        note: Why it was not read although nothing is wrong; None where it was.
         best_verdict: What the verdict can be at best, whatever the read says.
     """
 
@@ -78,6 +79,7 @@ class TableReport:
     cursor_before: str | None = None
     cursor_after: str | None = None
     proof: str | None = None
+    note: str | None = None
     best_verdict: Verdict = "certified"
 
     def mended(self, what: str) -> None:

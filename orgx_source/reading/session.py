@@ -304,6 +304,8 @@ class ReadSession:
 
     def may_sample(self, table: str) -> bool:
         """Return whether a request may go to old rows of a table; each table has its turn every other day."""
+        if TABLES[table].optional:
+            return False
         turn = (self.clock().toordinal() + list(TABLES).index(table)) % 2 == 0
         with self._lock:
             if not turn or self._samples == 0:

@@ -13,7 +13,7 @@ from typing import Any
 
 from orgx_source.api.limits import Spending
 from orgx_source.api.listing import ListingReport, Position
-from orgx_source.api.route_choice import read_first_open, tells_all
+from orgx_source.api.route_choice import closed_note, read_first_open, statuses, tells_all
 from orgx_source.api.route_reader import RouteReader
 from orgx_source.api.routes import Route
 from orgx_source.errors import BudgetError, OrgxError, RouteClosedError
@@ -108,6 +108,11 @@ class TableReader:
     def _open_state(self, state: dict[str, Any], load_id: str) -> TableState:
         return TableState(state, load_id, self._warehouse.has_loads, self._session.latest_time())
 
+    @property
+    def was_closed(self) -> bool:
+        """Return whether no route of an optional table was open."""
+        return self._report.note is not None
+
     def close(self) -> None:
         """Give up what was not read."""
         self._steps.close()
@@ -126,6 +131,16 @@ class TableReader:
             return Beginning(None, resumed.position.offset, "the last full read was interrupted")
         return self._begin(route)
 
+    def closed_doors(self, state: dict[str, Any]) -> dict[str, str]:
+        """Return the routes of an optional table that a run would not ask, name to status.
+
+        Args:
+            state: What the table remembers from run to run.
+        """
+        if not self._table.optional or self._config.full:
+            return {}
+        return self._open_state(state, "").closed_doors(self._session.key, self._session.clock())
+
     @property
     def living(self) -> int:
         """Return how many rows the warehouse holds, as far as is known, that are not marked as deleted."""
@@ -140,13 +155,32 @@ class TableReader:
         for table in self._changes.missing_history():  # guard: history-of-a-lost-load
             yield self._intake.piece([table], history=True)
         yield from self._single_copies()
-        name, routes = self._table.name, self._config.routes
+        name, routes, closed = self._table.name, self._config.routes, self._report.closed_routes
         try:
-            yield from read_first_open(name, routes, self._read_route, self._report.closed_routes, self._config.doors)
+            doors, known = self._config.doors, self._closed_doors()
+            yield from read_first_open(name, routes, self._read_route, closed, doors, known)
         except RouteClosedError:
             # None is open: one that refuses leads to the next.
             self._report.route = None
-            raise
+            if not self._table.optional:
+                raise
+            self._note_doors()
+            self._report.reasons.clear()
+            since = self._state.closed_since(self._session.key)
+            self._report.note = closed_note(closed, since)  # guard: optional-tables
+        else:
+            self._note_doors()
+
+    def _closed_doors(self) -> dict[str, str]:
+        """Return the routes of an optional table that refused lately: they cost no request."""
+        if not self._table.optional or self._config.full:
+            return {}
+        return self._state.closed_doors(self._session.key, self._started)  # guard: closed-doors-are-remembered
+
+    def _note_doors(self) -> None:
+        if self._table.optional:
+            closed = statuses(self._report.closed_routes)
+            self._state.note_doors(closed, self._session.key, self._started)
 
     def _single_copies(self) -> Iterator[Piece]:
         """Yield one copy of each row that stands twice, to take the place of all its copies."""
@@ -192,7 +226,7 @@ class TableReader:
         )
 
     def _read_route(self, route: Route) -> Iterator[Step]:
-        self._report.route = route.name
+        self._report.route, came_from = route.name, self._state.route
         self._intake.partial = not tells_all(self._table.name, route) and self._warehouse.can_be_asked
         self._resumed = self._resume_point(route)
         whole_at, doubtful = self._started, None
@@ -214,7 +248,7 @@ class TableReader:
         reader = self._open(route)
         yield from self._pass(reader, watermark)
         whole = watermark is None or not reader.report.stopped_early
-        obeyed = self._filter_is_obeyed(route)
+        obeyed = self._filter_is_obeyed(route) and not self._state.doors_apart
         if not whole and (why := (yield from self._second_look.why_not_enough(reader, self._state, obeyed=obeyed))):
             logger.info("%s: %s, reading the whole table", self._table.name, why)
             reader, whole_at, whole = self._open(route), self._started, True
@@ -222,7 +256,7 @@ class TableReader:
             yield from self._pass(reader, None)
         yield from self._second_look.ask_for_newer(reader, self._state)
         if whole:
-            yield from self._mark_deleted(reader)
+            yield from self._mark_deleted(reader, came_from)
         elif doubtful is not None:
             _add_doubts(reader.report, doubtful)
         if beginning.looks_back or (whole and self._table.append_only):
@@ -241,7 +275,28 @@ class TableReader:
             yield from self._mark_deleted(reader)
             self._settle(reader.route, cursor=resumed.started, whole_at=resumed.began_at)
 
-    def _mark_deleted(self, reader: RouteReader) -> Iterator[Step]:
+    def _are_apart(self, reader: RouteReader, before: str | None) -> bool:
+        """Return whether the rows of this route have nothing in common with those that another one brought.
+
+        Nothing says that two routes of an optional table give a run or a handoff the same id; only the rows show it.
+        """
+        if not self._table.optional or self._state.doors_apart:
+            return self._state.doors_apart
+        known = self._changes.known
+        old = len(known) - self._changes.new
+        return before not in (None, reader.route.name) and bool(old and known.seen) and known.seen == self._changes.new
+
+    def _note_apart(self, reader: RouteReader, before: str | None) -> bool:
+        if apart := self._are_apart(reader, before):  # guard: ids-of-two-doors
+            self._state.doors_apart = True
+            reader.report.miss(
+                "rows of two routes have no id in common; those of both are kept, none counts as deleted"
+            )
+        return apart
+
+    def _mark_deleted(self, reader: RouteReader, came_from: str | None = None) -> Iterator[Step]:
+        if self._note_apart(reader, came_from):
+            return
         gone = self._deletions.gone(reader, self._state, self._report, self._resumed)
         if any(map(self._changes.known.is_given, gone)):
             # What this very load brings is not in the warehouse yet, where a deletion finds its values.
@@ -390,7 +445,11 @@ class TableReader:
         whole = whole_at is not None
         obeyed = self._note_scope(reader, whole=whole)
         ending = end(reader.report, past, self._intake.newest, whole_at=whole_at, bound=bound)
-        total = comparable_total(ending.total, len(self._intake.foreign), whole=whole, obeyed=obeyed)
+        total = (
+            None
+            if self._state.doors_apart
+            else comparable_total(ending.total, len(self._intake.foreign), whole=whole, obeyed=obeyed)
+        )
         self._report.note_ending(reader.report, total=total, whole=whole)
         self._report.reasons += [
             f"{name} is a column that somebody else added, with another type. OrgX's values go to {name}__v_text"

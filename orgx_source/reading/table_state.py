@@ -54,6 +54,15 @@ class Resume:
     candidates: frozenset[str]
 
 
+# A route that refused a key is asked again after so long.
+CLOSED_FOR = timedelta(days=7)
+
+
+def _is_recent(moment: str, now: datetime) -> bool:
+    asked = parse_timestamp(moment)
+    return asked is not None and timedelta(0) <= now - asked < CLOSED_FOR
+
+
 class TableState:
     """A view of the dictionary that dlt keeps for one resource; it is changed in place."""
 
@@ -201,6 +210,55 @@ class TableState:
     def note_look_back(self, moment: datetime) -> None:
         """Note that a feed was read far back."""
         self._stored["looked_back_at"] = moment.isoformat()
+
+    def closed_doors(self, key: str, now: datetime) -> dict[str, str]:
+        """Return the routes that refused this key lately, name to its status, and need not be asked again.
+
+        Args:
+            key: Digest of the key.
+            now: The time.
+        """
+        return {name: door["status"] for name, door in self._doors(key).items() if _is_recent(door["asked_at"], now)}
+
+    def closed_since(self, key: str) -> str | None:
+        """Return since when no route was open to this key; None where one was."""
+        return min((door["since"] for door in self._doors(key).values()), default=None)
+
+    def note_doors(self, closed: Mapping[str, str], key: str, now: datetime) -> None:
+        """Note which routes refuse this key.
+
+        Args:
+            closed: Name of each to its status.
+            key: Digest of the key.
+            now: The time.
+        """
+        before, moment = self._doors(key), now.isoformat()
+        doors = {name: {"status": status, "since": moment, "asked_at": moment} for name, status in closed.items()}
+        for name, door in doors.items():
+            if name in before:
+                door["since"] = before[name]["since"]
+                if _is_recent(before[name]["asked_at"], now):
+                    # It was not asked.
+                    door["asked_at"] = before[name]["asked_at"]
+        self._keep("closed_doors", {"key": key, "doors": doors} if doors else None)
+
+    def _doors(self, key: str) -> dict[str, dict[str, str]]:
+        stored = self._stored.get("closed_doors") or {}
+        return dict(stored["doors"]) if stored.get("key") == key else {}
+
+    @property
+    def doors_apart(self) -> bool:
+        """Return whether rows came from routes whose ids have nothing in common."""
+        return bool(self._stored.get("doors_apart"))
+
+    @doors_apart.setter
+    def doors_apart(self, apart: bool) -> None:
+        self._keep("doors_apart", apart)
+
+    @property
+    def route(self) -> str | None:
+        """Return the route of the last read."""
+        return self._stored.get("route")
 
     @property
     def doubt(self) -> Doubt | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from orgx_source.sandbox.accounting import note_run
 from orgx_source.sandbox.vocabulary import (
     AGENTS,
     ALIAS_AGENT,
@@ -81,6 +82,8 @@ def found(world: World, initiatives: int) -> None:
             close_below(world, initiative["id"])
     for agent_id, name, domain in (*AGENTS, ALIAS_AGENT, PSEUDO_AGENT):
         world.insert("agent", **idle_agent(agent_id, name, domain))
+    for run in list(world.find("run").values()):
+        note_run(world, run)
 
 
 def close_below(world: World, initiative_id: str, **stamp: str) -> None:

@@ -6,6 +6,7 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
+from orgx_source.sandbox.accounting import end_run, note_run, pass_hour_of_runs
 from orgx_source.sandbox.founding import (
     AGENT_OF_DOMAIN,
     FINISHED,
@@ -47,6 +48,7 @@ def pass_hour(world: World, step: timedelta) -> None:
     _review(world, share)
     _move_initiatives(world, share)
     _lose(world, share)
+    pass_hour_of_runs(world, share)
     _refresh_agents(world)
 
 
@@ -99,7 +101,7 @@ def _is_under_way(world: World, task: Row) -> bool:
 
 def _start(world: World, task: Row) -> None:
     world.edit("task", task["id"], status="in_progress")
-    make_run(world, task, world.now, "running")
+    note_run(world, make_run(world, task, world.now, "running"))
     _roll_up(world, task)
 
 
@@ -130,6 +132,7 @@ def _end_run(world: World, run: Row) -> None:
     world.edit("run", run["id"], status=kind, completed_at=iso(world.now))
     name = next((name for agent_id, name, _ in AGENTS if agent_id == run["agent_id"]), "Agent")
     make_event(world, run, name, f"run_{kind}", world.now, phase="completed")
+    end_run(world, run)
 
 
 def _running(rows: list[Row]) -> list[Row]:

@@ -14,11 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from orgx_source.sandbox.accounting import usage_of
 from orgx_source.sandbox.answers import RefusalError, json_answer, refusal
 from orgx_source.sandbox.faults import Hits, distort_rows, needs_plain_json
 from orgx_source.sandbox.lists import make_cursor, read_cursor, sort_rows
 from orgx_source.sandbox.searching import Searching
-from orgx_source.sandbox.world import Row, World
+from orgx_source.sandbox.world import Row, World, iso
 
 if TYPE_CHECKING:
     from orgx_source.sandbox.app import SandboxApp
@@ -45,6 +46,10 @@ V1_DECISION = (
     "id", "workspace_id", "title", "summary", "status", "shape", "blocks_task", "task_id", "initiative_id",
     "created_at", "updated_at",
 )  # fmt: skip
+V1_RUN = (
+    "id", "title", "status", "source_driver", "started_at", "completed_at", "outcome_kind", "quality_score",
+)  # fmt: skip
+WORK_RECEIPT_DAYS = 120
 V1_URGENCY = {"low": "deferred", "medium": "standard", "high": "urgent", "critical": "critical"}
 V1_WORK = (
     "id", "title", "status", "priority", "due_date", "initiative_id", "workstream_id", "milestone_id", "sequence",
@@ -76,6 +81,14 @@ class Paths:
             "/api/v1/artifacts/by-entity": Paths._artifacts_by_entity,
             "/api/v1/artifacts/{id}": Paths._artifact,
             "/api/v1/work": Paths._v1_work,
+            "/api/v1/runs": Paths._v1_runs,
+            "/api/v1/execution/receipts": Paths._execution_receipts,
+            "/api/v1/work-ledger/receipts": Paths._work_receipts,
+            "/api/v1/handoffs": Paths._v1_handoffs,
+            "/api/client/handoffs": Paths._handoffs,
+            "/api/client/live/sessions": Paths._live_sessions,
+            "/api/usage/control-plane/summary": Paths._usage,
+            "/api/usage/unified": Paths._usage,
         }
         found = [Route(path, self._guard(endpoint), methods=["GET"]) for path, endpoint in endpoints.items()]
         tools = Route("/api/client/tools/execute", self._tools, methods=["POST"])
@@ -240,6 +253,9 @@ class Paths:
             # Derived, and different on every read: whoever compares it sees changes where there are none.
             asked = datetime.fromisoformat(row["created_at"])
             return row | {"waiting_minutes": int((self._world.now - asked).total_seconds() // 60) + len(self._app.seen)}
+        if kind == "run":
+            token = f"prv_{row['id']}"
+            return row | {"preview_token": token, "metadata": {**(row.get("metadata") or {}), "preview_token": token}}
         return row
 
     # -- v1 and artifacts ------------------------------------------------------------------------------------------
@@ -315,6 +331,59 @@ class Paths:
         if row is None:
             raise RefusalError(404, "entity_not_found", "No artifact with this id.")
         return self._answer({"ok": True, "artifact": row, "relationships": []}, hits)
+
+    # -- runs and money --------------------------------------------------------------------------------------------
+
+    def _v1_runs(self, request: Request, hits: Hits) -> Response:
+        rows = sort_rows(self._world.find("run").values(), "created_at", True)[
+            : self._limit(request.query_params, hits)
+        ]
+        shown = [{key: row.get(key) for key in V1_RUN} | {"preview_token": f"prv_{row['id']}"} for row in rows]
+        return self._answer({"runs": distort_rows(shown, hits)}, hits)
+
+    def _execution_receipts(self, request: Request, hits: Hits) -> Response:
+        scope, query = self._v1_scope(request, hits), request.query_params
+        since = self._world.now - timedelta(days=_number(query, "days", 30))
+        rows = [row for row in self._world.find("execution_receipt").values() if self._within(row, scope)]
+        rows = [row for row in rows if datetime.fromisoformat(row["started_at"]) >= since]
+        return self._answer({"receipts": distort_rows(sort_rows(rows, "started_at", True), hits)}, hits)
+
+    def _work_receipts(self, request: Request, hits: Hits) -> Response:
+        scope, query = self._v1_scope(request, hits), request.query_params
+        since = iso(self._world.now - timedelta(days=WORK_RECEIPT_DAYS))
+        rows = [row for row in self._world.find("work_receipt").values() if self._within(row, scope)]
+        rows = sort_rows([row for row in rows if row["completed_at"] >= since], "completed_at", True)
+        shown = [_work_receipt(row) for row in rows[: self._limit(query, hits)]]
+        document: Row = {"ok": True, "results": distort_rows(shown, hits), "window_days": WORK_RECEIPT_DAYS}
+        return self._answer(document if "no_total" in hits else document | {"total": len(rows)}, hits)
+
+    def _handoffs(self, request: Request, hits: Hits) -> Response:
+        events: dict[str, list[Row]] = {}
+        for event in self._world.find("handoff_event").values():
+            events.setdefault(event["handoff_id"], []).append(_camel(event))
+        rows = [_camel(row) | {"events": events.get(row["id"], [])} for row in self._world.find("handoff").values()]
+        return self._answer({"handoffs": distort_rows(rows, hits)}, hits)
+
+    def _v1_handoffs(self, request: Request, hits: Hits) -> Response:
+        self._v1_scope(request, hits)
+        rows = []
+        for row in self._world.find("handoff").values():
+            actor = {"type": row["current_actor_type"], "id": row["current_actor_id"]}
+            shown = {key: row[key] for key in ("title", "priority", "status", "created_at", "updated_at")}
+            # Nothing says that both paths give one handoff the same id.
+            shown |= {"id": f"v1-{row['id']}", "current_actor": actor if actor["id"] else None}
+            rows.append(_camel(shown))
+        return self._answer({"data": distort_rows(rows, hits)}, hits)
+
+    def _live_sessions(self, request: Request, hits: Hits) -> Response:
+        rows = sort_rows(self._world.find("session").values(), "updated_at", True)
+        rows = rows[: _number(request.query_params, "limit", 100)]
+        edges = [{"parentId": row["parent_id"], "childId": row["id"]} for row in rows if row.get("parent_id")]
+        nodes = [_camel({key: value for key, value in row.items() if key != "parent_id"}) for row in rows]
+        return self._answer({"nodes": distort_rows(nodes, hits), "edges": edges, "groups": []}, hits)
+
+    def _usage(self, request: Request, hits: Hits) -> Response:
+        return self._answer(usage_of(self._world, self._scope(request, hits)), hits)
 
     # -- what they share -------------------------------------------------------------------------------------------
 
@@ -409,6 +478,21 @@ def _live_initiative(row: Row) -> Row:
         "dueDate": None,
         "etaEndAt": None,
         "commandCenterId": row.get("command_center_id") or row.get("workspace_id"),
+    }
+
+
+def _work_receipt(row: Row) -> Row:
+    """Show a receipt with what is claimed, assessed and judged in objects of their own."""
+    plain = ("external_receipt_id", "summary", "schema_version", "initiative_id", "workspace_id", "completed_at")
+    claims = ("outcome_status", "verification_status", "acceptance_status")
+    judgment = {"outcome_status": row["judged_outcome_status"], "actor_id": row["judged_by"]}
+    return {
+        "receipt_id": row["id"],
+        **{key: row.get(key) for key in (*plain, "created_at", "updated_at")},
+        "producer_claims": {key: row.get(f"claimed_{key}") for key in claims},
+        "receipt_assessment": {key: row.get(key) for key in (*claims, "evidence_status")},
+        "human_judgment": judgment | {"decided_at": row["judged_at"]} if row["judged_at"] else None,
+        "criteria": {key: row[f"criteria_{key}"] for key in ("met", "unmet", "unknown")},
     }
 
 

@@ -90,6 +90,15 @@ ARTIFACT_TYPES = (
     "ops.runbook",
     "brief",
 )
+# Driver, provider, model, US cents for 1,000 tokens, whether a subscription pays.
+MODELS = (
+    ("claude_code", "anthropic", "claude-large", 0.9, True),
+    ("claude_code", "anthropic", "claude-large", 0.9, False),
+    ("claude_code", "anthropic", "claude-small", 0.2, False),
+    ("codex", "openai", "codex-large", 0.6, False),
+    ("opencode", "other", "open-model", 0.05, False),
+    ("server_api", "anthropic", "claude-small", 0.2, False),
+)
 HOURS_BY_STEP = {"implement": 4.0, "create": 3.0, "research": 2.0, "review": 1.5}
 TOKENS_PER_HOUR = 6_500
 USD_PER_1000_TOKENS = 0.012

@@ -28,7 +28,16 @@ TYPES = (
     "artifact",
     "run",
     "activity",
+    "session",
+    "execution_receipt",
+    "work_receipt",
+    "handoff",
+    "handoff_event",
 )
+# Rows that OrgX gives no times of their own making.
+UNSTAMPED = frozenset({"workspace", "agent", "activity", "session", "execution_receipt", "handoff_event"})
+# Drawn apart: what agents cost changes nothing of the organisation that they work for.
+DRAWN_APART = frozenset({"session", "execution_receipt", "work_receipt", "handoff", "handoff_event"})
 SIZES = {"small": 12, "medium": 60, "large": 3_170}
 # Where a row's parent stands, for the types whose parents add them up.
 PARENT_KEYS = {"task": "milestone_id", "milestone": "workstream_id"}
@@ -79,9 +88,12 @@ class World:
             raise ValueError(f"no world of size {size!r}; there are {', '.join(SIZES)}")
         self.size = size
         self.rng = random.Random(f"{size}/{seed}")
+        self.rng_of_runs = random.Random(f"{size}/{seed}/runs")
         self.now = start
         self.log: list[tuple[datetime, str, str, str]] = []
         self.truths: list[Truth] = []
+        # What runs and receipts are priced by, and OrgX does not say of each.
+        self.spending: dict[str, Row] = {}
         self.lock = threading.RLock()
         self._rows: dict[str, dict[str, Row]] = {entity_type: {} for entity_type in TYPES}
         self._versions = dict.fromkeys(TYPES, 0)
@@ -122,8 +134,9 @@ class World:
         """Add a row; ``id``, ``created_at`` and ``updated_at`` are made up when they are not given."""
         with self.lock:
             stamp = iso(self.now)
-            row: Row = {"id": self.new_id(), **fields}
-            if entity_type not in ("workspace", "agent", "activity"):
+            own = entity_type in DRAWN_APART or (entity_type == "run" and "id" in fields)
+            row: Row = {"id": self.new_id(self.rng_of_runs if own else self.rng), **fields}
+            if entity_type not in UNSTAMPED:
                 row.setdefault("created_at", stamp)
                 row.setdefault("updated_at", stamp)
             self._rows[entity_type][row["id"]] = row
@@ -141,7 +154,7 @@ class World:
         with self.lock:
             row = self._rows[entity_type][row_id]
             row.update(fields)
-            if touch and entity_type not in ("workspace", "agent", "activity"):
+            if touch and entity_type not in UNSTAMPED:
                 row["updated_at"] = iso(self.now)
             self._touch(entity_type, row_id, "edit")
             return dict(row)
@@ -233,9 +246,9 @@ class World:
             self._listings[key] = (self._versions[entity_type], rows)
         return rows
 
-    def new_id(self) -> str:
+    def new_id(self, rng: random.Random | None = None) -> str:
         """Return the next UUID of this world."""
-        digits = f"{self.rng.getrandbits(128):032x}"
+        digits = f"{(rng or self.rng).getrandbits(128):032x}"
         return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
 
     def chance(self, probability: float) -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 from orgx_source.sandbox import Sandbox, World
 from orgx_source.sync import run_sync
-from tests.running import fast_client, on_postgres, pipeline, query
+from tests.running import OPTIONAL_KINDS, fast_client, on_postgres, pipeline, query
 
 Ask = Callable[[str], list[tuple[Any, ...]]]
 
@@ -33,7 +33,10 @@ def stamps(made: str, changed: str | None = None) -> dict[str, str]:
 
 def empty_world() -> World:
     world = World("small")
-    for kind in ("run", "activity", "artifact", "decision", "task", "milestone", "workstream", "initiative", "agent"):
+    for kind in OPTIONAL_KINDS.values():
+        for row_id in list(world.find(kind)):
+            world.delete(kind, row_id)
+    for kind in ("activity", "artifact", "decision", "task", "milestone", "workstream", "initiative", "agent"):
         for row_id in list(world.find(kind)):
             world.delete(kind, row_id)
     return world
@@ -152,7 +155,10 @@ def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     place, before = tmp_path_factory.mktemp("story"), Path.cwd()
     os.chdir(place)
     try:
-        with mock.patch.dict(os.environ, DLT_DATA_DIR=str(place / "dlt")), Sandbox(empty_world()) as box:
+        with (
+            mock.patch.dict(os.environ, DLT_DATA_DIR=str(place / "dlt"), ORGX_OPTIONAL_TABLES="none"),
+            Sandbox(empty_world()) as box,
+        ):
             if request.param == "duckdb":
                 tell_the_story(box)
                 database = place / "x.duckdb"

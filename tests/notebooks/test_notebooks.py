@@ -54,7 +54,9 @@ def check_shown(notebook: Any, name: str) -> None:
 
 
 def test_there_is_a_notebook_for_each_question() -> None:
-    subjects = ["01_first_look", "02_initiative_progress", "03_agent_throughput", "04_decision_latency"]
+    subjects = [
+        "01_first_look", "02_initiative_progress", "03_agent_throughput", "04_decision_latency", "05_cost_and_outcomes",
+    ]  # fmt: skip
     assert [path.stem for path in NOTEBOOKS] == subjects
 
 

@@ -8,6 +8,7 @@
 --   last_verdict          Verdict of that read: certified, repaired or uncertified.
 --   last_whole_read_at    When its last good whole read began (UTC).
 --   last_error            Error of the newest run, when that run failed for this table.
+--   not_open              Why the newest run did not read it although nothing is wrong: not open to this key, since when.
 --   rows_living           Rows that OrgX lists, after the last run that counted them.
 --   rows_deleted          Rows that were marked as deleted, over all runs.
 --   rows_changed          Versions that were written for known rows, over all runs.
@@ -40,7 +41,7 @@ totals as (
     select
         table_name,
         count(*) as runs,
-        count(*) filter (where not is_good) as runs_failed,
+        count(*) filter (where not is_good and note is null) as runs_failed,
         count(*) filter (where verdict in ('certified', 'repaired')) as runs_certified,
         sum(rows_deleted) as rows_deleted,
         sum(rows_changed) as rows_changed,
@@ -98,6 +99,7 @@ select
     good.verdict as last_verdict,
     whole.last_whole_read_at,
     log.error as last_error,
+    log.note as not_open,
     counted.rows_in_warehouse as rows_living,
     cast(totals.rows_deleted as bigint) as rows_deleted,
     cast(totals.rows_changed as bigint) as rows_changed,

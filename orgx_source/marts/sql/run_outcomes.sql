@@ -1,0 +1,55 @@
+-- How runs end, for each agent and driver: shipped, blocked, failed, and what is not known.
+-- Deleted runs are not in it. The seven counts of outcomes add up to runs.
+-- grain: agent and driver
+-- key: agent_id, source_driver
+-- columns:
+--   agent_id         Agent; unknown where OrgX does not say. An alias counts as the agent it stands for.
+--   agent_name       Its name.
+--   source_driver    Driver; unknown where OrgX does not say.
+--   runs             Runs.
+--   shipped          Runs whose work was shipped.
+--   awaiting_review  Runs that wait for a review.
+--   blocked          Runs that ended blocked.
+--   abandoned        Runs that were abandoned or cancelled.
+--   failed           Runs that failed.
+--   open_runs        Runs that are not over.
+--   unknown_outcome  Runs that are over, without an outcome.
+--   shipped_share    Shipped as a share of the runs that are over with an outcome, 0 to 1; null without such runs.
+--   hours            Hours of the runs whose hours are known, added up; null where none is.
+--   hours_count      Runs behind that.
+--   hours_unknown    Runs that are over, without hours.
+--   quality_avg      Average quality score; null where no run has one.
+--   quality_count    Runs behind that.
+--   without_task     Runs that name no task.
+with runs as (
+    select
+        *,
+        coalesce(agent_id, 'unknown') as agent,
+        coalesce(agent_name, 'unknown') as name,
+        coalesce(source_driver, 'unknown') as driver
+    from marts.stg_orgx__runs
+    where deleted_at is null
+)
+
+select
+    agent as agent_id,
+    max(name) as agent_name,
+    driver as source_driver,
+    count(*) as runs,
+    count(*) filter (where outcome = 'shipped') as shipped,
+    count(*) filter (where outcome = 'awaiting_review') as awaiting_review,
+    count(*) filter (where outcome = 'blocked') as blocked,
+    count(*) filter (where outcome = 'abandoned') as abandoned,
+    count(*) filter (where outcome = 'failed') as failed,
+    count(*) filter (where outcome = 'open') as open_runs,
+    count(*) filter (where outcome = 'unknown') as unknown_outcome,
+    cast(count(*) filter (where outcome = 'shipped') as double precision)
+    / nullif(count(*) filter (where outcome not in ('open', 'unknown')), 0) as shipped_share,
+    sum(hours) as hours,
+    count(hours) as hours_count,
+    count(*) filter (where outcome <> 'open' and hours is null) as hours_unknown,
+    avg(quality_score) as quality_avg,
+    count(quality_score) as quality_count,
+    count(*) filter (where task_id is null) as without_task
+from runs
+group by agent, driver
