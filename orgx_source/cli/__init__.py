@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from orgx_source.api.client import OrgxClient
     from orgx_source.commands.export import FileFormat
     from orgx_source.config import OrgxConfig
+    from orgx_source.inbox.signature import Encoding
     from orgx_source.reading.report import RunReport
     from orgx_source.warehouse.target import Target
 
@@ -188,6 +189,70 @@ def run(
     published = _publish(report, pipeline, publish, target, lock_timeout)
     _print_run(report, published, target, as_json=as_json, quiet=quiet)
     return report.exit_code
+
+
+@app.command()
+@options.warehouse
+@options.workspace
+@click.option("--host", default="127.0.0.1", metavar="NAME", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, metavar="N", help="Port; 0 takes a free one.")
+@click.option(
+    "--batch-seconds",
+    type=click.FloatRange(min=0),
+    default=3,
+    metavar="SECONDS",
+    help="Shortest time from the start of one load to the next.",
+)
+@click.option(
+    "--inbox",
+    type=options.FILE,
+    show_default="beside the DuckDB file",
+    metavar="FILE",
+    help="SQLite file of events that are not in the warehouse yet.",
+)
+@click.option(
+    "--signature",
+    "encoding",
+    type=click.Choice(["hex", "base64"]),
+    default="hex",
+    help="How OrgX writes the digest in X-OrgX-Signature.",
+)
+@click.option(
+    "--publish",
+    type=options.FILE,
+    metavar="FILE",
+    help="Put a copy of the DuckDB file here after each load, for readers.",
+)
+@options.verbose
+def listen(
+    target: Target,
+    workspace: str | None,
+    host: str,
+    port: int,
+    batch_seconds: float,
+    inbox: Path | None,
+    encoding: Encoding,
+    publish: Path | None,
+    verbose: bool,
+) -> int:
+    """Receive OrgX's webhooks, and load what they name within seconds.
+
+    POST to / or /webhooks/orgx, signed with a secret of ORGX_WEBHOOK_SECRET or .dlt/secrets.toml. GET /healthz tells
+    how many events wait. Nightly runs stay necessary: they prove that nothing is missing.
+    """
+    _set_up_logging(verbose)
+    from orgx_source.cli.listen import run_listen
+
+    return run_listen(
+        _config(workspace_id=workspace),
+        target,
+        host=host,
+        port=port,
+        batch_seconds=batch_seconds,
+        inbox=inbox,
+        encoding=encoding,
+        publish=publish,
+    )
 
 
 @app.command()
