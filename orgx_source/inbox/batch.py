@@ -126,6 +126,7 @@ class BatchLoader:
         self._make_client = make_client or self._client
         self._clock = clock
         self._remembered: dict[str, Row] = {}
+        self._is_published = True
 
     def _client(self, config: OrgxConfig) -> OrgxClient:
         client = _Client(config)
@@ -159,10 +160,22 @@ class BatchLoader:
                 scope.callback(session.close)
                 _Batch(pipeline, session, report).run(events, rows=rows)
                 renew_marts(pipeline, session.patience)
-                if self._publish is not None:
-                    self._publish(pipeline)
+                self._is_published = self._publish is None
+        # It takes the lock itself.
+        report.messages += self.publish()
         report.seconds = time.monotonic() - began
         return events, report
+
+    def publish(self) -> list[str]:
+        """Publish what was loaded since the last time; return why that failed, for another try later."""
+        if self._is_published or self._publish is None:
+            return []
+        try:
+            self._publish(self._target.pipeline())
+        except OrgxError as error:
+            return [str(error)]
+        self._is_published = True
+        return []
 
 
 class _Batch:

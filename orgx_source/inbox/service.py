@@ -85,6 +85,7 @@ class Drain:
         """Load one batch; return how long to pause at least, None when there was nothing to load."""
         try:
             if not self._inbox.waiting().count:
+                self._loader.publish()
                 return None
             self.load_once()
         except DatasetTakenError as error:

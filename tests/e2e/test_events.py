@@ -107,7 +107,7 @@ def test_when_orgx_does_not_answer_the_events_wait(fault: str) -> None:
         row_id = box.world.rows("decision")[0]["id"]
         post(app, event("e", row_id=row_id))
         box.inject(Fault.parse(fault))
-        with pytest.raises(Exception, match="503|rate|401|limit"):
+        with pytest.raises(Exception, match=r"503|rate|401|limit"):
             drain.load_once()
         box.heal()
         assert drain.load_once() == 1
@@ -116,7 +116,10 @@ def test_when_orgx_does_not_answer_the_events_wait(fault: str) -> None:
 
 def test_a_closed_table_keeps_nothing_else_from_being_loaded() -> None:
     with Sandbox(World("small")) as box, listener(box) as (app, drain):
-        box.inject(Fault.parse("closed=403@/api/entities?type=decision"), Fault.parse("closed=403@/api/v1/decisions"))
+        box.inject(
+            Fault("closed", 403, path="/api/entities", entity="decision"),
+            Fault("closed", 403, path="/api/v1/decisions"),
+        )
         post(app, event("d", row_id=box.world.rows("decision")[0]["id"]))
         post(app, event("i", "initiative.updated", box.world.rows("initiative")[0]["id"]))
         assert drain.load_once() == 2
@@ -195,8 +198,12 @@ def test_the_command_answers_loads_and_survives_a_kill() -> None:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
         with listening(box, "--publish", "copy.duckdb") as (_, url), httpx.Client(base_url=url) as http:
-            while http.get("/healthz").json()["waiting"]:
-                pass
+            health = http.get("/healthz").json()
+            while health["waiting"] and not health["trouble"]:
+                health = http.get("/healthz").json()
+            assert health["trouble"] is None
+            while not Path("copy.duckdb").exists():
+                assert http.get("/healthz").json()["status"] == "ok"
             assert http.get("/elsewhere").status_code == 404
             assert http.get("/").status_code == 405
         assert query("select count(*), count(loaded_at) from orgx.webhook_events") == [(5, 5)]
