@@ -567,11 +567,31 @@ def demo(database: Path, size: str, days: int, start: datetime | None, verbose: 
     metavar="N",
     help="Requests per hour, told in headers.",
 )
-def sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_limit: int | None) -> int:
+@click.option("--webhook", metavar="URL", help="Let the organisation live, and send what happens to this receiver.")
+@click.option("--webhook-secret", metavar="TEXT", help="Signs the events.")
+@click.option(
+    "--webhook-fault",
+    "webhook_faults",
+    multiple=True,
+    metavar="KIND[=VALUE]",
+    help="What goes wrong with events; 'list' shows all. May be given often.",
+)
+def sandbox(
+    port: int,
+    size: str,
+    seed: int,
+    faults: Sequence[str],
+    rate_limit: int | None,
+    webhook: str | None,
+    webhook_secret: str | None,
+    webhook_faults: Sequence[str],
+) -> int:
     """Serve a made-up OrgX on this machine."""
     from orgx_source.cli.demo import serve_sandbox
+    from orgx_source.cli.live import sending
 
-    return serve_sandbox(port, size, seed, faults, rate_limit)
+    with sending(webhook, webhook_secret, webhook_faults) as live:
+        return serve_sandbox(port, size, seed, faults, rate_limit, live) if live else 0
 
 
 def _print_run(report: RunReport, published: Path | None, target: Target, *, as_json: bool, quiet: bool) -> None:

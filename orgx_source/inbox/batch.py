@@ -20,7 +20,7 @@ from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Row
 from orgx_source.api.route_reader import row_keys
 from orgx_source.config import OrgxConfig, dlt_defaults
-from orgx_source.errors import ApiError, ConfigError, DestinationError, OrgxError
+from orgx_source.errors import ConfigError, DestinationError, OrgxError
 from orgx_source.inbox.events import DOCUMENTED, Event
 from orgx_source.reading.named_rows import Answer, NamedRows, ask_for_rows
 from orgx_source.reading.session import ReadSession, Stretch
@@ -158,7 +158,12 @@ class BatchLoader:
                     stretch=Stretch(),
                 )  # fmt: skip
                 scope.callback(session.close)
-                _Batch(pipeline, session, report).run(events, rows=rows)
+                try:
+                    _Batch(pipeline, session, report).run(events, rows=rows)
+                except OrgxError:
+                    # The key may see another workspace by the next attempt.
+                    self._remembered.clear()
+                    raise
                 renew_marts(pipeline, session.patience)
                 self._is_published = self._publish is None
         # It takes the lock itself.
@@ -247,7 +252,9 @@ class _Batch:
     def _ask_table(self, name: str, ids: list[str]) -> Answer | None:
         try:
             answer = ask_for_rows(self._session, TABLES[name], ids)
+            self._check_key(name)
         except OrgxError as error:
+            self._check_key(name)
             if _may_pass(error):
                 raise
             self.outcomes |= {(name, row_id): f"not read: {error}" for row_id in ids}
@@ -260,6 +267,16 @@ class _Batch:
         self._report.asked[name] = len(answer.rows) if ids == [""] else len(ids)
         self._report.returned[name] = len(answer.rows)
         return answer
+
+    def _check_key(self, name: str) -> None:
+        """Make sure that a route that answered 401 is closed, and not the key.
+
+        Raises:
+            AuthError: The key is refused everywhere; the events wait until somebody sets another.
+        """
+        if any(closed.endswith("(401)") for closed in self._session.report(name).closed_routes):
+            # Not what is remembered of it.
+            OrgxClient.bootstrap(self._session.client)
 
     def _row(self, event: Event, *, rows: bool) -> dict[str, Any]:
         """Return an event as a row of `webhook_events`."""
@@ -285,8 +302,7 @@ class _Batch:
 
 def _may_pass(error: OrgxError) -> bool:
     """Return whether the same question may be answered later, by OrgX or after a person changed a setting."""
-    refused_key = isinstance(error, ApiError) and error.status == 401
-    return error.retryable or error.exit_code in (3, 4) or refused_key
+    return error.retryable or error.exit_code in (3, 4)
 
 
 def _check_tables(pipeline: Any, warehouse: Warehouse) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from orgx_source.api.envelope import Row
 from orgx_source.api.route_choice import ask_first_open, tells_all
-from orgx_source.api.route_reader import SMALLEST_PAGE, RouteReader, row_keys
+from orgx_source.api.route_reader import QUESTION_STATUSES, SMALLEST_PAGE, RouteReader, row_keys
 from orgx_source.api.routes import Route
 from orgx_source.reading.changes import Changes
 from orgx_source.reading.intake import Intake, Piece
@@ -51,7 +51,12 @@ def ask_for_rows(session: ReadSession, table: Table, ids: Sequence[str]) -> Answ
         reader = session.open_route(table, route)
         if route.paging == "snapshot":
             return Answer(route, _each_once(table, [row for rows in reader.rows() for row in rows]))
-        return Answer(route, _each_once(table, list(_find(reader, table, ids))), route.takes_ids)
+        rows = _each_once(table, list(_find(reader, table, ids)))
+        refusal = reader.last_refusal
+        if refusal is not None and refusal.status not in QUESTION_STATUSES:
+            # It speaks of the path: another route may be open, or the key no longer works.
+            raise refusal
+        return Answer(route, rows, route.takes_ids and refusal is None)
 
     return ask_first_open(table.name, session.config.routes, ask, session.report(table.name).closed_routes)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from orgx_source.errors import DatasetTakenError, DestinationError
+from orgx_source.errors import AuthError, DatasetTakenError, DestinationError
 from orgx_source.inbox.signature import sign
 from orgx_source.inbox.store import Inbox
 from orgx_source.sandbox import Fault, Sandbox, World
@@ -125,8 +125,27 @@ def test_a_closed_table_keeps_nothing_else_from_being_loaded() -> None:
         assert drain.load_once() == 2
         found = dict(query("select id, outcome from orgx.webhook_events"))
         assert found["i"] == "loaded"
-        assert found["d"].startswith("not read: decisions: no route is open")
+        assert found["d"] == "/api/v1/decisions cannot be asked for single rows; left to the next run"
         assert query("select count(*) from orgx.initiatives") == [(1,)]
+
+
+def test_a_key_that_is_revoked_later_makes_events_wait_and_a_closed_route_does_not() -> None:
+    with Sandbox(World("small")) as box, listener(box) as (app, drain):
+        first, second = (row["id"] for row in box.world.rows("initiative")[:2])
+        post(app, event("before", "initiative.updated", first))
+        assert drain.load_once() == 1
+        box.inject(Fault("closed", 401, path="/api/entities"))
+        post(app, event("closed", "initiative.updated", second))
+        assert drain.load_once() == 1
+        box.inject(Fault("closed", 401))
+        post(app, event("revoked", "initiative.updated", second))
+        with pytest.raises(AuthError):
+            drain.load_once()
+        box.heal()
+        assert drain.load_once() == 1
+        outcomes = dict(query("select id, outcome from orgx.webhook_events"))
+        assert outcomes["before"] == outcomes["revoked"] == "loaded"
+        assert "cannot be asked for single rows" in outcomes["closed"]
 
 
 def test_a_run_and_a_batch_take_turns(each_warehouse: str) -> None:
