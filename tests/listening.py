@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,6 +118,8 @@ def listening(box: Sandbox, *options: str, port: int = 0) -> Iterator[tuple[subp
             first = process.stderr.readline()
             found = re.search(r"listening at (http://\S+) ", first)
             assert found, first + process.stderr.read()
+            # What nobody reads would fill the pipe.
+            threading.Thread(target=process.stderr.read, daemon=True).start()
             yield process, found[1]
         finally:
             process.kill()

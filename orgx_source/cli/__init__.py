@@ -201,7 +201,7 @@ def run(
     type=click.FloatRange(min=0),
     default=3,
     metavar="SECONDS",
-    help="Shortest time from the start of one load to the next.",
+    help="Time that collecting and loading a batch of events should take together.",
 )
 @click.option(
     "--inbox",

@@ -27,7 +27,7 @@ MAX_ID = 512
 MAX_TYPE = 200
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_TABLES = {table.entity_type: table.name for table in TABLES.values() if table.entity_type} | {"agent": "agents"}
+_TABLES = {name.removesuffix("s"): name for name in TABLES if name not in ("workspaces", "activity")}
 
 
 @dataclass(frozen=True, slots=True)

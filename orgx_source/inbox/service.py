@@ -47,7 +47,7 @@ class Drain:
         Args:
             inbox: Holds the events.
             loader: Loads them.
-            batch_seconds: Shortest time from the start of one batch to that of the next.
+            batch_seconds: Time that collecting and loading a batch should take together.
         """
         self.last_load_at: datetime | None = None
         self.trouble: str | None = None
@@ -79,7 +79,9 @@ class Drain:
             if pause is None:
                 wait_for(self._inbox.arrived, LOOK_SECONDS, self._stopped)
             else:
-                self._stopped.wait(max(pause, self._batch_seconds - (time.monotonic() - began)))
+                # From the first event that waits to its rows: collecting takes what loading leaves of the time.
+                took = time.monotonic() - began
+                self._stopped.wait(max(pause, self._batch_seconds - 2 * took))
 
     def _step(self) -> float | None:
         """Load one batch; return how long to pause at least, None when there was nothing to load."""
@@ -156,7 +158,7 @@ def create_app(
         secrets: The webhook secrets; from ``ORGX_WEBHOOK_SECRET`` or ``.dlt/secrets.toml`` when not given.
         encoding: How the digest is written in the header: ``hex`` or ``base64``.
         inbox: SQLite file of events that are not in the warehouse yet.
-        batch_seconds: Shortest time from the start of one batch to that of the next.
+        batch_seconds: Time that collecting and loading a batch should take together.
         publish: Put a copy of the DuckDB file here after each batch, for readers.
         make_loader: Makes what loads a batch.
         settings: For `load_config`, when ``config`` is not given.

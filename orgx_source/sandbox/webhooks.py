@@ -77,9 +77,7 @@ class EventLog:
         self._world = world
         self._place = 0 if from_start else len(world.log)
         self._count = 0
-        self._seen = {
-            kind: {row["id"]: row.get("status") for row in world.rows(kind)} for kind in ("decision", "agent")
-        }
+        self._agents = {row["id"]: row["status"] for row in world.rows("agent")}
 
     def events(self) -> list[Row]:
         """Return the events of what happened since the last call.
