@@ -47,6 +47,12 @@ def test_the_rows_that_events_name_are_fresh_after_one_request_for_a_table(each_
         assert differences(box.world, tables=TABLES) == []
         assert query("select count(*), count(distinct id), count(loaded_at) from orgx.webhook_events") == [(42, 42, 42)]
         assert query("select count(*) from orgx.decisions_history where title like 'changed%'") == [(20,)]
+        lags = query(
+            "select table_name, event_lag_count, event_lag_seconds_p50 > 0 and event_lag_seconds_p95 >= "
+            "event_lag_seconds_p50 and event_lag_seconds_worst >= event_lag_seconds_p95 from orgx_marts.sync_health "
+            "order by table_name"
+        )
+        assert lags == [("agents", 1, True), ("decisions", 41, True), ("initiatives", 0, None)]
         # A night afterwards has nothing to write, and proves it.
         report = sync(box, TABLES)
         assert report.status == "ok"
