@@ -17,13 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import TINY, Sizes, first_loads, latency_case, later_loads, long_case, starts
+from benchmarks.cases import TINY, Sizes, event_case, first_loads, latency_case, later_loads, long_case, starts
 from benchmarks.contenders import dlt_rest_api, floor, installed_peers, loading, ours
 from benchmarks.measure import Figures
 from benchmarks.page import RESULTS, write_page
 from benchmarks.page_server import ABOUT
 
-CASES = ("A", "B", "C", "D", "E", "F")
+CASES = ("A", "B", "C", "D", "E", "F", "G")
 
 
 def main() -> None:
@@ -80,6 +80,9 @@ def main() -> None:
     if "F" in wanted:
         _say("F", "command start")
         keep("F", starts(sizes, _tell))
+    if "G" in wanted:
+        _say("G", f"{sizes.events} events, {sizes.organisation} organisation")
+        keep("G", event_case(sizes, _tell))
     if options.results == RESULTS:
         write_page(results)
 

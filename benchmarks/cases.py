@@ -16,6 +16,7 @@ import orjson
 import pyarrow.parquet as pq
 
 from benchmarks.contenders import KEY, OURS, Contender, dlt_rest_api, floor, ours
+from benchmarks.events import LISTENER, event_lags
 from benchmarks.floor import as_table
 from benchmarks.measure import Figures, RunFailedError, page_server, run
 from benchmarks.page_server import make_rows
@@ -35,6 +36,7 @@ class Sizes:
         organisation: Size of the sandbox's organisation.
         rounds: Runs of each contender.
         rounds_slow: Runs of each peer on the longest list, where one takes minutes.
+        events: Events that are sent to the listener.
     """
 
     a: int = 100_000
@@ -44,9 +46,10 @@ class Sizes:
     organisation: str = "medium"
     rounds: int = 5
     rounds_slow: int = 1
+    events: int = 200
 
 
-TINY = Sizes(a=300, b=200, c=400, organisation="small", rounds=1)
+TINY = Sizes(a=300, b=200, c=400, organisation="small", rounds=1, events=4)
 
 
 def first_loads(
@@ -106,6 +109,13 @@ def starts(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
                 _measure(contender, box.url, place, figures[name])
                 tell(_line(name, figures[name]))
     return figures
+
+
+def event_case(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
+    """Send events to a listener: how long from each to its row?"""
+    with Sandbox(World(sizes.organisation)) as box, _place() as place:
+        _prepare(ours(), box.url, place)
+        return {LISTENER: event_lags(box, place, sizes.events, tell)}
 
 
 def latency_case(sizes: Sizes, peers: Sequence[Contender], tell: Tell) -> dict[str, Figures]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.cases import SERIAL
 from benchmarks.contenders import FLOOR, LOADING, OURS
+from benchmarks.events import LISTENER, share
 from benchmarks.measure import Figures
 
 HERE = Path(__file__).parent
@@ -28,6 +29,7 @@ TITLES = {
     "D": "The {organisation} organisation, all tables, nothing changed since the last run",
     "E": "The same, 1 % of the rows changed",
     "F": "Start of the command",
+    "G": "From an event to its row, four events a second, a listener beside the {organisation} organisation",
 }
 
 
@@ -125,6 +127,9 @@ class Results:
             yield Target("E", "ours / ours in D", changed / quiet, 1.3)
         if ratio := self.ratio("F", "orgx-sync --help", "python -c 'import click'"):
             yield Target("F", "--help / import click", ratio, 3.0)
+        if (events := self.cases.get("G", {}).get(LISTENER)) and events.seconds:
+            yield Target("G", "event to row, median", events.median_seconds, 3.0, unit=" s")
+            yield Target("G", "event to row, 95 %", share(events, 0.95), 5.0, unit=" s")
         status, library = self.seconds("F", "orgx-sync status"), self.seconds("F", "python -c 'import duckdb'")
         if status and library:
             yield Target("F", "status / (1.2 x import duckdb + 0.3 s)", status / (1.2 * library + 0.3), 1.0)

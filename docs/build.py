@@ -11,7 +11,7 @@ from orgx_source.api.routes import ROUTES
 from orgx_source.cli import app
 from orgx_source.cli.console import tracking_columns
 from orgx_source.marts import marts_in_order
-from orgx_source.tables import MEMORY_COLUMNS, SYNC_LOG_COLUMNS, TABLES, Table, references
+from orgx_source.tables import MEMORY_COLUMNS, SYNC_LOG_COLUMNS, TABLES, WEBHOOK_EVENTS_COLUMNS, Table, references
 
 DOCS = Path(__file__).parent
 GENERATED = "<!-- What follows is generated from the headers of orgx_source/marts/sql by make docs. -->"
@@ -56,6 +56,9 @@ def tables_page() -> str:
     lines += ["", "## sync_log", "", "One row per table and run of `orgx-sync run`.", ""]
     lines += ["| column | type | meaning |", "| --- | --- | --- |"]
     lines += [f"| `{column.name}` | {column.type} | {column.description} |" for column in SYNC_LOG_COLUMNS]
+    lines += ["", "## webhook_events", "", "One row per event that `orgx-sync listen` received; key `id`.", ""]
+    lines += ["| column | type | meaning |", "| --- | --- | --- |"]
+    lines += [f"| `{column.name}` | {column.type} | {column.description} |" for column in WEBHOOK_EVENTS_COLUMNS]
     return "\n".join(lines) + "\n"
 
 

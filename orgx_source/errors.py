@@ -21,6 +21,7 @@
     ├── MachineError          no space, no right, too many open files      exit 1
     ├── UnexpectedError       anything else: a defect of this package      exit 1
     └── DestinationError      the warehouse cannot be read or written      exit 4
+        ├── DatasetTakenError another run is filling the dataset           exit 4
         ├── CommitError       DuckDB could not commit what was loaded      exit 4
         └── CheckpointError   DuckDB could not finish writing its file     exit 4
 """
@@ -167,6 +168,10 @@ class DestinationError(OrgxError):
     """The warehouse cannot be opened, read or written."""
 
     exit_code = 4
+
+
+class DatasetTakenError(DestinationError):
+    """Another run is filling the dataset."""
 
 
 class CommitError(DestinationError):

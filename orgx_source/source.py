@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -39,6 +39,8 @@ from orgx_source.tables import (
     SYNC_LOG_COLUMNS,
     TABLES,
     TRACKING_COLUMNS,
+    WEBHOOK_EVENTS,
+    WEBHOOK_EVENTS_COLUMNS,
     Column,
     Table,
 )
@@ -313,6 +315,26 @@ def memory_source(rows: list[dict[str, Any]]) -> Any:
         note_handed(dlt.current.destination_state(), {MEMORY_HITS: handed}, {MEMORY_HITS: ["result_id", "search_name"]})
 
     return dlt.resource(read, name=MEMORY_HITS, write_disposition="append", columns=hints)
+
+
+@dlt.source(name="orgx", section="orgx", max_table_nesting=0)
+def webhook_events_source(rows: list[dict[str, Any]], tables: Sequence[DltResource] = ()) -> Any:
+    """Give events to dlt, one row per id, with the resources that read the rows they name: one load for both.
+
+    Args:
+        rows: Rows of `webhook_events`.
+        tables: Resources of `orgx_source`.
+    """
+    hints = _hints(WEBHOOK_EVENTS_COLUMNS)
+    del hints["_dlt_load_id"]
+    hints["id"] |= {"nullable": False, "primary_key": True}
+
+    def read() -> Iterator[Any]:
+        yield rows
+        handed = Handed(len(rows), sum(as_number(key_hash(row["id"])) for row in rows))
+        note_handed(dlt.current.destination_state(), {WEBHOOK_EVENTS: handed}, {WEBHOOK_EVENTS: ["id"]})
+
+    return [dlt.resource(read, name=WEBHOOK_EVENTS, write_disposition=MERGE, columns=hints), *tables]
 
 
 @dlt.source(name="orgx", section="orgx", max_table_nesting=0)

@@ -149,7 +149,7 @@ def _bring_up_to_date(
             f"The pipeline has refresh={pipeline.refresh!r}, and each step of a run would drop what the one before has "
             "loaded. Make it without; full=True (--full) reads everything again."
         )
-    scope.enter_context(one_run_at_a_time(pipeline))  # guard: one-run-at-a-time
+    scope.enter_context(one_run_at_a_time(pipeline, patience=session.config.lock_timeout))  # guard: one-run-at-a-time
     warehouse = session.warehouse(pipeline)
     # Asked for meanwhile: the first answer, and the connection to OrgX with it, takes a while.
     session.executor.submit(session.workspace)
@@ -232,6 +232,30 @@ def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], wa
             report = session.report(table_of(shortfall.table))
             (report.mended if shortfall.mended else report.doubt)(str(shortfall))
         remaining = [name for name in remaining if name in session.open_tables]
+
+
+def take_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> list[str]:
+    """Load what an earlier run left behind, and fetch the state that is stored with the data; return what was done."""
+    # Before the state is fetched: where nothing was ever loaded, dlt takes that for a reason to begin anew.
+    messages = finish_leftovers(pipeline, warehouse, patience)
+    _patiently(pipeline, patience, pipeline.sync_destination)
+    return messages
+
+
+def extract_and_load(
+    pipeline: Any, source: Any, warehouse: Warehouse, patience: LockPatience
+) -> tuple[list[str], list[Shortfall]]:
+    """Read a source and load it, as a run does.
+
+    Returns:
+        The ids of the loads, and the tables that did not hold then what was loaded.
+
+    Raises:
+        OrgxError: It could not be loaded.
+    """
+    _patiently(pipeline, patience, partial(pipeline.extract, source))
+    load_ids = _pending(pipeline)
+    return load_ids, _load_or_give_up(pipeline, warehouse, patience)
 
 
 def _patiently(pipeline: Any, patience: LockPatience, step: Callable[[], Any]) -> None:

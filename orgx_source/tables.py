@@ -23,6 +23,7 @@ MISFIT_SUFFIX = "__v_text"
 MAX_NAME = 63 - len(MISFIT_SUFFIX)
 SYNC_LOG = "sync_log"
 MEMORY_HITS = "memory_hits"
+WEBHOOK_EVENTS = "webhook_events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,20 @@ SYNC_LOG_COLUMNS = (
     Column("run_retries", "bigint", "Requests of the whole run that were sent again."),
     Column("run_waited_seconds", "double", "Seconds the whole run waited."),
     Column("package_version", "text", "Version of orgx-source."),
+)
+
+
+WEBHOOK_EVENTS_COLUMNS = (
+    Column("id", "text", "Id of the event; the key. A repeated event is kept once."),
+    Column("type", "text", "Type of the event, such as decision.created; types that are not documented too."),
+    Column("created_at", "timestamp", "When OrgX says that the event happened (UTC)."),
+    Column("workspace_id", "text", "Workspace that the event names."),
+    Column("received_at", "timestamp", "When the listener received it (UTC, clock of the listener)."),
+    Column("signature_key", "bigint", "Which of the configured secrets signed it: 1 for the first."),
+    Column("body", "json", "The event as received."),
+    Column("table_name", "text", "Table whose rows were read because of it; null when it names none."),
+    Column("outcome", "text", "What was done with it: loaded, not returned, unknown type, or why nothing was."),
+    Column("loaded_at", "timestamp", "When the rows that it names were in the warehouse (UTC, clock of the listener)."),
 )
 
 

@@ -23,7 +23,9 @@ UNIT = Path(__file__).parent / "unit"
 SLOW = frozenset({"test_paging_property.py", "test_envelope_property.py", "test_search_reader.py", "test_charts.py"})
 
 # How long to search; every other variable of this name is a setting of the command.
-OF_TESTS = frozenset({"ORGX_EXAMPLES", "ORGX_SEQUENCES", "ORGX_KILLS", "ORGX_MIXTURES", "ORGX_KINDS", "ORGX_SEED"})
+OF_TESTS = frozenset(
+    {"ORGX_EXAMPLES", "ORGX_EVENTS", "ORGX_SEQUENCES", "ORGX_KILLS", "ORGX_MIXTURES", "ORGX_KINDS", "ORGX_SEED"}
+)
 
 # Each worker builds its table of characters anew; examples are not kept, because tests run in directories of their own.
 settings.register_profile("orgx", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])

@@ -119,6 +119,7 @@ class RouteReader(ABC):
         report: What was seen, and the verdict.
         spending: What it cost.
         refused: What OrgX refused to be asked on this route, although the list itself is open.
+        last_refusal: The last of these answers.
         has_places: Whether the list can be read from a place in its middle.
     """
 
@@ -137,6 +138,7 @@ class RouteReader(ABC):
         self.report = ListingReport()
         self.spending = spending or Spending()
         self.refused: list[str] = []
+        self.last_refusal: ApiError | None = None
         self._left_out: frozenset[str] = frozenset()
         self._living: str | None = None
         self._access = access
@@ -339,6 +341,7 @@ class RouteReader(ABC):
     def _note_refusal(self, name: str, refusal: ApiError) -> None:
         logger.warning("%s: %s is refused on %s: %s", self._table.name, name, self.route.name, refusal)
         self.refused.append(f"{name} ({refusal.status})")
+        self.last_refusal = refusal
 
     def _told(self, error: BudgetError, watermark: datetime | None, *, resumed: bool) -> BudgetError:
         """Return the error of a read that a bound has ended, with what that means for the next run."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from orgx_source.api.client import OrgxClient
     from orgx_source.commands.export import FileFormat
     from orgx_source.config import OrgxConfig
+    from orgx_source.inbox.signature import Encoding
     from orgx_source.reading.report import RunReport
     from orgx_source.warehouse.target import Target
 
@@ -178,6 +179,70 @@ def run(
     published = _publish(report, pipeline, publish, target, config.lock_timeout)
     _print_run(report, published, target, as_json=as_json, quiet=quiet)
     return report.exit_code
+
+
+@app.command()
+@options.warehouse
+@options.workspace
+@click.option("--host", default="127.0.0.1", metavar="NAME", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, metavar="N", help="Port; 0 takes a free one.")
+@click.option(
+    "--batch-seconds",
+    type=click.FloatRange(min=0),
+    default=3,
+    metavar="SECONDS",
+    help="Time that collecting and loading a batch of events should take together.",
+)
+@click.option(
+    "--inbox",
+    type=options.FILE,
+    show_default="beside the DuckDB file",
+    metavar="FILE",
+    help="SQLite file of events that are not in the warehouse yet.",
+)
+@click.option(
+    "--signature",
+    "encoding",
+    type=click.Choice(["hex", "base64"]),
+    default="hex",
+    help="How OrgX writes the digest in X-OrgX-Signature.",
+)
+@click.option(
+    "--publish",
+    type=options.FILE,
+    metavar="FILE",
+    help="Put a copy of the DuckDB file here after each load, for readers.",
+)
+@options.verbose
+def listen(
+    target: Target,
+    workspace: str | None,
+    host: str,
+    port: int,
+    batch_seconds: float,
+    inbox: Path | None,
+    encoding: Encoding,
+    publish: Path | None,
+    verbose: bool,
+) -> int:
+    """Receive OrgX's webhooks, and load what they name within seconds.
+
+    POST to / or /webhooks/orgx, signed with a secret of ORGX_WEBHOOK_SECRET or .dlt/secrets.toml. GET /healthz tells
+    how many events wait. Nightly runs stay necessary: they prove that nothing is missing.
+    """
+    _set_up_logging(verbose)
+    from orgx_source.cli.listen import run_listen
+
+    return run_listen(
+        _config(workspace_id=workspace),
+        target,
+        host=host,
+        port=port,
+        batch_seconds=batch_seconds,
+        inbox=inbox,
+        encoding=encoding,
+        publish=publish,
+    )
 
 
 @app.command()
@@ -518,11 +583,31 @@ def demo(database: Path, size: str, days: int, start: datetime | None, verbose: 
     metavar="N",
     help="Requests per hour, announced in headers.",
 )
-def sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_limit: int | None) -> int:
+@click.option("--webhook", metavar="URL", help="Let the organisation live, and send what happens to this receiver.")
+@click.option("--webhook-secret", metavar="TEXT", help="Signs the events.")
+@click.option(
+    "--webhook-fault",
+    "webhook_faults",
+    multiple=True,
+    metavar="KIND[=VALUE]",
+    help="What goes wrong with events; 'list' shows all. Repeatable.",
+)
+def sandbox(
+    port: int,
+    size: str,
+    seed: int,
+    faults: Sequence[str],
+    rate_limit: int | None,
+    webhook: str | None,
+    webhook_secret: str | None,
+    webhook_faults: Sequence[str],
+) -> int:
     """Serve a sample OrgX on this machine."""
     from orgx_source.cli.demo import serve_sandbox
+    from orgx_source.cli.live import sending
 
-    return serve_sandbox(port, size, seed, faults, rate_limit)
+    with sending(webhook, webhook_secret, webhook_faults) as live:
+        return serve_sandbox(port, size, seed, faults, rate_limit, live) if live else 0
 
 
 @app.command()

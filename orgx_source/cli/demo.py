@@ -244,8 +244,23 @@ def _this_hour() -> datetime:
     return utc_now().replace(minute=0, second=0, microsecond=0)
 
 
-def serve_sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_limit: int | None) -> int:
+def serve_sandbox(
+    port: int,
+    size: str,
+    seed: int,
+    faults: Sequence[str],
+    rate_limit: int | None,
+    live: Callable[[Any], None] = lambda world: None,
+) -> int:
     """Serve the sandbox until it is interrupted; return the exit code.
+
+    Args:
+        port: Port on loopback; 0 takes a free one.
+        size: Size of the organisation.
+        seed: Another seed makes another organisation.
+        faults: What goes wrong, as text.
+        rate_limit: Requests per hour.
+        live: Called with the world when it is served.
 
     Raises:
         ConfigError: The sandbox's packages are not installed, no such fault, or the port is taken.
@@ -274,6 +289,7 @@ def serve_sandbox(port: int, size: str, seed: int, faults: Sequence[str], rate_l
         console.out.print(f"  export ORGX_BASE_URL={box.url} ORGX_API_KEY={box.api_key}")
         console.out.print(f"  export ORGX_MCP_URL={box.mcp_url}  # orgx-sync login")
         console.out.print("  orgx-sync run --database sandbox.duckdb\n")
+        live(box.world)
 
     box.run(announce)
     return 0

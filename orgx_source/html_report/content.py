@@ -682,8 +682,20 @@ def _health_table(health: Sequence[Row]) -> Table:
     how = (
         "certified: complete, with evidence. repaired: the list changed while it was read, and every gap was closed. "
         "uncertified: evidence is missing. A change is seen after: median of the time from OrgX's stamp to the read."
+        + "".join(map(_event_lag, health))
     )
     return Table(title, how, [(name, name not in ("table", "verdict", "last error or note")) for name in columns], rows)
+
+
+def _event_lag(row: Row) -> str:
+    """Return how long events took to become rows, as a sentence; empty where none came."""
+    if not row["event_lag_count"]:
+        return ""
+    middle, most, worst = (number(row[f"event_lag_seconds_{name}"]) for name in ("p50", "p95", "worst"))
+    return (
+        f" Events of {row['table_name']}: rows in the warehouse after {middle:,.1f} s (median of "
+        f"{row['event_lag_count']:,}), 95 % within {most:,.1f} s, worst {worst:,.1f} s."
+    )
 
 
 def _lateness(row: Row) -> str:

@@ -21,6 +21,8 @@ from orgx_source.tables import (
     SYNC_LOG_COLUMNS,
     TABLES,
     TRACKING_COLUMNS,
+    WEBHOOK_EVENTS,
+    WEBHOOK_EVENTS_COLUMNS,
     Column,
 )
 from orgx_source.version import __version__
@@ -35,7 +37,7 @@ RENDERERS = ("tables.py", "marts/__init__.py", "marts/apply.py", "warehouse/dial
 
 def raw_columns() -> dict[str, tuple[Column, ...]]:
     """Return the declared columns of every table that the connector writes, by name."""
-    found: dict[str, tuple[Column, ...]] = {SYNC_LOG: SYNC_LOG_COLUMNS}
+    found: dict[str, tuple[Column, ...]] = {SYNC_LOG: SYNC_LOG_COLUMNS, WEBHOOK_EVENTS: WEBHOOK_EVENTS_COLUMNS}
     for table in TABLES.values():
         tracking = TRACKING_COLUMNS[:1] if table.append_only else TRACKING_COLUMNS
         found[table.name] = (*table.columns, *tracking)
@@ -271,5 +273,7 @@ def _names(client: Any, present: Mapping[str, frozenset[str]]) -> _Names:
 def _describe_table(name: str) -> str:
     if name == SYNC_LOG:
         return "One row per table and run of orgx-sync run."
+    if name == WEBHOOK_EVENTS:
+        return "One row per event that orgx-sync listen received."
     table = TABLES[re.sub(r"_history$", "", name)]
     return f"Every observed version. {table.description}" if name == table.history else table.description

@@ -85,6 +85,7 @@ class Changes:
         clock: Callable[[], datetime],
         *,
         once: bool = False,
+        only: Sequence[str] | None = None,
     ) -> None:
         """Ask the warehouse what it holds.
 
@@ -94,10 +95,15 @@ class Changes:
             types: The types of its columns.
             clock: This machine's time in UTC.
             once: Whether a load brings each row only once.
+            only: Ids of the rows that will come; what is known of others is not asked for.
         """
         with warehouse.kept_open():
-            self.known = warehouse.known_rows(table, types)
-            self._latest = warehouse.versions_in_doubt(table)
+            if only is None:
+                self.known = warehouse.known_rows(table, types)
+                self._latest = warehouse.versions_in_doubt(table)
+            else:
+                self.known = warehouse.known_rows(table, types, only)
+                self._latest = warehouse.latest_versions(table, only) if table.keeps_history else None
             self._stamp = warehouse.newest_stamp(table)
         self.new = 0
         self.changed = 0

@@ -7,16 +7,21 @@ independent readings of the same contract.
 from orgx_source.sandbox.app import DEFAULT_KEY, RateLimit, Seen, create_sandbox
 from orgx_source.sandbox.faults import FAULT_KINDS, Fault
 from orgx_source.sandbox.server import Sandbox
+from orgx_source.sandbox.webhooks import EventLog, Life, Mischief, Sender
 from orgx_source.sandbox.world import SIZES, World
 
 __all__ = [
     "DEFAULT_KEY",
     "FAULT_KINDS",
     "SIZES",
+    "EventLog",
     "Fault",
+    "Life",
+    "Mischief",
     "RateLimit",
     "Sandbox",
     "Seen",
+    "Sender",
     "World",
     "create_sandbox",
 ]

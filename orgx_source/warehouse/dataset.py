@@ -162,12 +162,13 @@ class Warehouse:
         found = self._pipeline.schemas["orgx"].tables
         return states, {name: dict(found[name].get("columns", {})) for name in found}
 
-    def known_rows(self, table: Table, types: ColumnTypes) -> KnownRows:
+    def known_rows(self, table: Table, types: ColumnTypes, only: Sequence[str] | None = None) -> KnownRows:
         """Return id to hash of every row of a table, deleted ones included.
 
         Args:
             table: The table.
             types: The types of its columns.
+            only: Ids of the rows to ask for; all when not given.
         """
         known = KnownRows()
         if not self.can_be_asked:
@@ -190,10 +191,11 @@ class Warehouse:
             known.add(ids, [text or "" for text in hashes], workspaces, gone, list(map(_seconds, updated)))
 
         fetched = [0]
-        self._ask(self._fetch, f"select {columns} from {{table}}", (), {"table": table.name}, add)
+        for where, values in _wheres(table.key, only):
+            self._ask(self._fetch, f"select {columns} from {{table}}{where}", values, {"table": table.name}, add)
         if fetched[0] > len(known):
             sql = f"select {{{table.key}}} from {{table}} group by {{{table.key}}} having count(*) > 1"
-            known.doubled = [row[0] for row in self._select(sql, table=table.name)]
+            known.doubled = [row[0] for row in self._select(sql, table=table.name) if row[0] in known]
         return known
 
     def versions_in_doubt(self, table: Table) -> dict[str, KnownRow] | None:
@@ -219,15 +221,22 @@ class Warehouse:
         )
         return self.latest_versions(table) if doubts else None
 
-    def latest_versions(self, table: Table) -> dict[str, KnownRow]:
-        """Return the latest version of each row in history."""
+    def latest_versions(self, table: Table, only: Sequence[str] | None = None) -> dict[str, KnownRow]:
+        """Return the latest version of each row in history.
+
+        Args:
+            table: The table.
+            only: Ids of the rows to ask for; all when not given.
+        """
         key = f"{{{table.key}}}"
-        rows = self._select(
-            f"select {key}, {{_row_hash}}, {{deleted_at}}, {{valid_from}} from "
-            f"(select {key}, {{_row_hash}}, {{deleted_at}}, {{valid_from}}, "
-            f"row_number() over (partition by {key} order by {{valid_from}} desc) as n from {{history}}) v where n = 1",
-            history=table.history,
-        )
+        columns = f"{key}, {{_row_hash}}, {{deleted_at}}, {{valid_from}}"
+        rows: list[tuple[Any, ...]] = []
+        for where, values in _wheres(table.key, only):
+            numbered = (
+                f"row_number() over (partition by {key} order by {{valid_from}} desc) as n from {{history}}{where}"
+            )
+            sql = f"select {columns} from (select {columns}, {numbered}) v where n = 1"
+            rows += self._select(sql, *values, history=table.history)
         return {row[0]: KnownRow(row[1] or "", row[2] is not None, since=_utc(row[3])) for row in rows}
 
     def newest_stamp(self, table: Table) -> datetime | None:
@@ -313,6 +322,15 @@ class Warehouse:
         """
         sql = "delete from {table} where {_dlt_load_id} = %s"
         self._ask(self._execute, name, sql, [load_id])
+
+    def stamp_load(self, name: str, column: str, load_id: str, moment: datetime) -> None:
+        """Write a time into the rows of a load that have none in a column.
+
+        Raises:
+            DestinationError: The destination cannot be reached.
+        """
+        sql = f"update {{table}} set {{{column}}} = %s where {{_dlt_load_id}} = %s and {{{column}}} is null"
+        self._ask(self._execute, name, sql, [moment, load_id])
 
     def revoke_loads(self, load_ids: Sequence[str]) -> None:
         """Note that loads do not count, though dlt has completed them: no cursor is believed that came with them.
@@ -676,6 +694,16 @@ class RefreshedWarehouse(Warehouse):
     def foreign_columns(self, table: Table, own: Collection[str]) -> dict[str, ColumnType | None]:
         """Return none: the table will be a new one."""
         return {}
+
+
+def _wheres(key: str, only: Sequence[str] | None) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the conditions that ask for some ids, or for all, each with its values."""
+    if only is None:
+        yield "", ()
+        return
+    for start in range(0, len(only), IDS_AT_ONCE):
+        ids = tuple(only[start : start + IDS_AT_ONCE])
+        yield f" where {{{key}}} in ({', '.join(['%s'] * len(ids))})", ids
 
 
 def _seconds(moment: Any) -> float | None:

@@ -11,8 +11,10 @@ import logging
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from dlt.destinations.exceptions import DatabaseTerminalException
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from filelock import FileLock, Timeout
 
-from orgx_source.errors import DestinationError, MachineError
+from orgx_source.errors import DatasetTakenError, MachineError
 from orgx_source.times import utc_now
 from orgx_source.warehouse.dialect import Postgres, dialect_of
 
@@ -44,28 +46,60 @@ where locktype = 'advisory' and granted and objsubid = 1 and (classid::bigint <<
 """
 
 
+BATCH = "a batch of events"
+# A batch takes seconds and leaves half a second between two: whoever looks this often gets the lock in between.
+LOOK_AGAIN_SECONDS = 0.05
+# Who holds a lock is written down a moment after it is taken.
+UNNAMED_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Who wants a lock.
+
+    Attributes:
+        who: How others call the holder.
+        until: Time of `time.monotonic` until when to wait for a batch of events.
+        since: When the waiting began.
+    """
+
+    who: str
+    until: float
+    since: float
+
+    def may_wait_for(self, holder: str) -> bool:
+        """Return whether to look again while somebody holds the lock."""
+        now = time.monotonic()
+        is_short = BATCH in holder or (now < self.since + UNNAMED_SECONDS and not holder)
+        return is_short and now < self.until
+
+
 @contextmanager
-def one_run_at_a_time(pipeline: Any) -> Iterator[None]:
+def one_run_at_a_time(pipeline: Any, *, patience: float = 0.0, as_batch: bool = False) -> Iterator[None]:
     """Keep every other run from filling the same dataset meanwhile.
 
     Args:
         pipeline: The pipeline that fills it.
+        patience: Seconds to wait for a batch of events, which takes seconds; a run is never waited for.
+        as_batch: Whether this is a batch of events, for which runs wait.
 
     Raises:
-        DestinationError: Another run has the lock; the message says which, as far as can be seen.
+        DatasetTakenError: Another run has the lock; the message says which, as far as can be seen.
         MachineError: The lock file cannot be made.
         Exception: The destination cannot be reached, in the words of its driver.
     """
+    now = time.monotonic()
+    claim = _Claim(f"{BATCH}, {_who()}" if as_batch else _who(), now + patience, now)
     with ExitStack() as held:
         home = Path(pipeline.pipelines_dir)
         home.mkdir(parents=True, exist_ok=True)
-        held.enter_context(_file_lock(home / f"{pipeline.pipeline_name}.lock", pipeline.dataset_name))
+        held.enter_context(_file_lock(home / f"{pipeline.pipeline_name}.lock", pipeline.dataset_name, claim))
         with suppress(SqlClientNotAvailable):
             client = pipeline.sql_client()
             if file := lock_file(client):
-                held.enter_context(_file_lock(file, client.dataset_name))  # guard: one-run-per-file
+                held.enter_context(_file_lock(file, client.dataset_name, claim))  # guard: one-run-per-file
             elif isinstance(dialect_of(client), Postgres):
-                held.enter_context(_advisory_lock(client))
+                held.enter_context(_advisory_lock(client, claim))
         yield
 
 
@@ -89,18 +123,25 @@ def lock_file(client: Any) -> Path | None:
 
 
 @contextmanager
-def _file_lock(path: Path, dataset: str) -> Iterator[None]:
+def _file_lock(path: Path, dataset: str, claim: _Claim) -> Iterator[None]:
     holder = path.with_suffix(".holder")
-    try:
-        lock = FileLock(path).acquire(timeout=0)
-    except Timeout:
-        raise _taken(dataset, holder.read_text() if holder.exists() else "it has just begun or ended") from None
-    except OSError as error:
-        raise MachineError(f"The lock {path} cannot be made: {error.strerror or error}") from None
-    with lock:
+    lock = FileLock(path)
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            break
+        except Timeout:
+            named = _holder_in(holder)
+            if not claim.may_wait_for(named):
+                raise _taken(dataset, named or "it has just begun or ended") from None
+            time.sleep(LOOK_AGAIN_SECONDS)
+        except OSError as error:
+            raise MachineError(f"The lock {path} cannot be made: {error.strerror or error}") from None
+    with ExitStack() as held:
+        held.callback(lock.release)
         # Only for the message: a full disk stops nothing here.
         with suppress(OSError):
-            holder.write_text(f"{_who()}, since {utc_now():%Y-%m-%d %H:%M:%S} UTC")
+            holder.write_text(f"{claim.who}, since {utc_now():%Y-%m-%d %H:%M:%S} UTC")
         try:
             yield
         finally:
@@ -108,8 +149,16 @@ def _file_lock(path: Path, dataset: str) -> Iterator[None]:
                 holder.unlink()
 
 
+def _holder_in(file: Path) -> str:
+    """Return who holds a lock; empty where that is not written down."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
+
+
 @contextmanager
-def _advisory_lock(client: Any) -> Iterator[None]:
+def _advisory_lock(client: Any, claim: _Claim) -> Iterator[None]:
     """Hold a lock in PostgreSQL, in a transaction on a connection of its own that does nothing else.
 
     A transaction, because a pooler such as pgbouncer may give a connection without one to somebody else, and the lock
@@ -119,9 +168,12 @@ def _advisory_lock(client: Any) -> Iterator[None]:
     client.open_connection()
     try:
         client.execute_sql("begin")
-        client.execute_sql(_SETTINGS, f"orgx-sync, {_who()}")
-        if not _try(client, key):  # guard: one-run-per-postgres-dataset
-            raise _taken(client.dataset_name, _session(client, key))
+        client.execute_sql(_SETTINGS, f"orgx-sync, {claim.who}")
+        while not _try(client, key):  # guard: one-run-per-postgres-dataset
+            holder = _session(client, key)
+            if not claim.may_wait_for(holder):
+                raise _taken(client.dataset_name, holder)
+            time.sleep(LOOK_AGAIN_SECONDS)
         yield
     finally:
         # Closed without a commit: where the server has closed it already, there is nothing left to give back.
@@ -139,6 +191,8 @@ def _try(client: Any, key: int) -> bool:
 
 def _session(client: Any, key: int) -> str:
     """Return who holds the lock, as far as this role may see it."""
+    # A transaction sees the sessions as they were when it first looked.
+    client.execute_sql("select pg_stat_clear_snapshot()")
     found = client.execute_sql(_HOLDER, key)
     if not found:
         return "it has just ended"
@@ -152,7 +206,7 @@ def _who() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
-def _taken(dataset: str, holder: str) -> DestinationError:
-    return DestinationError(
+def _taken(dataset: str, holder: str) -> DatasetTakenError:
+    return DatasetTakenError(
         f"Another run is writing to dataset {dataset} ({holder}). Wait until it ends, then run again."
     )

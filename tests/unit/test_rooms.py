@@ -23,6 +23,7 @@ ORDER = (
     ("source", "html_report"),
     ("sync",),
     ("commands", "notebook"),
+    ("inbox",),
     ("cli",),
     ("__main__",),
 )
@@ -47,7 +48,7 @@ ALLOWED = {
         "warehouse/dialect.py",
         "commands/export.py",
     },
-    "dlt": {"config.py", "source.py", "sync.py"}
+    "dlt": {"config.py", "source.py", "sync.py", "inbox/signature.py"}
     | {
         f"warehouse/{room}.py"
         for room in (
@@ -75,8 +76,8 @@ ALLOWED = {
     "jinja2": {"html_report/page.py"},
     "click": {"cli/__init__.py", "cli/init.py", "cli/options.py"},
     "rich": {"cli/console.py"},
-    "starlette": {f"sandbox/{room}.py" for room in ("answers", "app", "mcp_door", "oauth", "paths")},
-    "uvicorn": {"sandbox/server.py"},
+    "starlette": {"inbox/app.py", *(f"sandbox/{room}.py" for room in ("answers", "app", "mcp_door", "oauth", "paths"))},
+    "uvicorn": {"inbox/service.py", "sandbox/server.py"},
     "vl_convert": {"html_report/page.py"},
 }
 

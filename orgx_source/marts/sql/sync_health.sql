@@ -20,6 +20,10 @@
 --   lateness_minutes_p50  Median minutes from OrgX's stamp of a change to the read that saw it, first reads aside.
 --   lateness_minutes_p95  95th percentile of the same.
 --   lateness_count        Versions behind these two.
+--   event_lag_seconds_p50    Median seconds from an event of OrgX to its rows in the warehouse; null without events.
+--   event_lag_seconds_p95    95th percentile of the same.
+--   event_lag_seconds_worst  Longest of the same.
+--   event_lag_count          Events behind these three.
 --   as_of                 Start of the newest good read of any table (UTC).
 with log as (
     select
@@ -88,6 +92,24 @@ lateness as (
         count(*) as versions
     from late
     group by table_name
+),
+
+-- An event from the future, by the clock of the listener, says nothing about how long it took.
+event_lag as (
+    select
+        table_name,
+        percentile_cont(0.5) within group (order by seconds) as p50,
+        percentile_cont(0.95) within group (order by seconds) as p95,
+        max(seconds) as worst,
+        count(*) as events
+    from (
+        select
+            table_name,
+            cast(extract(epoch from loaded_at) - extract(epoch from created_at) as double precision) as seconds
+        from raw.webhook_events
+        where table_name is not null and right(outcome, 6) = 'loaded' and loaded_at >= created_at
+    ) as events
+    group by table_name
 )
 
 select
@@ -111,6 +133,10 @@ select
     lateness.p50 as lateness_minutes_p50,
     lateness.p95 as lateness_minutes_p95,
     coalesce(lateness.versions, 0) as lateness_count,
+    event_lag.p50 as event_lag_seconds_p50,
+    event_lag.p95 as event_lag_seconds_p95,
+    event_lag.worst as event_lag_seconds_worst,
+    coalesce(event_lag.events, 0) as event_lag_count,
     as_of.as_of
 from totals
 inner join log on totals.table_name = log.table_name and log.newest = 1
@@ -118,4 +144,5 @@ cross join marts.stg_orgx__as_of as as_of
 left join good on totals.table_name = good.table_name and good.newest_good = 1
 left join whole on totals.table_name = whole.table_name
 left join counted on totals.table_name = counted.table_name
+left join event_lag on totals.table_name = event_lag.table_name
 left join lateness on totals.table_name = lateness.table_name  -- guard: every-table-that-was-asked-for-has-its-health

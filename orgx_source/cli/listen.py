@@ -1,0 +1,53 @@
+"""``orgx-sync listen``: serves the inbox, and says what it does in lines for a person."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from orgx_source.config import OrgxConfig
+from orgx_source.errors import ConfigError
+from orgx_source.inbox.signature import Encoding, Signatures, load_secrets
+from orgx_source.warehouse.target import Target
+
+
+def run_listen(
+    config: OrgxConfig,
+    target: Target,
+    *,
+    host: str,
+    port: int,
+    batch_seconds: float,
+    inbox: Path | None,
+    encoding: Encoding,
+    publish: Path | None,
+) -> int:
+    """Listen until interrupted; return the exit code.
+
+    Raises:
+        ConfigError: No secret, a port that is taken, or a package that is not installed.
+        MachineError: The inbox cannot be written.
+    """
+    secrets = load_secrets()
+    Signatures(secrets, encoding)
+    try:
+        from orgx_source.inbox.service import create_app, inbox_file, serve
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"Listening needs the package {error.name!r}: pip install 'orgx-source[events]'") from None
+    file = inbox or inbox_file(target)
+    app = create_app(
+        config=config, target=target, secrets=secrets, encoding=encoding, inbox=file, batch_seconds=batch_seconds,
+        publish=publish,
+    )  # fmt: skip
+    log = logging.getLogger("orgx_source.inbox")
+    log.setLevel(logging.INFO)
+
+    def announce(url: str) -> None:
+        log.info(
+            "listening at %s and %s/webhooks/orgx, %d secret(s); health at %s/healthz", url, url, len(secrets), url
+        )
+        log.info("events are kept in %s and loaded every %g s; stop with Ctrl-C", file, batch_seconds)
+
+    serve(app, host, port, announce)
+    log.info("stopped; events that are not loaded yet are in %s", file)
+    return 0

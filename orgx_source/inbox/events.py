@@ -1,0 +1,103 @@
+"""What an event says: its id, its type, and which rows it names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orgx_source.api.envelope import parse_json
+from orgx_source.tables import TABLES, camel_case, is_id
+from orgx_source.times import parse_timestamp
+
+# Source: webhooks page.
+DOCUMENTED = frozenset(
+    {
+        "decision.created",
+        "decision.resolved",
+        "artifact.shipped",
+        "agent.started",
+        "agent.completed",
+        "initiative.updated",
+    }
+)
+MAX_ID = 512
+MAX_TYPE = 200
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TABLES = {name.removesuffix("s"): name for name in TABLES if name not in ("workspaces", "activity")}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event as it was received.
+
+    Attributes:
+        number: Its place in the inbox.
+        id: Its id.
+        body: The parsed body.
+        received_at: When it came (UTC).
+        signature_key: Which secret signed it, from 1.
+    """
+
+    number: int
+    id: str
+    body: dict[str, Any]
+    received_at: datetime
+    signature_key: int
+
+    @property
+    def type(self) -> str | None:
+        """What OrgX calls this kind of event; None where it says nothing of the sort."""
+        found = self.body.get("type")
+        return _CONTROL.sub(" ", found)[:MAX_TYPE] if isinstance(found, str) else None
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When OrgX says that it happened."""
+        return parse_timestamp(self.body.get("created"))
+
+    @property
+    def workspace_id(self) -> str | None:
+        """The workspace that it names."""
+        found = self.body.get("workspace_id")
+        return found if isinstance(found, str) else None
+
+    @property
+    def table(self) -> str | None:
+        """The table that it is about; None for a type of which that cannot be told."""
+        return _TABLES.get((self.type or "").partition(".")[0])
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Yield the rows that it names, as table and id; of agents only that they are to be read.
+
+        Source: only ``decision.created`` is shown with its ``data``; of the others nothing but ``id`` is relied on.
+        """
+        data = self.body.get("data")
+        data = data if isinstance(data, dict) else {}
+        table = self.table
+        if table == "agents":
+            yield "agents", ""
+        elif table is not None and is_id(data.get("id")):
+            yield table, str(data["id"])
+        for kind, other in _TABLES.items():
+            if other in ("agents", table):
+                continue
+            key = f"{kind}_id"
+            found = next((data[name] for name in (key, camel_case(key)) if is_id(data.get(name))), None)
+            if found is not None:
+                yield other, str(found)
+
+
+def parse_event(body: bytes) -> tuple[str, dict[str, Any]] | None:
+    """Return the id and the content of a body; None for anything but a JSON object with an id."""
+    try:
+        content = parse_json(body)
+    except (ValueError, RecursionError):
+        return None
+    found = content.get("id") if isinstance(content, dict) else None
+    if not is_id(found) or len(text := str(found)) > MAX_ID or _CONTROL.search(text):
+        return None
+    return text, content

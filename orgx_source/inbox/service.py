@@ -1,0 +1,206 @@
+"""The listener as one thing: the door, and the thread that loads what came in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from orgx_source.config import OrgxConfig, load_config
+from orgx_source.errors import ConfigError, DatasetTakenError, OrgxError
+from orgx_source.explain import explain
+from orgx_source.inbox.app import InboxApp
+from orgx_source.inbox.batch import BatchLoader, publisher
+from orgx_source.inbox.signature import Encoding, Signatures, load_secrets
+from orgx_source.inbox.store import Inbox, wait_for
+from orgx_source.times import utc_now
+from orgx_source.warehouse.target import Target
+
+logger = logging.getLogger(__name__)
+
+BATCH_SECONDS = 3.0
+MAX_EVENTS = 2_000
+# Between two batches, so that a run that waits gets its turn.
+GAP_SECONDS = 0.5
+# Another process may have put events into the inbox.
+LOOK_SECONDS = 2.0
+TAKEN_SECONDS = 0.5
+MAX_PAUSE_SECONDS = 60.0
+
+
+class Drain:
+    """Takes events out of the inbox and loads them, in a thread of its own.
+
+    Attributes:
+        last_load_at: When it last loaded a batch.
+        trouble: Why the last batch failed; None when it did not.
+    """
+
+    def __init__(self, inbox: Inbox, loader: BatchLoader, batch_seconds: float = BATCH_SECONDS) -> None:
+        """Prepare.
+
+        Args:
+            inbox: Holds the events.
+            loader: Loads them.
+            batch_seconds: Time that collecting and loading a batch should take together.
+        """
+        self.last_load_at: datetime | None = None
+        self.trouble: str | None = None
+        self._inbox = inbox
+        self._loader = loader
+        self._batch_seconds = batch_seconds
+        self._most = MAX_EVENTS
+        self._failures = 0
+        self._stopped = threading.Event()
+        self._started = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="orgx-events", daemon=True)
+
+    def start(self) -> None:
+        """Begin, unless it has begun."""
+        if self._thread.ident is None and self._started.acquire(blocking=False):
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End after the batch that is being loaded."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            began = time.monotonic()
+            self._inbox.arrived.clear()
+            pause = self._step()
+            if pause is None:
+                wait_for(self._inbox.arrived, LOOK_SECONDS, self._stopped)
+            else:
+                # From the first event that waits to its rows: collecting takes what loading leaves of the time.
+                took = time.monotonic() - began
+                self._stopped.wait(max(pause, self._batch_seconds - 2 * took))
+
+    def _step(self) -> float | None:
+        """Load one batch; return how long to pause at least, None when there was nothing to load."""
+        try:
+            if not self._inbox.waiting().count:
+                self._loader.publish()
+                return None
+            self.load_once()
+        except DatasetTakenError as error:
+            if self.trouble is None:
+                logger.info("events wait: %s", error)
+            self.trouble = str(error)
+            return TAKEN_SECONDS
+        except Exception as error:
+            failure = explain(error)
+            self._note_failure(failure)
+            return float(min(2**self._failures, MAX_PAUSE_SECONDS))
+        return GAP_SECONDS
+
+    def load_once(self) -> int:
+        """Load one batch, and return how many events it brought.
+
+        Raises:
+            OrgxError: It could not be loaded; the events stay in the inbox.
+        """
+        # One event that fails alone is loaded without the rows that it names.
+        alone = self._most == 1 and self._failures > 1
+        events, report = self._loader.load(lambda: self._inbox.oldest(self._most), rows=not alone)
+        if events:
+            self._inbox.settle(events)
+            self.last_load_at = utc_now()
+            logger.info("%s", "; ".join([str(report), *report.messages]))
+        self.trouble, self._failures = None, 0
+        self._most = min(self._most * 2, MAX_EVENTS)
+        return len(events)
+
+    def _note_failure(self, failure: OrgxError) -> None:
+        if str(failure) != self.trouble:
+            logger.error("events wait, nothing is lost: %s", failure)
+        self.trouble = str(failure)
+        self._failures += 1
+        if failure.exit_code == 1:
+            # One of them may be what cannot be loaded; the others need not wait for it.
+            self._most = max(1, self._most // 8)
+
+
+def inbox_file(target: Target) -> Path:
+    """Return where the inbox of a warehouse is when nobody says: beside a DuckDB file, else in this folder."""
+    folder = target.database.parent if target.is_file else Path()
+    stem = target.database.stem if target.is_file else target.destination
+    return folder / f"{stem}.{target.dataset}.inbox"
+
+
+def create_app(
+    *,
+    config: OrgxConfig | None = None,
+    target: Target | None = None,
+    secrets: Sequence[str] | None = None,
+    encoding: Encoding = "hex",
+    inbox: Path | None = None,
+    batch_seconds: float = BATCH_SECONDS,
+    publish: Path | None = None,
+    make_loader: Callable[[OrgxConfig, Target], BatchLoader] | None = None,
+    **settings: Any,
+) -> InboxApp:
+    """Return an ASGI application that keeps events and loads what they name.
+
+    Every argument has a default from the settings: ``uvicorn --factory orgx_source.inbox:create_app`` works. Several
+    worker processes may share an inbox; their loads take turns.
+
+    Args:
+        config: Key and address; from the settings when not given.
+        target: The warehouse; ``orgx.duckdb`` when not given.
+        secrets: The webhook secrets; from ``ORGX_WEBHOOK_SECRET`` or ``.dlt/secrets.toml`` when not given.
+        encoding: How the digest is written in the header: ``hex`` or ``base64``.
+        inbox: SQLite file of events that are not in the warehouse yet.
+        batch_seconds: Time that collecting and loading a batch should take together.
+        publish: Put a copy of the DuckDB file here after each batch, for readers.
+        make_loader: Makes what loads a batch.
+        settings: For `load_config`, when ``config`` is not given.
+
+    Raises:
+        ConfigError: There is no secret, or a setting is missing or malformed.
+        MachineError: The inbox cannot be written.
+    """
+    signatures = Signatures(load_secrets() if secrets is None else secrets, encoding)
+    target = target or Target()
+    config = config or load_config(**settings)
+    put = None if publish is None else publisher(target, publish, config.lock_timeout)
+    loader = make_loader(config, target) if make_loader else BatchLoader(config, target, publish=put)
+    kept = Inbox(inbox or inbox_file(target))
+    return InboxApp(kept, signatures, Drain(kept, loader, batch_seconds))
+
+
+def serve(app: InboxApp, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """Serve until interrupted; what was being loaded is loaded first.
+
+    Args:
+        app: The application.
+        host: Address to bind.
+        port: Port to bind; 0 takes a free one.
+        on_ready: Called with the address once the socket is bound.
+
+    Raises:
+        ConfigError: The port cannot be used.
+    """
+    import socket
+
+    import uvicorn
+
+    try:
+        bound = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigError(f"Port {port} of {host} cannot be used ({error.strerror}); choose another --port.") from None
+    shown = f"[{host}]" if ":" in host else host
+    settings = uvicorn.Config(
+        app, log_level="critical", access_log=False, ws="none", lifespan="on", limit_concurrency=512,
+        timeout_keep_alive=15, timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    with bound, suppress(KeyboardInterrupt):
+        on_ready(f"http://{shown}:{bound.getsockname()[1]}")
+        uvicorn.Server(settings).run(sockets=[bound])

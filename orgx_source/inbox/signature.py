@@ -1,0 +1,97 @@
+"""Whether a body was signed with one of the secrets: HMAC-SHA256 over the bytes as received."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from orgx_source.config import dlt_defaults
+from orgx_source.errors import ConfigError
+
+HEADER = "x-orgx-signature"
+VARIABLE = "ORGX_WEBHOOK_SECRET"
+Encoding = Literal["hex", "base64"]
+
+_PREFIX = "sha256="
+_HEX = re.compile(r"[0-9a-fA-F]{64}")
+_BASE64 = re.compile(r"[0-9A-Za-z+/]{43}=")
+
+
+class Signatures:
+    """Knows the secrets. They are in no repr, log or error."""
+
+    def __init__(self, secrets: Sequence[str], encoding: Encoding = "hex") -> None:
+        """Prepare.
+
+        Args:
+            secrets: One or several, the current one first: while a secret is rotated, both are valid.
+            encoding: How the digest is written in the header.
+
+        Raises:
+            ConfigError: There is none, or one of them is empty.
+        """
+        if not secrets or not all(secrets):
+            raise ConfigError(
+                f"No webhook secret. Set {VARIABLE}, or webhook_secret under [sources.orgx] in .dlt/secrets.toml; "
+                "OrgX support gives it to you when webhooks are switched on."
+            )
+        self._secrets = [secret.encode() for secret in secrets]
+        self._encoding = encoding
+
+    def key_of(self, body: bytes, headers: Sequence[str]) -> int | None:
+        """Return which secret signed a body, counted from 1; None when none did.
+
+        Takes the same time wherever a digest differs, and whichever secret it was.
+
+        Args:
+            body: The bytes as received.
+            headers: Every value of the header ``X-OrgX-Signature``; more than one is refused.
+
+        Source: webhooks page (``X-OrgX-Signature: sha256=<digest>``); the encoding is not documented.
+        """
+        given = self._digest(headers[0]) if len(headers) == 1 else None
+        if given is None:
+            return None
+        matches = [
+            hmac.compare_digest(hmac.new(secret, body, hashlib.sha256).digest(), given) for secret in self._secrets
+        ]
+        return matches.index(True) + 1 if any(matches) else None
+
+    def _digest(self, header: str) -> bytes | None:
+        """Return the digest in a header; None where there is none in the form that was agreed on."""
+        if not header.startswith(_PREFIX):
+            return None
+        text = header[len(_PREFIX) :]
+        if self._encoding == "hex":
+            return bytes.fromhex(text) if _HEX.fullmatch(text) else None
+        try:
+            return base64.b64decode(text, validate=True) if _BASE64.fullmatch(text) else None
+        except binascii.Error:
+            return None
+
+
+def sign(body: bytes, secret: str, encoding: Encoding = "hex") -> str:
+    """Return the header of a body."""
+    digest = hmac.new(secret.encode(), body, hashlib.sha256).digest()
+    return _PREFIX + (digest.hex() if encoding == "hex" else base64.b64encode(digest).decode())
+
+
+def load_secrets() -> list[str]:
+    """Return the secrets from ``ORGX_WEBHOOK_SECRET`` or ``.dlt/secrets.toml``; several are separated by commas.
+
+    In ``secrets.toml`` a list may stand instead. The environment wins.
+    """
+    found: Any = os.environ.get(VARIABLE)
+    if not found:
+        import dlt
+
+        with dlt_defaults():
+            found = dlt.secrets.get("sources.orgx.webhook_secret")
+    texts: Iterable[Any] = found.split(",") if isinstance(found, str) else found or ()
+    return [text for each in texts if (text := str(each).strip())]

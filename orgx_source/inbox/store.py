@@ -1,0 +1,256 @@
+"""The inbox on disk: events that were answered 200, until they are in the warehouse.
+
+One SQLite file in WAL mode with ``synchronous = full``: what is committed survives a kill and a power cut. Events that
+come together are committed together, because each commit waits for the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from orgx_source.errors import ConfigError, MachineError
+from orgx_source.inbox.events import Event, parse_event
+from orgx_source.times import utc_now
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 1_000
+BUSY_SECONDS = 10.0
+# Ids that arrived are kept so long, to know a repeat; what comes later is merged on its id again.
+REMEMBERED = timedelta(days=30)
+# Each step leads from the version of its place to the next; a file says its version in user_version.
+STEPS = (
+    """
+    create table events (
+        number integer primary key autoincrement,
+        id text not null unique,
+        received_at text not null,
+        signature_key integer not null,
+        body blob,
+        arrived_at text
+    );
+    create index events_waiting on events (number) where arrived_at is null;
+    """,
+    "alter table events add column digest blob;",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is in the inbox.
+
+    Attributes:
+        count: Events that are not in the warehouse yet.
+        oldest: When the oldest of them was received; None when there is none.
+    """
+
+    count: int
+    oldest: datetime | None
+
+
+@dataclass(slots=True)
+class _Arrival:
+    id: str
+    body: bytes
+    signature_key: int
+    received_at: datetime
+    kept: Future[bool]
+
+
+class Inbox:
+    """The events of one file. Any number of threads and processes may share it.
+
+    Attributes:
+        path: The file.
+        arrived: Set when an event was kept; whoever waits for events clears it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, made or brought to this version where necessary.
+
+        Raises:
+            ConfigError: A newer version made it, or it is no inbox.
+            MachineError: It cannot be opened or written.
+        """
+        self.path = path
+        self.arrived = threading.Event()
+        self._arrivals: queue.SimpleQueue[_Arrival | None] = queue.SimpleQueue()
+        with self._open() as connection:
+            _upgrade(connection, path)
+        self._writer = threading.Thread(target=self._write, name="orgx-inbox", daemon=True)
+        self._writer.start()
+
+    def close(self) -> None:
+        """Write what was put, and close the file."""
+        self._arrivals.put(None)
+        self._writer.join()
+
+    def put(self, event_id: str, body: bytes, signature_key: int) -> Future[bool]:
+        """Keep an event.
+
+        Args:
+            event_id: Its id.
+            body: The bytes as received.
+            signature_key: Which secret signed them, from 1.
+
+        Returns:
+            Done when it is safely on disk: whether it is new. Fails with an `sqlite3.Error` or OSError when it is not.
+        """
+        kept: Future[bool] = Future()
+        self._arrivals.put(_Arrival(event_id, body, signature_key, utc_now(), kept))
+        return kept
+
+    def waiting(self) -> Waiting:
+        """Return how much is not in the warehouse yet."""
+        with self._open() as connection:
+            sql = "select count(*), min(received_at) from events where arrived_at is null"
+            count, oldest = connection.execute(sql).fetchone()
+        return Waiting(count, datetime.fromisoformat(oldest) if oldest else None)
+
+    def oldest(self, most: int) -> list[Event]:
+        """Return events that are not in the warehouse yet, the oldest first."""
+        sql = (
+            "select number, id, body, received_at, signature_key from events where arrived_at is null "
+            "order by number limit ?"
+        )
+        with self._open() as connection:
+            found = connection.execute(sql, (most,)).fetchall()
+        return [
+            Event(number, event_id, parsed[1], datetime.fromisoformat(received), key)
+            for number, event_id, body, received, key in found
+            if (parsed := parse_event(body)) is not None
+        ]
+
+    def settle(self, events: Sequence[Event]) -> None:
+        """Note that events are in the warehouse; their bodies are there now, and forgotten here."""
+        now = utc_now()
+        with self._open() as connection, connection:
+            connection.executemany(
+                "update events set arrived_at = ?, body = null where number = ?",
+                [(now.isoformat(), event.number) for event in events],
+            )
+            connection.execute("delete from events where arrived_at < ?", ((now - REMEMBERED).isoformat(),))
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = _connect(self.path)
+        except sqlite3.Error as error:
+            raise _trouble(self.path, error) from None
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    # -- the one writer of new events ------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        connection: sqlite3.Connection | None = None
+        while (first := self._arrivals.get()) is not None:
+            gathered, is_last = self._gather(first)
+            # Whoever gave up before is not answered; from here on nobody can.
+            batch = [arrival for arrival in gathered if arrival.kept.set_running_or_notify_cancel()]
+            try:
+                connection = connection or _connect(self.path)
+                new = _insert(connection, batch)
+            except BaseException as error:
+                # A connection whose disk failed is not trusted with the next commit.
+                with suppress(sqlite3.Error):
+                    if connection is not None:
+                        connection.close()
+                connection = None
+                for arrival in batch:
+                    arrival.kept.set_exception(error)
+            else:
+                for arrival, is_new in zip(batch, new, strict=True):
+                    arrival.kept.set_result(is_new)
+                self.arrived.set()
+            if is_last:
+                break
+        if connection is not None:
+            connection.close()
+
+    def _gather(self, first: _Arrival) -> tuple[list[_Arrival], bool]:
+        """Return what waits to be written, and whether that is the end."""
+        batch = [first]
+        while len(batch) < AT_ONCE:
+            try:
+                arrival = self._arrivals.get_nowait()
+            except queue.Empty:
+                break
+            if arrival is None:
+                return batch, True
+            batch.append(arrival)
+        return batch, False
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level="IMMEDIATE", check_same_thread=False)
+    connection.execute("pragma synchronous = full")  # guard: answered-means-on-disk
+    return connection
+
+
+def _insert(connection: sqlite3.Connection, batch: Sequence[_Arrival]) -> list[bool]:
+    """Commit events, and return of each whether it is new."""
+    new = []
+    try:
+        connection.execute("begin immediate")
+        for arrival in batch:
+            digest = hashlib.sha256(arrival.body).digest()
+            values = (arrival.id, arrival.received_at.isoformat(), arrival.signature_key, arrival.body, digest)
+            cursor = connection.execute(
+                "insert into events (id, received_at, signature_key, body, digest) values (?, ?, ?, ?, ?) "
+                "on conflict (id) do nothing",
+                values,
+            )
+            new.append(cursor.rowcount > 0)
+            if not new[-1]:
+                _compare(connection, arrival.id, digest)
+        connection.commit()
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.rollback()
+        raise
+    return new
+
+
+def _compare(connection: sqlite3.Connection, event_id: str, digest: bytes) -> None:
+    found = connection.execute("select digest from events where id = ?", (event_id,)).fetchone()
+    if found and found[0] is not None and found[0] != digest:
+        logger.warning("event %r came again with another body; the first one is kept", event_id)
+
+
+def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        connection.execute("pragma journal_mode = wal")
+        (version,) = connection.execute("pragma user_version").fetchone()
+        if version > len(STEPS):
+            raise ConfigError(f"{path} was made by a newer version of orgx-source; update, or choose another --inbox.")
+        for number in range(version, len(STEPS)):
+            connection.executescript(f"begin immediate; {STEPS[number]} pragma user_version = {number + 1}; commit;")
+    except sqlite3.Error as error:
+        raise _trouble(path, error) from None
+
+
+def _trouble(path: Path, error: sqlite3.Error) -> MachineError | ConfigError:
+    if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
+        return ConfigError(f"{path} is not an inbox; choose another --inbox.")
+    return MachineError(f"The inbox {path} cannot be used: {error}")
+
+
+def wait_for(event: threading.Event, seconds: float, stop: threading.Event) -> None:
+    """Wait until an event is set, the time is up or a stop is asked for."""
+    until = time.monotonic() + seconds
+    while not stop.is_set() and time.monotonic() < until and not event.wait(0.1):
+        pass

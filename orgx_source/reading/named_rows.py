@@ -1,0 +1,126 @@
+"""Rows of one table that OrgX was asked for by their ids, on their way into a load.
+
+Stands in for a `TableReader` in a load that events ask for: it moves no cursor, notes nothing in the table's state and
+marks nothing as deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orgx_source.api.envelope import Row
+from orgx_source.api.route_choice import ask_first_open, tells_all
+from orgx_source.api.route_reader import QUESTION_STATUSES, SMALLEST_PAGE, RouteReader, row_keys
+from orgx_source.api.routes import Route
+from orgx_source.reading.changes import Changes
+from orgx_source.reading.intake import Intake, Piece
+from orgx_source.reading.session import ReadSession
+from orgx_source.reading.table_state import TableState
+from orgx_source.rows.column_types import ColumnTypes
+from orgx_source.rows.handed import Handed
+from orgx_source.tables import Table
+from orgx_source.warehouse.dataset import Warehouse
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What OrgX returned for the rows that events name.
+
+    Attributes:
+        route: The route that answered.
+        rows: The rows, each id once.
+        takes_ids: Whether the route can be asked for single rows; a snapshot returns all of them anyway.
+    """
+
+    route: Route
+    rows: list[Row]
+    takes_ids: bool = True
+
+
+def ask_for_rows(session: ReadSession, table: Table, ids: Sequence[str]) -> Answer:
+    """Ask OrgX for rows by their ids, or for the one snapshot where a table is that.
+
+    Raises:
+        RouteClosedError: No route of the table is open.
+        OrgxError: From the client.
+    """
+
+    def ask(route: Route) -> Answer:
+        reader = session.open_route(table, route)
+        if route.paging == "snapshot":
+            return Answer(route, _each_once(table, [row for rows in reader.rows() for row in rows]))
+        rows = _each_once(table, list(_find(reader, table, ids)))
+        refusal = reader.last_refusal
+        if refusal is not None and refusal.status not in QUESTION_STATUSES:
+            # It speaks of the path: another route may be open, or the key no longer works.
+            raise refusal
+        return Answer(route, rows, route.takes_ids and refusal is None)
+
+    return ask_first_open(table.name, session.config.routes, ask, session.report(table.name).closed_routes)
+
+
+def _find(reader: RouteReader, table: Table, ids: Sequence[str]) -> Iterator[Row]:
+    due, id_of = list(ids), row_keys(table).id
+    while due:
+        came = reader.find_rows(due)
+        yield from came
+        found = set(map(id_of, came))
+        # A page that is smaller than what was asked for cuts the answer; fewer rows than any page holds are all.
+        due = [row_id for row_id in due if row_id not in found] if len(found) >= SMALLEST_PAGE else []
+
+
+def _each_once(table: Table, rows: Sequence[Row]) -> list[Row]:
+    id_of = row_keys(table).id
+    return list({row_id: row for row in rows if (row_id := id_of(row)) is not None}.values())
+
+
+@dataclass
+class NamedRows:
+    """Hands rows that were asked for by name to a load; see `TableReader` for what a load expects.
+
+    Attributes:
+        session: What the tables of the load share.
+        table: The table.
+        warehouse: Where it is kept.
+        types: The types of its columns.
+        answer: The rows.
+        finished: Whether all were handed over.
+        handed: What the load was handed, by the name of the table in the warehouse.
+    """
+
+    session: ReadSession
+    table: Table
+    warehouse: Warehouse
+    types: ColumnTypes
+    answer: Answer
+    finished: bool = True
+    handed: dict[str, Handed] = field(default_factory=dict)
+
+    def pieces(self, state: dict[str, Any], load_id: str) -> Iterator[Piece]:
+        """Yield what is new or changed among the rows.
+
+        Args:
+            state: What the table remembers from run to run; left as it is.
+            load_id: The load that will write it.
+        """
+        session, table = self.session, self.table
+        # Agents are renamed by their workspace before they are compared, and they are few.
+        only = None if table.local_ids else list(map(str, map(row_keys(table).id, self.answer.rows)))
+        changes = Changes(table, self.warehouse, self.types, session.clock, once=True, only=only)
+        # Each was asked for by its id: a deleted row that comes is alive again.
+        changes.confirming = True
+        workspace = session.config.workspace_id or str(session.workspace()["id"])
+        remembered = TableState(dict(state), load_id, self.warehouse.has_loads)
+        home = remembered.ids_home(workspace) if changes.known else workspace
+        view = session.view(table, home, changes.known)
+        intake = Intake(table, changes, view.sight, session.config.workspace_id, view.local, self.handed)
+        intake.partial = not tells_all(table.name, self.answer.route) and self.warehouse.can_be_asked
+        intake.begin(load_id)
+        yield from intake.take(self.answer.rows)
+        report = session.report(table.name)
+        report.rows_read, report.rows_new, report.rows_changed = len(self.answer.rows), changes.new, changes.changed
+
+    def close(self) -> None:
+        """Give up what was not handed over."""
