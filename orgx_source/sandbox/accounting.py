@@ -229,7 +229,7 @@ def usage_of(world: World, workspace: str | None = None) -> Row:
         if start <= datetime.fromisoformat(row["completed_at"]) <= world.now
         and workspace in (None, row["workspace_id"])
     ]
-    keys = {
+    keys: dict[str, Callable[[Row], str]] = {
         "provider": lambda row: row["provider"],
         "sourceClient": lambda row: row["source_driver"],
         "model": lambda row: world.spending.get(row["id"], {}).get("model", "unknown"),
