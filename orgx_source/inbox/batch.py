@@ -6,7 +6,6 @@ Holds the lock of a run while it does, so that one writer at a time fills the wa
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -345,8 +344,3 @@ def publisher(target: Target, file: Path, patience_seconds: float) -> Publish:
         publish(pipeline, target.database, file, LockPatience(patience_seconds))
 
     return put
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that a share of the values does not exceed."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
