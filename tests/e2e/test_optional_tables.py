@@ -80,13 +80,18 @@ def test_every_optional_table_holds_what_the_world_holds_and_a_quiet_night_write
 
 def test_changes_arrive_with_their_history_and_what_leaves_a_window_stays() -> None:
     with Sandbox(World("small")) as box:
+        stamp = "2026-04-13T05:00:00.000Z"
+        box.world.insert("session", id="kept", run_id=None, status="blocked", started_at=stamp, updated_at=stamp)
+        box.world.insert(
+            "handoff", id="kept", title="Take over", status="escalated", created_at=stamp, updated_at=stamp
+        )
         sync(box, list(OPTIONAL_TABLES))
         old = {table: len(stored(table)) for table in OPTIONAL_KINDS}
         box.world.advance(days=3)
-        for row in box.world.rows("session")[:3]:
+        for row in [row for row in box.world.rows("session") if row["id"] != "kept"][:3]:
             box.world.delete("session", row["id"])
-        blocked = box.world.rows("session")[0]["id"]
-        box.world.edit("session", blocked, blocker_reason="copy is missing", updated_at="2026-04-16T06:00:00.000Z")
+        box.world.edit("session", "kept", blocker_reason="copy is missing", updated_at="2026-04-16T06:00:00.000Z")
+        box.world.edit("handoff", "kept", status="returned")
         report = sync(box, list(OPTIONAL_TABLES))
         assert report.exit_code == 0, report.to_json()
         for table in OPTIONAL_KINDS:
