@@ -5,6 +5,7 @@ Everything random here is drawn apart, so that the organisation itself is the sa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
