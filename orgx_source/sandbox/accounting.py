@@ -5,6 +5,7 @@ Everything random here is drawn apart, so that the organisation itself is the sa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -229,7 +230,7 @@ def usage_of(world: World, workspace: str | None = None) -> Row:
         if start <= datetime.fromisoformat(row["completed_at"]) <= world.now
         and workspace in (None, row["workspace_id"])
     ]
-    keys = {
+    keys: dict[str, Callable[[Row], Any]] = {
         "provider": lambda row: row["provider"],
         "sourceClient": lambda row: row["source_driver"],
         "model": lambda row: world.spending.get(row["id"], {}).get("model", "unknown"),
