@@ -299,10 +299,23 @@ def _check_credentials(found: Mapping[str, Any]) -> str:
 
 def login_file(mcp_url: str) -> Path:
     """Return the file that keeps the login for an MCP address, in the user's folder for settings."""
-    folder = os.environ.get("XDG_CONFIG_HOME") or os.environ.get("APPDATA")
     parts = urlsplit(mcp_url)
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{parts.hostname}-{parts.port or ''}{parts.path}").strip("-")
-    return (Path(folder) if folder else Path.home() / ".config") / "orgx-sync" / f"login-{name}.json"
+    return _logins() / f"login-{name}.json"
+
+
+def _logins() -> Path:
+    folder = os.environ.get("XDG_CONFIG_HOME") or os.environ.get("APPDATA")
+    return (Path(folder) if folder else Path.home() / ".config") / "orgx-sync"
+
+
+def is_anybody_logged_in() -> bool:
+    """Return whether this user has a login for some MCP address."""
+    try:
+        return any(_logins().glob("login-*.json"))
+    except (OSError, RuntimeError):
+        # No home, or no right to look into it.
+        return False
 
 
 def _as_number(name: str, value: str) -> float:

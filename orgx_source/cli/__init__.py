@@ -654,6 +654,11 @@ def _tell_login() -> None:
     """Say on stderr how long the login for MCP lasts, where somebody is logged in, or what is wrong with it."""
     import time
 
+    from orgx_source.config import is_anybody_logged_in
+
+    if not is_anybody_logged_in():
+        # The address comes from dlt's settings, and dlt takes most of a second to import.
+        return
     from orgx_source.config import load_mcp_url
     from orgx_source.login.tokens import describe_login
 

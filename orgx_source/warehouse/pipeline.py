@@ -145,8 +145,9 @@ def _open_pipeline(target: Target, read_only: bool) -> Any:
         )
         # Each step of a run would drop what the one before has loaded.
         pipeline.refresh = None
-        # A hundred steps, kept in memory and written with each of them; our own report tells what was done.
-        pipeline.config.enable_runtime_trace = False
+        # A hundred steps, kept in memory and written with each of them; our own report tells what was done. What dlt
+        # tells its makers, where a user wants that, comes from them.
+        pipeline.config.enable_runtime_trace = bool(dlt.current.run_context().runtime_config.dlthub_telemetry)
         return pipeline
     except UnknownDestinationModule:
         raise _no_such_destination(target.destination) from None

@@ -219,7 +219,7 @@ def test_demo_leaves_a_database_and_a_report_and_can_be_repeated() -> None:
     for _ in range(2):
         done = orgx_sync("demo", "--days", "1")
         assert done.returncode == 0, done.stderr
-        assert "Which initiatives stand still?" in done.stdout
+        assert "What needs a person now?" in done.stdout
         assert done.stdout.splitlines()[-1].startswith("Report written to orgx_demo.html")
     filled = query(
         "select (select count(*) from orgx.initiatives), (select count(*) from orgx.agents), "

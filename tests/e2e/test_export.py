@@ -144,7 +144,7 @@ def test_a_wrong_format_is_exit_2_and_a_missing_database_is_named_and_not_made()
     assert orgx_sync("export", "out", "--format", "xlsx").returncode == 2
     done = orgx_sync("export", "out", "--database", "nowhere.duckdb")
     assert done.returncode == 3
-    assert "nowhere.duckdb does not exist: orgx-sync run makes it" in done.stderr
+    assert "nowhere.duckdb does not exist. orgx-sync run creates it" in done.stderr
     assert not Path("nowhere.duckdb").exists()
     assert not OUT.exists()
 

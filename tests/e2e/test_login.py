@@ -249,3 +249,11 @@ def test_check_and_status_say_how_long_the_login_lasts(box: Sandbox) -> None:
     login_file(box.mcp_url).write_text("{")
     running = command("status", "--database", "mcp.duckdb")
     assert "is damaged; log in again" in running.communicate(timeout=60)[1]
+
+
+def test_a_scope_that_was_not_granted_is_named(box: Sandbox) -> None:
+    box.inject(Fault("drop_scope", "decisions:read"))
+    log_in(box)
+    report = sync_over_mcp(tables=["decisions"])
+    assert report.exit_code == 3, report.to_json()
+    assert "decisions:read" in str(report.error or report.tables["decisions"].error)

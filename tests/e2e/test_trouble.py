@@ -297,7 +297,7 @@ def test_a_job_that_failed_fails_the_run_whatever_dlts_settings_say(
         )
         monkeypatch.setenv(f"{prefix}LOAD__RAISE_ON_FAILED_JOBS", "false")
         monkeypatch.setenv(f"{prefix}LOAD__AUTO_ABORT_ON_TERMINAL_ERROR", abort)
-        box.world.advance(hours=1)
+        box.world.edit("task", next(iter(box.world.find("task"))), title="another")
         report = sync(box, ["tasks"])
         assert report.exit_code == 1
         error = report.error or report.tables["tasks"].error or ""
