@@ -38,7 +38,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@touch $@
 
 $(VENV)/.demo: requirements-demo.lock pyproject.toml
-	@echo "Setting up .venv with what the demo needs, 340 MB (once, less than a minute) ..."
+	@echo "Setting up .venv with what the demo needs, 410 MB (once, less than a minute) ..."
 	@$(make_venv)
 	@$(call pip_install,$<)
 	@$(install_this)
