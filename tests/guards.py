@@ -28,6 +28,7 @@ MARK = re.compile(r"\s*(?:#|--) guard: ([a-z0-9-]+)$")
 NUMBERS = "tests/marts/test_numbers.py"
 DOUBTS = "tests/marts/test_times_in_doubt.py"
 MEMORY = "tests/e2e/test_memory.py"
+INBOX = "tests/unit/test_inbox.py"
 ATTENTION = "tests/marts/test_needs_attention.py"
 
 
@@ -131,13 +132,23 @@ GUARDS: dict[str, Sequence[Removal]] = {
     "only-plain-files-are-replaced": (
         Removal("with making.open() as whole, making.replace(path).open() as opened:", "tests/unit/test_files.py"),
     ),
-    "one-demo": (Removal("if True:", "tests/e2e/test_command.py"),),
-    "demo-mark": (Removal("if False:", "tests/e2e/test_command.py"),),
+    "one-demo": (
+        Removal(
+            "if True:",
+            "tests/e2e/test_command.py::test_of_two_demonstrations_at_once_one_says_that_the_other_makes_the_file",
+        ),
+    ),
+    "demo-mark": (Removal("if False:", "tests/e2e/test_command.py::test_demo_replaces_nothing_but_a_demonstration"),),
     "untested": (Removal("pass", "tests/e2e/test_other_uses.py"),),
     "nobody-else-reads-what-is-loaded": (Removal("pass", "tests/unit/test_make_pipeline.py"),),
     "one-run-at-a-time": (Removal("", "tests/e2e/test_sync_log.py"),),
-    "answered-means-on-disk": (Removal("", "tests/unit/test_inbox.py::test_commits_wait_for_the_disk"),),
-    "nothing-unsigned": (Removal("if False:", "tests/unit/test_inbox.py"),),
+    "answered-means-on-disk": (
+        Removal(
+            'connection.execute("pragma synchronous = normal")',
+            "tests/unit/test_inbox.py::test_commits_wait_for_the_disk",
+        ),
+    ),
+    "nothing-unsigned": (Removal("if False:", INBOX),),
     "one-run-per-file": (Removal("pass", "tests/e2e/test_one_run.py"),),
     "one-run-per-postgres-dataset": (Removal("if False:", "tests/e2e/test_one_run.py"),),
     "leftovers-are-loaded": (
