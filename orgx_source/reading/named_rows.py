@@ -87,6 +87,7 @@ class NamedRows:
         types: The types of its columns.
         answer: The rows.
         finished: Whether all were handed over.
+        was_closed: Whether no route of an optional table was open; then nothing was asked for.
         handed: What the load was handed, by the name of the table in the warehouse.
     """
 
@@ -96,6 +97,7 @@ class NamedRows:
     types: ColumnTypes
     answer: Answer
     finished: bool = True
+    was_closed: bool = False
     handed: dict[str, Handed] = field(default_factory=dict)
 
     def pieces(self, state: dict[str, Any], load_id: str) -> Iterator[Piece]:
