@@ -26,7 +26,7 @@ class Contender:
         command: What is run; ``{url}``, ``{database}`` and ``{rows}``, a Parquet file, are filled in.
         packages: Distributions whose versions say what was measured.
         python: The interpreter that has them.
-        environment: What it is told besides.
+        environment: Additional environment variables.
     """
 
     name: str

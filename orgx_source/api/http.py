@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import httpx
@@ -247,7 +247,7 @@ class HttpTransport(Transport):
         most = self._config.max_answer_bytes if is_fine else min(REFUSAL_BYTES, self._config.max_answer_bytes)
         content_type = self._mask.in_text(headers.get("content-type", ""))
         try:
-            body = collect(response.stream, most, cut=not is_fine)  # type: ignore[arg-type]
+            body = collect(cast(Iterable[bytes], response.stream), most, cut=not is_fine)
             body = unpack(body, headers.get("content-encoding", ""), most, cut=not is_fine)
         except BodyTooLargeError:
             raise AnswerTooLargeError(

@@ -333,7 +333,8 @@ def _of_tool(outcome: Outcome, tool: str, path: str) -> OrgxError | None:
     if not outcome.is_error and structured.get("ok") is not False and not (error and "results" not in structured):
         return None
     inner: Mapping[str, Any] = error if isinstance(error, Mapping) else {}
-    details: Mapping[str, Any] = inner.get("details") if isinstance(inner.get("details"), Mapping) else {}  # type: ignore[assignment]
+    found = inner.get("details")
+    details: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     code = str(inner.get("code") or structured.get("error_type") or "")
     text = str(inner.get("message") or (error if isinstance(error, str) else "") or outcome.text or "without a reason")
     status = inner.get("status") if isinstance(inner.get("status"), int) else 0

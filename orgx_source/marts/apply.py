@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
@@ -252,11 +253,9 @@ def _stamped(client: Any, stamp: str) -> set[str]:
 @lru_cache
 def _renderer() -> str:
     """Return a fingerprint of the code that makes the statements: nobody has to count its versions."""
-    import sqlglot
-
     package = files("orgx_source")
     code = [path.read_text(encoding="utf-8") for path in map(package.joinpath, RENDERERS) if path.is_file()]
-    return _digest([__version__, sqlglot.__version__, code])  # type: ignore[attr-defined]
+    return _digest([__version__, version("sqlglot"), code])
 
 
 def _digest(document: Any) -> str:

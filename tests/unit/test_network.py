@@ -6,6 +6,7 @@ import gzip
 import os
 import random
 import socket
+import ssl
 import time
 import tracemalloc
 import zlib
@@ -148,7 +149,7 @@ def test_all_steps_of_a_request_share_one_deadline() -> None:
     patience, slow = Patience(fake.clock), Slow(fake)
     with patience.until(50):
         stream = PatientBackend(slow, patience).connect_tcp("h", 1, timeout=10.0)
-        stream = stream.start_tls(None, "h", 10.0)  # type: ignore[arg-type]
+        stream = stream.start_tls(ssl.create_default_context(), "h", 10.0)
         stream.write(b"x", 10.0)
         stream.read(1, 10.0)
         stream.read(1, None)
