@@ -12,6 +12,7 @@ from orgx_source import orgx_source
 from orgx_source.errors import ConfigError
 from orgx_source.sandbox import Fault, Sandbox, World
 from orgx_source.source import OWN_PIPELINE
+from orgx_source.tables import TABLES
 from tests.harm import HARM, harmed
 from tests.running import DATABASE, differences, query, stored
 
@@ -27,10 +28,7 @@ def load(box: Sandbox) -> None:
 def test_building_the_source_asks_nothing() -> None:
     with Sandbox() as box:
         source = orgx_source(api_key=box.api_key, base_url=box.url)
-        assert set(source.resources) == {
-            "workspaces", "initiatives", "agents", "artifacts", "decisions", "workstreams", "milestones", "tasks",
-            "activity",
-        }  # fmt: skip
+        assert set(source.resources) == set(TABLES)
         assert box.requests == []
 
 
