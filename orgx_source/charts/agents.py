@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-import altair as alt
-
 from orgx_source.charts.findings.agents import (
     BEFORE,
     RECENT,
@@ -20,6 +18,7 @@ from orgx_source.charts.findings.agents import (
 )
 from orgx_source.charts.findings.caption import Mark, Nothing
 from orgx_source.charts.findings.rows import Data, in_use, rows_of
+from orgx_source.charts.quick_altair import alt
 from orgx_source.charts.style import (
     BLUE,
     GROUND,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import altair as alt
-
 from orgx_source.charts.findings.caption import Nothing
 from orgx_source.charts.findings.decisions import (
     ANSWERED,
@@ -19,6 +17,7 @@ from orgx_source.charts.findings.decisions import (
     describe_waiting_now,
 )
 from orgx_source.charts.findings.rows import Data, in_use, rows_of, until_tomorrow
+from orgx_source.charts.quick_altair import alt
 from orgx_source.charts.style import (
     BLUE,
     ESTIMATED,

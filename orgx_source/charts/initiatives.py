@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import altair as alt
-
 from orgx_source.charts.findings.caption import Nothing
 from orgx_source.charts.findings.initiatives import (
     REASONS,
@@ -16,6 +14,7 @@ from orgx_source.charts.findings.initiatives import (
     describe_stalls,
 )
 from orgx_source.charts.findings.rows import Data, in_use, rows_of, until_tomorrow
+from orgx_source.charts.quick_altair import alt
 from orgx_source.charts.style import (
     BLUE,
     BOTTOM,

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, TypeAlias
 
-import altair as alt
-
 from orgx_source.charts.findings.caption import Caption, Lane, Mark, Nothing
+from orgx_source.charts.quick_altair import alt
 from orgx_source.times import as_utc
 
 Chart: TypeAlias = Any
