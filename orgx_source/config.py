@@ -105,6 +105,7 @@ class OrgxConfig:
         has_login: Whether a login for it is stored on this machine.
         memory: Saved searches of OrgX's memory.
         optional_tables: Optional tables to read where no table is named.
+        marts: Whether a run makes the marts, or leaves them as they are.
     """
 
     api_key: str = field(repr=False)
@@ -127,6 +128,7 @@ class OrgxConfig:
     has_login: bool = False
     memory: tuple[SavedSearch, ...] = ()
     optional_tables: tuple[str, ...] = OPTIONAL_TABLES
+    marts: bool = True
 
     def table_names(self, named: Sequence[str] | None = None, among: Iterable[str] = TABLES) -> list[str]:
         """Return the tables to read: those that are named, or all but the optional ones that the settings leave out.

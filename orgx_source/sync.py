@@ -104,7 +104,7 @@ def run_sync(
             session.close()
             report.finish(client.budget, clock())
         if report.reached:
-            _conclude(pipeline, report, names, session.patience)
+            _conclude(pipeline, report, names, session)
     return report
 
 
@@ -396,8 +396,9 @@ def _reason(failed_message: str) -> str:
     return first_words(OrgxError(re.split(r"(?:^|\n)\w+(?:\.\w+)+: ", failed_message)[-1]))
 
 
-def _conclude(pipeline: Any, report: RunReport, names: Sequence[str], patience: LockPatience) -> None:
+def _conclude(pipeline: Any, report: RunReport, names: Sequence[str], session: ReadSession) -> None:
     """Write what was done into the log; then make the marts, where the rows that they show were loaded."""
+    patience = session.patience
     with ExitStack() as opened:
         warehouse = None
         # Opening and closing a DuckDB file takes longer than either; where it is out of reach, each says so.
@@ -406,7 +407,7 @@ def _conclude(pipeline: Any, report: RunReport, names: Sequence[str], patience: 
             opened.callback(warehouse.close)
             opened.enter_context(warehouse.kept_open())
         _write_log(pipeline, report, names, patience, warehouse)
-        if report.has_tables:
+        if report.has_tables and session.config.marts:
             _renew_marts(pipeline, report, patience)
 
 

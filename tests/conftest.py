@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
+from tests import running
 from tests.running import on_postgres
 
 UNIT = Path(__file__).parent / "unit"
@@ -81,7 +82,7 @@ def _cases_of_other_turns(items: list[pytest.Item], number: int, of: int) -> set
 
 
 @pytest.fixture(autouse=True)
-def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run in an empty directory: no settings of the checkout or the machine, nothing left behind."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
@@ -92,6 +93,7 @@ def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         monkeypatch.delenv(name)
     # Most tests are about the tables that every key may read; those of the others name them, or set this anew.
     monkeypatch.setenv("ORGX_OPTIONAL_TABLES", "none")
+    monkeypatch.setattr(running, "makes_marts", request.node.get_closest_marker("marts") is not None)
     yield
 
 

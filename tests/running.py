@@ -24,6 +24,8 @@ from orgx_source.sandbox import Sandbox, World
 from orgx_source.sync import make_pipeline, run_sync
 
 DATABASE = Path("x.duckdb")
+# Whether runs make the marts: set for each test, by its marker. They take a third of a first run.
+makes_marts = True
 # Where tests run that do not care which database it is; None is DuckDB.
 _postgres: str | None = None
 KINDS = {
@@ -76,7 +78,7 @@ class FakeTime:
 
 def fast_client(box: Sandbox, **settings: Any) -> OrgxClient:
     """Return a client that waits in fake seconds."""
-    config = load_config(api_key=box.api_key, base_url=box.url, **settings)
+    config = load_config(api_key=box.api_key, base_url=box.url, **{"marts": makes_marts, **settings})
     fake = FakeTime()
     budget = RateBudget(max_requests=config.max_requests, max_wait=config.max_wait, clock=fake.clock, sleep=fake.sleep)
     return OrgxClient(config, budget=budget, policy=RetryPolicy(attempts=5, base_seconds=0.01))

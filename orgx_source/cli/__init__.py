@@ -133,6 +133,11 @@ def init(target: Target, yes: bool) -> int:
     help="Longest time to wait for a DuckDB file or a PostgreSQL lock held elsewhere.",
 )
 @click.option(
+    "--marts/--no-marts",
+    default=True,
+    help="Create the marts; --no-marts is for a database role that may not create schemas.",
+)
+@click.option(
     "--publish",
     type=options.FILE,
     metavar="FILE",

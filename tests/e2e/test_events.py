@@ -31,6 +31,7 @@ def change_a_minute_later(world: World, kind: str, count: int) -> list[str]:
     return ids
 
 
+@pytest.mark.marts
 def test_the_rows_that_events_name_are_fresh_after_one_request_for_a_table(each_warehouse: str) -> None:
     with Sandbox(World("small")) as box, listener(box) as (app, drain):
         assert sync(box, TABLES).status == "ok"

@@ -23,6 +23,8 @@ from orgx_source.tables import TABLES
 from tests.e2e.test_command import orgx_sync
 from tests.running import DATABASE, JSON_COLUMNS, execute, pipeline, query, stored, sync
 
+pytestmark = pytest.mark.marts
+
 OUT = Path("out")
 READ = {name: table for name, table in TABLES.items() if not table.optional}
 HISTORIES = {table.history for table in READ.values() if table.keeps_history}

@@ -16,6 +16,8 @@ from orgx_source.notebook import Marts, open_marts
 from orgx_source.sandbox import Sandbox, World
 from tests.running import DATABASE, execute, query, sync
 
+pytestmark = pytest.mark.marts
+
 
 def marts_of(warehouse: str) -> Marts:
     return open_marts(str(DATABASE), warehouse)

@@ -176,6 +176,7 @@ def test_a_table_that_closes_later_keeps_its_rows_and_full_asks_at_once() -> Non
         assert sync(box, ["sessions"], full=True).tables["sessions"].note is None
 
 
+@pytest.mark.marts
 def test_every_command_says_that_a_table_is_not_open_and_none_fails() -> None:
     with Sandbox(World("small"), faults=[Fault("closed", 403, path="/api/usage")]) as box:
         config = load_config(api_key=box.api_key, base_url=box.url)

@@ -12,7 +12,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from orgx_source import orgx_source
 from orgx_source.sandbox import Sandbox, World
 from orgx_source.sync import run_sync
-from tests.running import differences, fast_client, pipeline, query
+from tests.running import differences, fast_client, pipeline, query, sync
 
 
 def tasks_of(box: Sandbox) -> Any:
@@ -102,3 +102,13 @@ def test_a_run_refuses_a_destination_that_was_never_tested_before_it_reads() -> 
         report = run_sync(client.config, lake, tables=["workspaces"], client=client)
         assert (report.exit_code, box.count()) == (3, 0)
         assert "was never tested with this package" in str(report.error)
+
+
+def test_without_marts_the_tables_are_filled_and_no_schema_is_made() -> None:
+    with Sandbox(World("small")) as box:
+        assert sync(box, ["tasks"], marts=False).status == "ok"
+        assert differences(box.world, tables=["tasks"]) == []
+        schemas = "select schema_name from information_schema.schemata where schema_name like 'orgx%' order by 1"
+        assert query(schemas) == [("orgx",), ("orgx_staging",)]
+        assert sync(box, ["tasks"], marts=True).status == "ok"
+        assert ("orgx_marts",) in query(schemas)

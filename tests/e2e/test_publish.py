@@ -23,6 +23,8 @@ from orgx_source.warehouse.duckdb_file import LockPatience
 from tests.e2e.test_command import orgx_sync
 from tests.running import DATABASE, execute, pipeline, query, sync
 
+pytestmark = pytest.mark.marts
+
 PUBLISHED = Path("readers/bi.duckdb")
 READER = f"""
 import duckdb

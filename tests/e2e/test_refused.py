@@ -169,6 +169,7 @@ def guest() -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("postgres")
+@pytest.mark.marts
 def test_a_role_without_a_right_is_told_what_to_grant(guest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with Sandbox(World("small")) as box:
         as_guest = str(running._postgres).replace("//postgres:", f"//{guest}:")

@@ -29,6 +29,8 @@ from tests.browser import HOW_TO_HAVE_ONE, Opened, find_browser, open_page
 from tests.e2e.test_command import orgx_sync
 from tests.running import DATABASE, execute, fast_client, on_postgres, pipeline, query, sync
 
+pytestmark = pytest.mark.marts
+
 REPORT = Path("report.html")
 TAKEN = 'document.title="taken"'
 MARKUP = f"</script><script>{TAKEN}</script><!-- <img src=x onerror='{TAKEN}'>"

@@ -175,6 +175,7 @@ def test_a_log_that_cannot_be_written_costs_no_report(monkeypatch: pytest.Monkey
     ]
 
 
+@pytest.mark.marts
 def test_marts_are_made_of_what_was_loaded_though_it_could_not_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*given: object) -> None:
         raise DestinationError("busy")
@@ -261,6 +262,7 @@ def test_the_log_s_own_failure_outweighs_that_a_later_run_would_mend_the_rest(mo
     assert report.exit_code == 1
 
 
+@pytest.mark.marts
 def test_what_would_fail_every_night_is_given_up_at_once_and_every_night_is_in_the_log() -> None:
     with Sandbox(World("small")) as box:
         assert sync(box, ["agents"]).exit_code == 0
@@ -284,6 +286,7 @@ def test_what_would_fail_every_night_is_given_up_at_once_and_every_night_is_in_t
 
 @pytest.mark.parametrize("prefix", ["", "ORGX__"], ids=["everywhere", "this-pipeline"])
 @pytest.mark.parametrize("abort", ["false", "true"], ids=["", "and-aborted"])
+@pytest.mark.marts
 def test_a_job_that_failed_fails_the_run_whatever_dlts_settings_say(
     each_warehouse: str, prefix: str, abort: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,6 +338,7 @@ def test_settings_that_cannot_be_read_are_not_blamed_on_the_destination() -> Non
     assert SECRET not in done.stdout + done.stderr
 
 
+@pytest.mark.marts
 def test_a_destination_without_sql_is_filled_and_what_needs_sql_says_so() -> None:
     # dlt's own destination for tests; it takes every load and keeps nothing.
     with Sandbox(World("small")) as box:
@@ -374,6 +378,7 @@ def test_a_warehouse_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> N
     assert not [thread for thread in threading.enumerate() if thread not in before]
 
 
+@pytest.mark.marts
 def test_a_notebook_hears_of_settings_in_one_sentence() -> None:
     with pytest.raises(ConfigError, match="The destination's settings cannot be used"):
         open_marts(destination="postgres").query("select 1")

@@ -71,6 +71,7 @@ def test_a_workspace_that_the_key_does_not_see_stops_everything_before_a_table_i
 
 
 @pytest.mark.usefixtures("each_warehouse")
+@pytest.mark.marts
 def test_keys_of_two_workspaces_fill_one_warehouse_without_touching_each_others_rows() -> None:
     tables = ["workspaces", "initiatives", "agents", "artifacts", "decisions"]
     with Sandbox(World("small", seed=1)) as one, Sandbox(World("small", seed=2), api_key="oxk_of_another") as other:

@@ -144,6 +144,7 @@ def test_a_workspace_that_is_no_text_is_a_value_like_others(scope: dict[str, Any
 
 
 @pytest.mark.usefixtures("each_warehouse")
+@pytest.mark.marts
 def test_a_decision_may_have_fields_that_a_mart_calls_so() -> None:
     taken = {"outcome": "won", "told_at": 5, "urgency_raw": "none", "asked_by_other": {"id": 1}}
     marts = "select outcome, urgency, count(*) from orgx_marts.decision_latency group by 1, 2 order by 1, 2"

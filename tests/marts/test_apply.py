@@ -21,6 +21,8 @@ from orgx_source.tables import TABLES
 from orgx_source.warehouse.dialect import DUCKDB_FILE, Dialect, Postgres
 from tests.running import execute, pipeline, query, sync
 
+pytestmark = pytest.mark.marts
+
 MARTS = {name: mart for name, mart in load_marts().items() if not mart.is_staging}
 
 

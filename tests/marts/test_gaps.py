@@ -11,6 +11,8 @@ from orgx_source.sync import run_sync
 from tests.marts.conftest import at, empty_world, iso
 from tests.running import fast_client, pipeline, query
 
+pytestmark = pytest.mark.marts
+
 RUNNING = {"status": "running", "run_id": "r1", "current_task": "T1", "started_at": iso("14 05:00")}
 
 

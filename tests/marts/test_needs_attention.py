@@ -10,6 +10,8 @@ from orgx_source.warehouse.dialect import DUCKDB_FILE, Postgres
 from tests.marts.test_times_in_doubt import insert, tables
 from tests.running import execute, query
 
+pytestmark = pytest.mark.marts
+
 NOW = "2026-04-13 06:00:00+00"
 BEFORE = "2026-04-12 06:00:00+00"
 DAY_BEFORE_YESTERDAY = "2026-04-11 06:00:00+00"

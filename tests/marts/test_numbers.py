@@ -8,6 +8,8 @@ import pytest
 
 from tests.marts.conftest import Ask, at
 
+pytestmark = pytest.mark.marts
+
 
 def april(day: int) -> date:
     return date(2026, 4, day)

@@ -21,6 +21,8 @@ from orgx_source.sync import run_sync
 from tests import running
 from tests.running import DATABASE, fast_client, pipeline
 
+pytestmark = pytest.mark.marts
+
 # In New York, clocks go forward on 8 March 2026; Apia is a day ahead of it.
 ELSEWHERE = ["America/New_York", "Asia/Kolkata", "Pacific/Apia"]
 Rows = list[tuple[Any, ...]]

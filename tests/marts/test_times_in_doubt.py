@@ -13,6 +13,8 @@ from orgx_source.marts.apply import raw_columns
 from orgx_source.warehouse.dialect import DUCKDB_FILE, Dialect, Postgres
 from tests.running import execute, query
 
+pytestmark = pytest.mark.marts
+
 FIRST, LAST = date(2026, 4, 10), date(2026, 4, 13)
 YEARS = ["0001-01-01", "1970-01-01", "2000-01-01", "2017-06-30", "2026-04-15", "2290-01-01", "9999-12-31"]
 

@@ -7,9 +7,13 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from orgx_source.cli.demo import days_of_syncs
 from orgx_source.sandbox import World
 from tests.running import query
+
+pytestmark = pytest.mark.marts
 
 MOMENTS = days_of_syncs(120)
 # Written here a second time, on purpose: what the sandbox's words mean.
