@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let .ci/run split the tests into two stages."""
     parser.addoption("--stage", choices=["quick", "rest"], help="Run the quick unit tests only, or all other tests.")
     parser.addoption(
-        "--turn", metavar="N/OF", help="Of the cases of each end-to-end test, run every OFth, from the Nth on."
+        "--turn", metavar="N/OF", help="Of the end-to-end tests and their cases, run every OFth, from the Nth on."
     )
 
 
@@ -61,22 +61,22 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let one worker make the year at once and use it: it takes from the front, who has nothing to do from the end."""
     if turn := config.getoption("--turn"):
-        left_out = _cases_of_other_turns(items, *map(int, turn.split("/")))
+        left_out = _of_other_turns(items, *map(int, turn.split("/")))
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: "year" not in getattr(item, "fixturenames", ()))
 
 
-def _cases_of_other_turns(items: list[pytest.Item], number: int, of: int) -> set[pytest.Item]:
-    """Return the cases of tests with a warehouse that are not due in this turn; of each test one is always due."""
-    cases: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+def _of_other_turns(items: list[pytest.Item], number: int, of: int) -> set[pytest.Item]:
+    """Return the tests with a warehouse that are not due in this turn; of each file at least one is always due."""
+    files: defaultdict[Path, list[pytest.Item]] = defaultdict(list)
     for item in items:
         if UNIT not in item.path.parents:
-            cases[item.nodeid.partition("[")[0]].append(item)
+            files[item.path].append(item)
     return {
-        case
-        for found in cases.values()
-        for index, case in enumerate(found)
+        item
+        for found in files.values()
+        for index, item in enumerate(found)
         if index % min(of, len(found)) != number % min(of, len(found))
     }
 

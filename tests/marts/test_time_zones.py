@@ -67,7 +67,14 @@ def read_in(zone: str, sql: str) -> Rows:
                 rows = cursor.fetchall()
         finally:
             connection.close()
-    return [tuple(value.astimezone(UTC) if isinstance(value, datetime) else value for value in row) for row in rows]
+    return [tuple(map(comparable, row)) for row in rows]
+
+
+def comparable(value: Any) -> Any:
+    """Return a time in UTC, and a sum without its last digits: a database adds in any order."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    return round(value, 9) if isinstance(value, float) else value
 
 
 def read_marts_in(zone: str) -> dict[str, Rows]:

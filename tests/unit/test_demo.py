@@ -9,7 +9,7 @@ import pytest
 from orgx_source.cli.demo import days_of_syncs
 
 
-@pytest.mark.parametrize(("days", "count"), [(1, 2), (2, 3), (28, 10), (120, 16), (366, 47)])
+@pytest.mark.parametrize(("days", "count"), [(1, 2), (2, 3), (28, 7), (120, 16), (366, 47)])
 def test_syncs_lie_evenly_and_the_last_night_is_an_ordinary_one(days: int, count: int) -> None:
     found = days_of_syncs(days)
     assert len(found) == count

@@ -365,7 +365,8 @@ def describe_cost_per_artifact(rows: Rows) -> CostPerArtifact | Nothing:
     approved: dict[str, float] = defaultdict(float)
     for row in rows:
         if since is not None and row["day"] >= since:
-            cost[row["agent_id"]] += number(row["cost_usd"])
+            # A database adds in any order: the last digits of its sums differ from one query to the next.
+            cost[row["agent_id"]] += round(number(row["cost_usd"]), 6)
             approved[row["agent_id"]] += number(row["artifacts_approved"])
     price = {agent: cost[agent] / approved[agent] for agent in cost if cost[agent] and approved[agent]}
     if since is None or not price:
