@@ -9,8 +9,8 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -94,18 +94,25 @@ def run_sync(
     client.budget.on_wait = session.patience.on_wait = on_wait
     with ExitStack() as scope:
         scope.enter_context(dlt_defaults())
-        try:
+        with _ending(report, session, clock):
             report.messages += filter(None, [check_tested(pipeline, untested=untested)])  # guard: untested
             _bring_up_to_date(pipeline, session, names, report, scope)
-        except Exception as error:
-            failure = explain(error)
-            report.error, report.exit_code = str(failure), failure.exit_code
-        finally:
-            session.close()
-            report.finish(client.budget, clock())
         if report.reached:
             _conclude(pipeline, report, names, session)
     return report
+
+
+@contextmanager
+def _ending(report: RunReport, session: ReadSession, clock: Callable[[], datetime]) -> Iterator[None]:
+    """Let no failure out but into the report, and complete that however it ends."""
+    try:
+        yield
+    except Exception as error:
+        failure = explain(error)
+        report.error, report.exit_code = str(failure), failure.exit_code
+    finally:
+        session.close()
+        report.finish(session.client.budget, clock())
 
 
 def _all_of(config: OrgxConfig, *, at_best: bool = False) -> list[str]:

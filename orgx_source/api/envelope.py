@@ -154,7 +154,22 @@ def parse_page(
         raise envelope_error(str(problem), body, path, content_type, status) from None
     pagination = _mapping(document, "pagination") or _mapping(scope, "pagination")
     meta = _mapping(document, "meta") or _mapping(scope, "meta")
-    places = (pagination, meta, document, scope)
+    has_more, next_cursor, names_no_cursor = _continuation((pagination, meta, document, scope))
+    # A total counts what was listed.
+    totals = (pagination, document, scope, _mapping(scope, "summary"), meta) if len(listed or ()) == len(rows) else ()
+    return Page(
+        rows=rows,
+        total=_first_int(*(place.get("total") for place in totals)) if listed is not None else None,
+        offset=_first_int(pagination.get("offset")),
+        limit=_first_int(pagination.get("limit"), meta.get("limit")),
+        has_more=has_more,
+        next_cursor=next_cursor,
+        names_no_cursor=names_no_cursor,
+    )
+
+
+def _continuation(places: Sequence[Mapping[str, Any]]) -> tuple[bool | None, str | None, bool]:
+    """Return whether more follows, the cursor to send back for it, and whether a cursor is named that is none."""
     cursors = _values(places, "next_cursor", "nextCursor")
     links = [link for place in places for name in ("links", "_links") if (link := _next_link(place.get(name)))]
     next_cursor = _first_scalar(*cursors, *map(_cursor_of_link, links))
@@ -163,24 +178,7 @@ def parse_page(
         next_cursor is None and any([*cursors, *links])
     )
     stated = _first_bool(*_values(places, "has_more", "hasMore"))
-    return Page(
-        rows=rows,
-        # A total counts what was listed.
-        total=None
-        if listed is None or len(listed) != len(rows)
-        else _first_int(
-            pagination.get("total"),
-            document.get("total"),
-            scope.get("total"),
-            _mapping(scope, "summary").get("total"),
-            meta.get("total"),
-        ),
-        offset=_first_int(pagination.get("offset")),
-        limit=_first_int(pagination.get("limit"), meta.get("limit")),
-        has_more=True if promised else stated,
-        next_cursor=next_cursor,
-        names_no_cursor=bool(cursors) and next_cursor is None and not promised,
-    )
+    return promised or stated, next_cursor, bool(cursors) and next_cursor is None and not promised
 
 
 def _rows_of(

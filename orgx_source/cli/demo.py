@@ -284,17 +284,21 @@ def serve_sandbox(
         raise ConfigError(f"Port {port} cannot be used ({error.strerror}); choose another with --port.") from None
 
     def announce() -> None:
-        counts = ", ".join(
-            f"{box.world.count(kind):,} {kind}s" for kind in ("initiative", "task", "decision", "artifact")
-        )
-        console.out.print(f"OrgX sandbox at {box.url}: {counts}. Stop with Ctrl-C. In another terminal:\n")
-        console.out.print(f"  export ORGX_BASE_URL={box.url} ORGX_API_KEY={box.api_key}")
-        console.out.print(f"  export ORGX_MCP_URL={box.mcp_url}  # orgx-sync login")
-        console.out.print("  orgx-sync run --database sandbox.duckdb\n")
+        _announce(box)
         live(box.world)
 
     box.run(announce)
     return 0
+
+
+def _announce(box: Any) -> None:
+    from orgx_source.cli import console
+
+    counts = ", ".join(f"{box.world.count(kind):,} {kind}s" for kind in ("initiative", "task", "decision", "artifact"))
+    console.out.print(f"OrgX sandbox at {box.url}: {counts}. Stop with Ctrl-C. In another terminal:\n")
+    console.out.print(f"  export ORGX_BASE_URL={box.url} ORGX_API_KEY={box.api_key}")
+    console.out.print(f"  export ORGX_MCP_URL={box.mcp_url}  # orgx-sync login")
+    console.out.print("  orgx-sync run --database sandbox.duckdb\n")
 
 
 def _import_sandbox() -> Any:

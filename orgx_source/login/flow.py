@@ -110,14 +110,7 @@ def log_in(
         client_id = register(server, waiting.redirect_uri)
         state, verifier = secrets.token_urlsafe(24), secrets.token_urlsafe(48)
         show(address := _address(server, client_id, waiting.redirect_uri, state, verifier))
-        if open_browser is not None:
-            # Some browsers return when they are closed.
-            threading.Thread(target=open_browser, args=(address,), daemon=True).start()
-        try:
-            answer = waiting.answers.get(timeout=patience)
-        except queue.Empty:
-            raise LoginError(f"Nobody answered within {patience / 60:.0f} minutes, so nobody is logged in") from None
-    code = _code_of(answer, state, server)
+        code = _code_of(_wait_for_consent(waiting, address, open_browser, patience), state, server)
     try:
         tokens = exchange(server, client_id, code, verifier, waiting.redirect_uri)
     except Refused as refusal:
@@ -133,6 +126,18 @@ def log_in(
     login = with_tokens(known, tokens, now)
     _replace_login(login, mcp_url)
     return login
+
+
+def _wait_for_consent(
+    waiting: _Waiting, address: str, open_browser: Callable[[str], object] | None, patience: float
+) -> dict[str, str]:
+    if open_browser is not None:
+        # Some browsers return when they are closed.
+        threading.Thread(target=open_browser, args=(address,), daemon=True).start()
+    try:
+        return waiting.answers.get(timeout=patience)
+    except queue.Empty:
+        raise LoginError(f"Nobody answered within {patience / 60:.0f} minutes, so nobody is logged in") from None
 
 
 def _replace_login(login: Login, mcp_url: str) -> None:
