@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta, timezone
+from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
@@ -499,3 +502,9 @@ def test_nulls_do_not_hinder_a_picture(name: str) -> None:
 def test_a_decision_without_a_time_is_left_out() -> None:
     rows = [*(decision(n, 2.0) for n in range(5)), decision(6, 0.0) | {"hours_waiting": None}]
     assert "from 5 decisions;" in how("decision_survival", rows)
+
+
+def test_the_charts_are_imported_without_the_grammars_that_take_seconds() -> None:
+    assert find_spec("rfc3987_syntax"), "else this test notices nothing"
+    code = "import sys, orgx_source.charts; sys.exit('lark' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
