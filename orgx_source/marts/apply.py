@@ -139,7 +139,8 @@ def apply_marts(warehouse: Warehouse) -> bool:
 
     Raises:
         ConfigError: The destination answers no SQL, or gives no right to make them.
-        DestinationError: It holds nothing yet, or refuses, such as when a view of somebody else needs one of these.
+        DestinationError: It holds nothing yet, or cannot be reached.
+        OrgxError: It refuses, and will each time, such as when a view of somebody else needs one of these.
     """
     warehouse.require_sql("there are no marts in it")
     with warehouse.kept_open():
@@ -185,7 +186,7 @@ def _apply(client: Any, present: Mapping[str, frozenset[str]]) -> bool:
     except _RefusedViewsError as refused:
         raise type(refused.failure)(f"{refused} Fix that, then run orgx-sync marts.") from None
     except Exception as error:
-        raise type(foreseen(error) or DestinationError())(
+        raise type(foreseen(error) or OrgxError())(
             f"the marts in {marts_dataset(client.dataset_name)} could not be created; the tables are fine: "
             f"{first_words(error)} Fix that, then run orgx-sync marts."
         ) from None
@@ -220,7 +221,7 @@ def _replace_each(client: Any, names: _Names) -> None:
             client.execute_sql(statement)
     if refusals:
         told = "; ".join(f"{name}: {first_words(error)}" for name, error in refusals.items())
-        failures = [foreseen(error) or DestinationError() for error in refusals.values()]
+        failures = [foreseen(error) or OrgxError() for error in refusals.values()]
         raise _RefusedViewsError(
             f"{len(refusals)} of {len(queries)} marts in {marts_dataset(client.dataset_name)} could not be created and "
             f"are unchanged; the others and the tables are fine: {told}",

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 import sqlglot
 
-from orgx_source.errors import DestinationError
+from orgx_source.errors import OrgxError
 from orgx_source.marts import Mart, apply, load_marts, marts_in_order
 from orgx_source.marts.apply import FINGERPRINT, raw_columns
 from orgx_source.sandbox import Sandbox
@@ -120,11 +120,12 @@ def test_marts_that_cannot_be_made_leave_the_old_ones_and_a_sentence(monkeypatch
         last = list(load_marts())[-1]
         broken = type(MARTS[last])(last, MARTS[last].header, "select no_such_column from raw.tasks")
         monkeypatch.setitem(load_marts(), last, broken)
-        with pytest.raises(DestinationError, match="could not be created; the tables are fine"):
+        with pytest.raises(OrgxError, match="could not be created; the tables are fine") as raised:
             renew_marts(pipeline())
+        assert raised.value.exit_code == 1, "no later night fares better"
         assert query("select * from orgx_marts.org_daily order by day") == before
         report = sync(box)
-        assert (report.status, report.exit_code) == ("incomplete", 4)
+        assert (report.status, report.exit_code) == ("failed", 1)
         assert "orgx-sync marts" in report.messages[-1]
         assert report.tables["tasks"].verdict == "certified"
 
