@@ -77,14 +77,14 @@ format: setup ## Rewrite the code in the house format
 docs: setup ## Write the generated pages again
 	@$(BIN)/python docs/build.py
 
-notebooks: setup orgx_year.duckdb ## Execute every notebook in place (about a minute; three more to make its 120 days of data once)
+notebooks: setup orgx_year.duckdb ## Execute every notebook in place (about a minute; two more to make its 120 days of data once)
 	@$(BIN)/python notebooks/execute.py
 
 lab: setup orgx_year.duckdb ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks/01_first_look.ipynb
 
 orgx_year.duckdb: | setup
-	@echo "Making 120 days of a sample organisation (once, about three minutes) ..."
+	@echo "Making 120 days of a sample organisation (once, about two minutes) ..."
 	@mkdir -p build/year
 	@cd build/year && ../../$(BIN)/orgx-sync demo $(YEAR) >log.txt 2>&1 || { cat log.txt; exit 1; }
 	@mv build/year/$@ $@

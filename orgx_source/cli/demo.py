@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +53,7 @@ MARK_OF_PAGE = f"<!-- {MARK} -->"
 # So many syncs make a history worth looking at; each costs three seconds of processor time, however little it reads.
 LEAST_SYNCS = 7
 MOST_DAYS_BETWEEN = 8
+RECEIPTS_REACH_BACK = 30
 
 
 def run_demo(database: Path, size: str, days: int = 28, start: datetime | None = None) -> int:
@@ -156,7 +156,8 @@ def _live(world: Any, config: OrgxConfig, target: Target, days: int) -> int:
     from orgx_source.cli import console
 
     moments = days_of_syncs(days)
-    for before, day in pairwise((0, *moments)):
+    read_all = 0
+    for before, day, following in zip((0, *moments), moments, (*moments[1:], days + RECEIPTS_REACH_BACK), strict=False):
         is_first, is_last = day == 0, day == days
         if day == moments[1] and not is_last:
             console.out.print(f"\n{days} days pass. Later syncs request only what changed:\n")
@@ -164,8 +165,10 @@ def _live(world: Any, config: OrgxConfig, target: Target, days: int) -> int:
         if is_last:
             console.out.print("\nThe last sync, an ordinary night:\n")
         began = time.monotonic()
-        # What the optional tables hold reaches back for weeks: the last sync brings it, the others take half the time.
-        report = _sync(world, config if is_first or is_last else replace(config, optional_tables=()), target)
+        # Optional tables reach back for weeks: they are left to a few syncs, and the others take half the time.
+        everything = is_first or is_last or following - read_all > RECEIPTS_REACH_BACK
+        read_all = day if everything else read_all
+        report = _sync(world, config if everything else replace(config, optional_tables=()), target)
         if is_first or is_last:
             # By a real clock: that of the organisation stands still meanwhile.
             console.print_run(report, seconds=time.monotonic() - began)

@@ -19,24 +19,23 @@ from benchmarks.page_server import PAGE_MOST, Tasks, make_rows
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_case_runs_on_a_few_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", "ADEFG")
+def test_each_case_runs_on_a_few_rows(tmp_path: Path, case: str) -> None:
     results = tmp_path / "results.json"
     command = [sys.executable, "-m", "benchmarks", "--tiny", "--without-peers", "--results", str(results)]
-    cases = [part for case in "ADEFG" for part in ("--case", case)]
-    subprocess.run([*command, *cases], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([*command, "--case", case], cwd=ROOT, check=True, capture_output=True)
     found = json.loads(results.read_text())
-    assert list(found["cases"]) == ["A", "D", "E", "F", "G"]
-    assert list(found["cases"]["A"]) == [OURS, FLOOR, LOADING, page.DLT, page.PARQUET]
-    for measured in found["cases"].values():
-        assert [figures["failed"] for figures in measured.values()] == [""] * len(measured)
-    quiet = found["cases"]["D"]
-    assert quiet[OURS]["requests"][0] < quiet[page.DLT]["requests"][0]
-    text = page.render(found)
-    assert all(f"## {case}." in text for case in "ADEFG")
-    assert "ours / floor" in text
-    best = {target.what: target.at_best for target in page.Results(found).targets()}
-    seconds = {name: figures["seconds"][0] for name, figures in found["cases"]["A"].items()}
-    assert best["ours / floor"] == pytest.approx((seconds[FLOOR] + seconds[LOADING]) / seconds[FLOOR])
+    assert list(found["cases"]) == [case]
+    measured = found["cases"][case]
+    assert measured and [figures["failed"] for figures in measured.values()] == [""] * len(measured)
+    assert f"## {case}." in page.render(found)
+    if case == "D":
+        assert measured[OURS]["requests"][0] < measured[page.DLT]["requests"][0]
+    if case == "A":
+        assert list(measured) == [OURS, FLOOR, LOADING, page.DLT, page.PARQUET]
+        best = {target.what: target.at_best for target in page.Results(found).targets()}
+        seconds = {name: figures["seconds"][0] for name, figures in measured.items()}
+        assert best["ours / floor"] == pytest.approx((seconds[FLOOR] + seconds[LOADING]) / seconds[FLOOR])
 
 
 def test_every_contender_reads_the_same_rows_and_they_are_like_those_of_an_organisation() -> None:

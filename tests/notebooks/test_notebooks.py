@@ -114,6 +114,7 @@ def run_cells(path: Path, database: str) -> list[Any]:
     return shown
 
 
+@pytest.mark.marts
 def test_every_notebook_runs_after_a_single_read() -> None:
     with Sandbox(World("small", start=datetime(2026, 3, 2, 6, tzinfo=UTC))) as box:
         assert sync(box).exit_code == 0
