@@ -108,7 +108,7 @@ def erd_page() -> str:
 
 
 def marts_page() -> str:
-    """Return docs/marts.md: what stands there by hand, then every view with its grain, key and columns."""
+    """Return docs/marts.md: the part written by hand, then every view with its grain, key and columns."""
     written, mark, _ = (DOCS / "marts.md").read_text().partition(GENERATED)
     marts = [mart for mart in marts_in_order() if not mart.is_staging]
     lines = ["", "", "## Views", "", "| view | one row per | what it says |", "| --- | --- | --- |"]

@@ -93,7 +93,7 @@ class OrgxConfig:
         max_wait: Seconds this run may wait on limits and backoff.
         max_requests: Requests this run may send; None for no bound.
         full: Read every table whole, whatever the cursor says.
-        full_every: How old the last whole read of a table may become.
+        full_every: How old the last full read of a table may become.
         overlap: How far before the cursor an incremental read goes back.
         lock_timeout: Seconds this run may wait for a DuckDB file that another process has open.
         sample: Requests of a run that look at old rows, to find what changed without a trace; 0 for none.

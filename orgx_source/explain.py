@@ -1,6 +1,6 @@
 """What an error of somebody else's means to whoever runs this: one sentence, and the exit code that goes with it.
 
-Classes are told by name, because each driver has its own and none may be imported here.
+Classes are recognised by name, because each driver has its own and none may be imported here.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def explain(error: Exception) -> OrgxError:
     cause = error if step is None else root_cause(error)
     if isinstance(cause, OrgxError):
         return cause
-    logger.info("what is told in one sentence:", exc_info=error)
+    logger.info("the error behind the message:", exc_info=error)
     if failure := foreseen(error):
         return failure
     if step is not None:

@@ -116,7 +116,7 @@ def _ending(report: RunReport, session: ReadSession, clock: Callable[[], datetim
 
 
 def _all_of(config: OrgxConfig, *, at_best: bool = False) -> list[str]:
-    """Return the tables that a run fills which is told of none; ``at_best`` those that it would fill with a key."""
+    """Return the tables that a run fills when none is named; ``at_best`` those that it would fill with a key."""
     doors = REST if at_best else config.doors
     return [
         *config.table_names(None, served_tables(doors)),

@@ -111,7 +111,7 @@ class OrgxClient:
 
         Args:
             tool: Id of the tool.
-            arguments: What it is told.
+            arguments: The arguments of the tool.
             spending: Where to note what it cost.
 
         Raises:

@@ -100,7 +100,7 @@ class Estimate:
         rows: Rows to read; None where only the read itself can tell.
         requests: Requests to send, about; None likewise.
         at_least: Whether both may be more.
-        then_whole: Whether fewer rows are listed than are known, so that the list is read whole after the changes.
+        then_whole: Whether fewer rows are listed than are known, so that the list is read in full after the changes.
     """
 
     rows: int | None
@@ -470,7 +470,7 @@ def _count_pages(rows: int, size: int) -> int:
 
 
 class WorkspacesReader(OffsetReader):
-    """The list of workspaces, which is always read whole, joined with what bootstrap says of its own one."""
+    """The list of workspaces, which is always read in full, joined with what bootstrap says of its own one."""
 
     def first(self, watermark: datetime | None) -> PageQuery:
         """Return what `rows` asks first."""
@@ -883,9 +883,9 @@ class SearchReader(_PlainReader):
 
     Pages by cursor share no rows. Where rows come by the time when they were made, the newest first, new ones go to the
     head: they move the rest down, so that rows come twice, and deletions move it up, so that rows are passed over. So
-    nothing was passed over between two pages if the total did not fall from one to the next. A list whose total stands
-    still, that comes in order and once, and holds as many rows as it counts, was read whole. Any other is read again by
-    offsets, in pages that share rows.
+    nothing was passed over between two pages if the total did not fall from one to the next. A list whose total stays
+    put, that comes in order and once, and holds as many rows as it counts, was read in full. Any other is read again
+    by offsets, in pages that share rows.
     """
 
     def first(self, watermark: datetime | None) -> PageQuery:

@@ -42,7 +42,7 @@ EXIT_CODES = """
 Exit codes: 0 fine, 1 failed (some table), 2 usage, 3 configuration, credentials or rights, 4 incomplete or stale: try
 again later, 130 interrupted.
 """
-# Commands that have to do with a made-up organisation only.
+# Commands that have to do with a sample organisation only.
 MADE_UP = frozenset({"demo", "sandbox"})
 SIZES = click.Choice(["small", "medium", "large"])
 

@@ -452,7 +452,7 @@ def _verdict(verdict: str | None, error: str | None, note: str | None = None) ->
 
 
 def print_marts(marts: Sequence[Mart], dataset: str, *, written: bool) -> None:
-    """Print which views there are, and whether they had to be made anew."""
+    """Print which views there are, and whether they had to be recreated."""
     grid = _grid(("view", "left"), ("one row per", "left"), ("what it answers", "left"))
     for mart in marts:
         grid.add_row(f"{dataset}.{mart.name}", mart.grain, mart.description.partition(". ")[0])

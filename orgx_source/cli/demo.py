@@ -140,7 +140,7 @@ def _make_room(target: Target, page: Path) -> None:
         # Its state is about a file that is gone.
         shutil.rmtree(pipeline.working_dir, ignore_errors=True)
         with duckdb.connect(str(target.database)) as connection:
-            connection.execute(f"create table {MARK} as select 'a made-up organisation' as what")
+            connection.execute(f"create table {MARK} as select 'a sample organisation' as what")
 
 
 def _may_go(file: Path, is_ours: Callable[[Path], bool]) -> bool:

@@ -82,7 +82,7 @@ def _read(path: Path) -> TOMLDocument:
     except OSError as error:
         raise MachineError(f"{path} could not be read: {error.strerror}.") from None
     except ParseError as error:
-        # Never what stands there: it may be the key.
+        # Never the content of the line: it may be the key.
         raise ConfigError(f"{path} is not valid TOML: line {error.line}, column {error.col}.") from None
 
 
@@ -97,7 +97,7 @@ def _section(document: Any, *names: str) -> Any:
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    """Replace a file; it never stands there half, nor for others to read."""
+    """Replace a file; never half written, and never readable for others."""
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:

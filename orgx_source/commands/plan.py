@@ -32,7 +32,7 @@ class TablePlan:
 
     Attributes:
         route: Where it would be read; None when no route is open.
-        mode: ``whole``, ``changes`` (since the cursor) or ``resume`` (a whole read that was cut short).
+        mode: ``whole``, ``changes`` (since the cursor) or ``resume`` (a full read that was cut short).
         because: Why.
         rows: Rows to read; None where only the read itself can tell.
         requests: Requests to send, about; None likewise. Rows that share their time of creation at the edge of a page

@@ -71,7 +71,7 @@ def _problem_with_place(file: Path) -> str | None:
 
 
 def publish(pipeline: Any, working: Path, file: Path, patience: LockPatience) -> None:
-    """Put a copy of a working file in place of another file, at one stroke.
+    """Put a copy of a working file in place of another file, atomically.
 
     Args:
         pipeline: The pipeline that fills the working file.

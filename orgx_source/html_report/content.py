@@ -663,7 +663,7 @@ def _health_table(health: Sequence[Row]) -> Table:
             ]
         )
     columns = (
-        "table", "last read (UTC)", "verdict", "last whole read (UTC)", "rows", "runs that were sure",
+        "table", "last read (UTC)", "verdict", "last full read (UTC)", "rows", "runs that were sure",
         "a change is seen after", "last error or note",
     )  # fmt: skip
     unsure = [
@@ -716,7 +716,7 @@ def _notes(facts: Facts) -> Iterable[str]:
             f"{inflected(facts.in_doubt, 'it', 'them')}."
         )
     if len(facts.decisions) == MAX_DECISIONS:
-        yield f"How long decisions wait is told by the {MAX_DECISIONS:,} that were asked last."
+        yield f"Waiting times are those of the {MAX_DECISIONS:,} decisions that were asked last."
     if len(facts.artifacts) == MAX_ARTIFACTS:
         yield f"Of the artifacts, the newest {MAX_ARTIFACTS:,} are counted."
 

@@ -1,6 +1,6 @@
 """Access tokens for OrgX's MCP door: from the settings as they are, or from a login that is kept in a file and renewed.
 
-The file holds what a login has brought. It is replaced at one stroke, and always before a new refresh token is used:
+The file holds what a login has brought. It is replaced atomically, and always before a new refresh token is used:
 OrgX accepts the one before it until then, so that a process that is killed in between loses nothing.
 """
 
@@ -240,7 +240,7 @@ def read_login(mcp_url: str) -> Login | None:
 
 
 def write_login(login: Login) -> None:
-    """Store a login at one stroke, for nobody else to read.
+    """Store a login atomically, for nobody else to read.
 
     Raises:
         OSError: The machine refuses.

@@ -71,7 +71,7 @@ class Changes:
         met_older: Whether any row came in such a version.
         newest_met, oldest_met: Latest and earliest time of a change among the rows that came, in Unix seconds; the
             latter since `begin_pass`.
-        since: Changes before this time are known, in Unix seconds; None where the table is read whole.
+        since: Changes before this time are known, in Unix seconds; None where the table is read in full.
         untraced: How many rows differed although they say that they did not change since.
         went_back: How many rows were written in an older version, because an earlier run saw that too.
         confirming: Whether the rows that are taken now were asked for one by one.
@@ -264,7 +264,7 @@ class Changes:
     def _tampered(self, shaped: Shaped) -> set[str]:
         """Return the rows whose stored hash is right and whose stored values are not: somebody changed them by hand.
 
-        Each is told once: what this read has handed out is not stored yet.
+        Each is reported once: what this read has handed out is not stored yet.
         """
         if self._warehouse.trusted or self._table.append_only:
             return set()

@@ -20,11 +20,11 @@ class Past:
 
     Attributes:
         cursor: Changes up to here are known.
-        whole_read_at: When the last whole read began.
+        whole_read_at: When the last full read began.
         was_cut_short: Whether a long read of changes did not come to its end.
         is_of_origin: Whether all this speaks of the route and workspace that are read now, and its rows did arrive.
         has_rows: Whether the warehouse holds any row.
-        is_doubted: Whether rows were missing from the last whole read that nobody believed to be gone.
+        is_doubted: Whether rows were missing from the last full read that nobody believed to be gone.
         looked_back_at: When a feed was last read far back.
     """
 
@@ -64,7 +64,7 @@ class Wishes:
         keeps_order: Whether it sent rows in the order that was asked for, the last time that it showed.
         is_feed: Whether rows are only added, and are asked for by their time.
         full: Whether everything is to be read again.
-        full_every: How old the last whole read may become; None for a table to which rows are only added.
+        full_every: How old the last full read may become; None for a table to which rows are only added.
         overlap: How far before the cursor a read goes back.
     """
 
@@ -123,7 +123,7 @@ class Ending:
 
     Attributes:
         cursor: Changes up to here are known now; None when no row told a time.
-        whole_at: When the whole read began that this was; None when it was none that counts.
+        whole_at: When the full read began that this was; None when it was none that counts.
         total: What OrgX counts; None where it does not, or its count cannot be relied on.
         exit_code: What the run must at least leave with.
     """
@@ -148,7 +148,7 @@ def end(
     """
     seen = None if listing.gap and past.cursor is not None else newest  # guard: cursor-before-a-gap
     latest = max((moment for moment in (past.cursor, seen) if moment is not None), default=None)
-    # The first whole read counts however sure it is: without one, every later read would be whole.
+    # The first full read counts however sure it is: without one, every later read would be whole.
     counts = (listing.finished and not listing.gap) or past.whole_read_at is None
     total = listing.totals[2] if listing.totals and not listing.total_doubtful else None
     return Ending(

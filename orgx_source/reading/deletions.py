@@ -185,7 +185,7 @@ class Deletions:
 
 
 def is_proof(report: ListingReport, route: Route) -> bool:
-    """Return whether a whole read can tell that a row is gone: it ended, left no gap, and the route lists all rows."""
+    """Return whether a full read can tell that a row is gone: it ended, left no gap, and the route lists all rows."""
     return report.finished and not report.gap and route.caveat is None
 
 

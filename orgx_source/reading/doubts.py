@@ -24,7 +24,7 @@ READS_THAT_AGREE_ON_NOTHING = 3
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Rows that vanished in a whole read, and were not marked as deleted.
+    """Rows that vanished in a full read, and were not marked as deleted.
 
     Attributes:
         first_at: When that was seen first (UTC, ISO 8601).
@@ -33,7 +33,7 @@ class Doubt:
         ids: Some of them, in order.
         route: Where they were missing.
         key: Digest of the key that did not see them.
-        reads: How many whole reads have seen it.
+        reads: How many full reads have seen it.
     """
 
     first_at: str

@@ -1,6 +1,6 @@
 """Which rows are this run's business: those of the workspaces that it sees, by the ids that the warehouse gives them.
 
-Decides which rows of a whole read may be called deleted at all. Whether they are believed to be is `deletions`'.
+Decides which rows of a full read may be called deleted at all. Whether they are believed to be is `deletions`'.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def key_digest(api_key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What decides which rows come in a whole read.
+    """What decides which rows come in a full read.
 
     Attributes:
         key: Digest of the key; empty when it is not known.
@@ -134,7 +134,7 @@ class Look:
         """Return whether a row that came in the last look would come in this one too.
 
         Args:
-            last: The last whole read that could see the row.
+            last: The last full read that could see the row.
             full: Whether the user says that this key sees what any other key saw.
         """
         is_known = last.workspace == self.workspace and (last.filtered or not self.filtered)
@@ -149,7 +149,7 @@ class Looks:
     """Who looked at the rows of a table before.
 
     Attributes:
-        last: Workspace to the last whole read that saw it; "" for rows that name none.
+        last: Workspace to the last full read that saw it; "" for rows that name none.
         aside: Rows that a later look did not see and could not be expected to: id to the look that did.
         more: How many such rows there are when they are too many to name; then every row that is not seen is one.
     """
@@ -168,7 +168,7 @@ class Looks:
 def may_be_deleted(
     unseen: Iterable[tuple[str, str | None]], look: Look, before: Looks, *, full: bool
 ) -> tuple[list[str], dict[str, Look]]:
-    """Divide the rows that a whole read did not see into those that may be called deleted, and those set aside.
+    """Divide the rows that a full read did not see into those that may be called deleted, and those set aside.
 
     A row is set aside when it last came under another key or in another workspace: OrgX may list it still.
     It stays there until that look is taken again, until it comes again, or until the user says so.
@@ -194,7 +194,7 @@ def may_be_deleted(
 
 
 def remembered(before: Looks, look: Look, workspaces: Iterable[str | None], aside: Mapping[str, Look]) -> Looks:
-    """Return what is remembered after a whole read.
+    """Return what is remembered after a full read.
 
     Args:
         before: What was remembered before.

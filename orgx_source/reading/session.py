@@ -86,7 +86,7 @@ class ReadSession:
         clock: This machine's time in UTC.
         stretch: How much is read before it is loaded; None reads all at once.
         open_tables: Tables whose read goes on in the next stretch, with their readers.
-        emptied: Tables of which columns were made anew, so that their rows must be written again.
+        emptied: Tables of which columns were recreated, so that their rows must be written again.
     """
 
     config: OrgxConfig

@@ -35,9 +35,9 @@ from orgx_source.warehouse.dataset import Warehouse
 
 logger = logging.getLogger(__name__)
 
-# Candidates for deletion that wait for the end of a read in several runs; more are left to the next whole read.
+# Candidates for deletion that wait for the end of a read in several runs; more are left to the next full read.
 MAX_CANDIDATES = 5_000
-# A read of changes that was cut short after so many pages is followed by a whole read, which can be resumed.
+# A read of changes that was cut short after so many pages is followed by a full read, which can be resumed.
 CUT_SHORT_PAGES = 20
 
 
@@ -267,7 +267,7 @@ class TableReader:
         return self._session.open_route(self._table, route, self._spending)
 
     def _go_on(self, reader: RouteReader, resumed: Resume) -> Iterator[Step]:
-        """Finish a whole read that was cut short."""
+        """Finish a full read that was cut short."""
         logger.info("%s: going on where the last full read stopped", self._table.name)
         self._report.resumed = True
         yield from self._pass(reader, None, resumed.position)
@@ -381,11 +381,11 @@ class TableReader:
         return begin(past, wishes, self._started)
 
     def _resume_point(self, route: Route) -> Resume | None:
-        """Return where a whole read that was cut short goes on, if there is such a place."""
+        """Return where a full read that was cut short goes on, if there is such a place."""
         return self._state.resume(self._origin(route), full=self._config.full) if self._warehouse.can_be_asked else None
 
     def _remember_position(self, reader: RouteReader, watermark: datetime | None) -> None:
-        """Note how far a whole read has come, so that the next run need not begin anew."""
+        """Note how far a full read has come, so that the next run need not begin anew."""
         if watermark is not None:
             if reader.report.pages > CUT_SHORT_PAGES:
                 self._state.cut_short(long=True)

@@ -39,7 +39,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Where a whole read that was cut short goes on.
+    """Where a full read that was cut short goes on.
 
     Attributes:
         position: How far it came.
@@ -99,7 +99,7 @@ class TableState:
 
     @property
     def whole_read_at(self) -> datetime | None:
-        """Return when the last whole read began."""
+        """Return when the last full read began."""
         return self._time("whole_read_at")
 
     @property
@@ -128,7 +128,7 @@ class TableState:
         return self._is_of(self._stored, origin)
 
     def resume(self, origin: Origin, *, full: bool) -> Resume | None:
-        """Return where a whole read that was cut short goes on, if there is such a place.
+        """Return where a full read that was cut short goes on, if there is such a place.
 
         Args:
             origin: Where it would go on.
@@ -144,7 +144,7 @@ class TableState:
         return Resume(position, started, began_at, frozenset(saved.get("candidates") or ()))
 
     def keep_place(self, place: Resume, origin: Origin, *, full: bool) -> None:
-        """Note where a whole read that is cut short goes on."""
+        """Note where a full read that is cut short goes on."""
         self._stored["resume"] = {
             "offset": place.position.offset,
             "covered_to": place.position.covered_to,
@@ -168,7 +168,7 @@ class TableState:
         self._stored["cut_once"] = True
 
     def begin_anew(self) -> None:
-        """Note that a whole read begins at the beginning: it builds on none that was cut short."""
+        """Note that a full read begins at the beginning: it builds on none that was cut short."""
         self._stored.pop("resume", None)
 
     def orders(self, route: str) -> bool:
@@ -262,7 +262,7 @@ class TableState:
 
     @property
     def doubt(self) -> Doubt | None:
-        """Return the rows that were missing at the last whole read, which was not believed."""
+        """Return the rows that were missing at the last full read, which was not believed."""
         stored = self._stored.get("doubt")
         return Doubt.from_json(stored) if stored else None
 

@@ -1,4 +1,4 @@
-"""An OrgX to practise on: a made-up organisation behind the real paths, on loopback, with faults to switch on.
+"""An OrgX to practise on: a sample organisation behind the real paths, on loopback, with faults to switch on.
 
 It needs the ``sandbox`` extra (starlette, uvicorn) and imports nothing of the connector, so that both are
 independent readings of the same contract.

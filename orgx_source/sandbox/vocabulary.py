@@ -1,4 +1,4 @@
-"""Words for a made-up organisation: what work is called and who, among the agents, does it. No people in it."""
+"""Words for a sample organisation: what work is called and who, among the agents, does it. No people in it."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Truth:
 
 
 class World:
-    """A made-up organisation that is the same for the same seed and the same calls.
+    """A sample organisation that is the same for the same seed and the same calls.
 
     Attributes:
         now: The simulated time (UTC).

@@ -162,7 +162,7 @@ class FileClient(DuckDbSqlClient):
         path = Path(str(self.credentials.database))
         if self.newest_format or path.exists():
             return
-        # Only a new file takes it, and dlt sets what it is told when the file is there. What is wrong, it says again.
+        # Only a new file takes it, and dlt applies the settings once the file exists. What is wrong, it says again.
         with suppress(Error):
             connect(str(path), config={"storage_compatibility_version": READABLE_SINCE}).close()
 

@@ -1,4 +1,4 @@
-"""How rows get into PostgreSQL: an empty text stays one, and nobody waits for a lock longer than the run is told to.
+"""How rows get into PostgreSQL: an empty text stays one, and no lock is waited for longer than the run allows.
 
 Imported only where the driver is installed.
 """

@@ -45,7 +45,7 @@ def test_one_deletion_among_many_is_found_the_same_night() -> None:
         report = sync(box, sample=0)
         assert report.status == "ok"
         assert query("select id from orgx.artifacts where deleted_at is not null") == [(gone,)]
-        # One to see that the counts differ, a whole read, and one to ask for the row itself.
+        # One to see that the counts differ, a full read, and one to ask for the row itself.
         pages = math.ceil(box.world.count("artifact") / 90)
         assert report.tables["artifacts"].requests <= 1 + pages + 2
         assert all(table.requests <= 1 for name, table in report.tables.items() if name != "artifacts")

@@ -83,7 +83,7 @@ def test_a_run_over_one_workspace_leaves_the_others_alone_and_finds_its_own_dele
         tasks = box.world.rows("task")
         for workspace in (mine, theirs):
             box.world.delete("task", next(row["id"] for row in tasks if row["workspace_id"] == workspace))
-        # The first run with the filter reads whole; what it may mark is the workspace's own.
+        # The first run with the filter reads in full; what it may mark is the workspace's own.
         sync(box, ["tasks"], workspace_id=mine)
         assert query("select workspace_id from orgx.tasks where deleted_at is not null") == [(mine,)]
         assert sync(box, ["tasks"]).status == "ok"

@@ -65,7 +65,7 @@ def test_kill_9_some_time_after_the_last_request_and_run_again(milliseconds: int
         command = [sys.executable, "-m", "orgx_source.cli", "run", "--database", "x.duckdb", "--quiet"]
         process = subprocess.Popen(command, env=environment)
         try:
-            # Seventy requests are the whole read: from here on the rows are normalized and loaded.
+            # Seventy requests are the full read: from here on the rows are normalized and loaded.
             while len(box.requests) < 70 and process.poll() is None:
                 try:
                     process.wait(0.01)

@@ -1,4 +1,4 @@
-"""What somebody drops from the warehouse is made anew by the next run, which says so."""
+"""What somebody drops from the warehouse is recreated by the next run, which says so."""
 
 from __future__ import annotations
 

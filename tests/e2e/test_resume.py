@@ -1,4 +1,4 @@
-"""A whole read that is cut short goes on where it stopped; nothing is lost and little is read twice."""
+"""A full read that is cut short goes on where it stopped; nothing is lost and little is read twice."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ KNOWN = (
         ),
     ),
     Known(
-        "a whole read asks a replica that is behind",
+        "a full read asks a replica that is behind",
         ("lag",),
         (
             "life.run()",

@@ -1,4 +1,4 @@
-"""A small organisation that remembers everything that was ever true of it, and what only a whole read can see."""
+"""A small organisation that remembers everything that was ever true of it, and what only a full read can see."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Organisation:
         self.now = 0
         self._timeline: dict[tuple[str, str], list[tuple[int, State | None]]] = defaultdict(list)
         self._gone: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-        # Table to the moments at which something happened that only a whole read can be expected to see.
+        # Table to the moments at which something happened that only a full read can be expected to see.
         self._blind: dict[str, list[int]] = defaultdict(list)
         # Table to (moment, what it adds to OrgX's count less the warehouse's) of what only a count can tell.
         self._counted: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -148,7 +148,7 @@ class Organisation:
         return any(when > since for when, _ in self._counted[table])
 
     def hide(self, table: str) -> None:
-        """Note that something happened that only a whole read can be expected to see."""
+        """Note that something happened that only a full read can be expected to see."""
         self._blind[table].append(self._tick())
 
     def unbalance(self, table: str, sign: int) -> None:

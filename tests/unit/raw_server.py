@@ -1,4 +1,4 @@
-"""A server that sends what it is told to, byte for byte: what HTTP allows and what it does not."""
+"""A server that sends given bytes: what HTTP allows and what it does not."""
 
 from __future__ import annotations
 

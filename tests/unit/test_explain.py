@@ -1,4 +1,4 @@
-"""What a database refuses is told by its code where it has one, whatever its words are."""
+"""What a database refuses is recognised by its code where it has one, whatever its words are."""
 
 from __future__ import annotations
 

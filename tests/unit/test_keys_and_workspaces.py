@@ -33,7 +33,7 @@ WIDE, NARROW = "oxk_wide_000001", "oxk_narrow_0001"
 
 
 class Keyed(ListTransport):
-    """Shows each key its rows, and keeps to the workspace that is asked for unless it is told not to.
+    """Shows each key its rows, and keeps to the workspace that is asked for unless a test says otherwise.
 
     Attributes:
         home: The workspace that the key resolves to.
@@ -123,7 +123,7 @@ def test_rows_that_only_another_key_saw_explain_a_count() -> None:
     there.transport.hidden = ids(*range(10))
     assert there.run(NARROW).whole
     report = there.run(NARROW)
-    # Nothing is read whole for them again.
+    # Nothing is read in full for them again.
     assert (report.whole, report.pages, report.rows_out_of_sight) == (False, 1, 10)
 
 

@@ -228,7 +228,7 @@ def test_rows_that_a_read_missed_before_it_was_cut_short_are_marked_when_it_goes
         there.run(max_requests=5, full=True)
     assert gone["id"] in there.living()
     report = there.run(full=True)
-    # Remembered, not found again by a whole read.
+    # Remembered, not found again by a full read.
     assert (report.resumed, report.whole, report.rows_deleted) == (True, False, 1)
     assert gone["id"] not in there.living()
 
