@@ -118,6 +118,12 @@ def run_check(
     budget = session.client.budget
     report.requests, report.limit, report.remaining = budget.spent, budget.limit, budget.remaining
     report.reset_at = budget.reset_at
+    _check_destination(pipeline, report)
+    report.exit_code = worst_exit_code(report.exit_code, *(table.exit_code for table in report.tables.values()))
+    return report
+
+
+def _check_destination(pipeline: Any, report: CheckReport) -> None:
     try:
         warehouse = Warehouse(pipeline)
         try:
@@ -128,8 +134,6 @@ def run_check(
         failure = explain(error)
         report.destination_error = str(failure)
         report.exit_code = worst_exit_code(report.exit_code, failure.exit_code)
-    report.exit_code = worst_exit_code(report.exit_code, *(table.exit_code for table in report.tables.values()))
-    return report
 
 
 def _describe(pipeline: Any) -> str:

@@ -105,22 +105,17 @@ class Changes:
                 self.known = warehouse.known_rows(table, types, only)
                 self._latest = warehouse.latest_versions(table, only) if table.keeps_history else None
             self._stamp = warehouse.newest_stamp(table)
-        self.new = 0
-        self.changed = 0
+        self.new = self.changed = self.untraced = self.went_back = 0
         self.waiting: list[int] = []
         self.replaced: list[str] = []
         self.older: dict[str, str] = {}
         self.believed: dict[str, str] = {}
         self.met_older = False
         self.since: float | None = None
-        self.untraced = 0
-        self.went_back = 0
         self.newest_met: float | None = None
         self.oldest_met: float | None = None
         self.confirming = False
-        self._once = once
-        self._table = table
-        self._warehouse = warehouse
+        self._once, self._table, self._warehouse = once, table, warehouse
         self.types = types
         self._shaper = Shaper(table, types)
         self._clock = clock

@@ -57,12 +57,7 @@ class Sandbox:
         self.world = world or World()
         self.api_key = api_key
         self._app: SandboxApp = create_sandbox(
-            self.world,
-            api_key=api_key,
-            faults=faults,
-            rate_limit=rate_limit,
-            page_max=page_max,
-            other_keys=other_keys,
+            self.world, api_key=api_key, faults=faults, rate_limit=rate_limit, page_max=page_max, other_keys=other_keys
         )
         self._socket = socket.create_server((HOST, port))
         # Otherwise a body waits 40 ms for the client to acknowledge its headers; asyncio sees to that only where
