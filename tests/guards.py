@@ -29,6 +29,8 @@ NUMBERS = "tests/marts/test_numbers.py"
 DOUBTS = "tests/marts/test_times_in_doubt.py"
 MEMORY = "tests/e2e/test_memory.py"
 INBOX = "tests/unit/test_inbox.py"
+OPTIONAL = "tests/e2e/test_optional_tables.py"
+OTHER_USES = "tests/e2e/test_other_uses.py"
 ATTENTION = "tests/marts/test_needs_attention.py"
 
 
@@ -63,10 +65,16 @@ def _identity(name: str) -> str:
 
 
 GUARDS: dict[str, Sequence[Removal]] = {
-    "secrets-of-runs": (Removal("if False:", "tests/e2e/test_optional_tables.py"),),
-    "optional-tables": (Removal("raise", "tests/e2e/test_optional_tables.py"),),
-    "closed-doors-are-remembered": (Removal("return {}", "tests/e2e/test_optional_tables.py"),),
-    "ids-of-two-doors": (Removal("if apart := False:", "tests/e2e/test_optional_tables.py"),),
+    "secrets-of-runs": (Removal("if False:", f"{OPTIONAL}::test_no_preview_token_is_in_a_table_or_an_error"),),
+    "optional-tables": (
+        Removal("raise", f"{OPTIONAL}::test_a_closed_door_is_a_note_and_is_asked_again_after_seven_days"),
+    ),
+    "closed-doors-are-remembered": (
+        Removal("return {}", f"{OPTIONAL}::test_a_closed_door_is_a_note_and_is_asked_again_after_seven_days"),
+    ),
+    "ids-of-two-doors": (
+        Removal("if apart := False:", f"{OPTIONAL}::test_handoffs_of_two_doors_without_an_id_in_common_are_all_kept"),
+    ),
     "a-cost-below-zero-is-not-known": (
         Removal("receipts.cost_estimate_cents as cost_cents,", "tests/marts/test_costs.py"),
     ),
@@ -127,7 +135,9 @@ GUARDS: dict[str, Sequence[Removal]] = {
     "changed-resources": (Removal("if is_first := False:", "tests/e2e/test_other_uses.py"),),
     "refreshed-tables": (Removal("if True:", "tests/e2e/test_other_uses.py"),),
     "no-refresh-in-a-run": (Removal("if False:", "tests/e2e/test_other_uses.py"),),
-    "output-is-no-result": (Removal("raise", "tests/e2e/test_conditions.py"),),
+    "output-is-no-result": (
+        Removal("raise", "tests/e2e/test_conditions.py::test_output_that_cannot_be_written_is_not_the_result"),
+    ),
     "one-object-in-every-case": (Removal("if False:", "tests/e2e/test_conditions.py"),),
     "only-plain-files-are-replaced": (
         Removal("with making.open() as whole, making.replace(path).open() as opened:", "tests/unit/test_files.py"),
@@ -139,7 +149,9 @@ GUARDS: dict[str, Sequence[Removal]] = {
         ),
     ),
     "demo-mark": (Removal("if False:", "tests/e2e/test_command.py::test_demo_replaces_nothing_but_a_demonstration"),),
-    "untested": (Removal("pass", "tests/e2e/test_other_uses.py"),),
+    "untested": (
+        Removal("pass", f"{OTHER_USES}::test_a_run_refuses_a_destination_that_was_never_tested_before_it_reads"),
+    ),
     "nobody-else-reads-what-is-loaded": (Removal("pass", "tests/unit/test_make_pipeline.py"),),
     "one-run-at-a-time": (Removal("", "tests/e2e/test_sync_log.py"),),
     "answered-means-on-disk": (
