@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,17 +67,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _of_other_turns(items: list[pytest.Item], number: int, of: int) -> set[pytest.Item]:
-    """Return the tests with a warehouse that are not due in this turn; of each file at least one is always due."""
-    files: defaultdict[Path, list[pytest.Item]] = defaultdict(list)
-    for item in items:
-        if UNIT not in item.path.parents:
-            files[item.path].append(item)
-    return {
-        item
-        for found in files.values()
-        for index, item in enumerate(found)
-        if index % min(of, len(found)) != number % min(of, len(found))
-    }
+    """Return the tests with a warehouse that are not due in this turn."""
+    rotating = [item for item in items if UNIT not in item.path.parents]
+    return {item for index, item in enumerate(rotating) if index % of != number % of}
 
 
 @pytest.fixture(autouse=True)

@@ -316,7 +316,7 @@ def test_of_many_decisions_those_asked_last_are_shown_and_all_that_wait(
     # Were the open ones kept before others, waits would look longer than they are.
     assert [row["decision_id"] for row in facts.decisions] == [row[0] for row in newest]
     assert {row["decision_id"] for row in facts.waiting} == {row[0] for row in waiting} != set()
-    assert any("the 5 that were asked last" in note for note in content.compose(facts).notes)
+    assert any("the 5 decisions that were asked last" in note for note in content.compose(facts).notes)
 
 
 def test_what_a_library_brings_cannot_end_its_script() -> None:
