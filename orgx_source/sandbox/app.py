@@ -135,16 +135,18 @@ class SandboxApp:
             await self._paths(scope, receive, send)
             return
         params = {key: values[-1] for key, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
-        path, status = scope["path"], 0
+        path, counted = scope["path"], False
         if path == MCP_PATH and scope["method"] == "POST":
             receive, params = await _look_into(receive, params)
         hits = self.board.match(path, params.get("type"))
         extra: dict[str, str] = {}
 
         async def note(message: MutableMapping[str, Any]) -> None:
-            nonlocal status
+            nonlocal counted
             if message["type"] == "http.response.start":
-                status = message["status"]
+                # Before the first byte: whoever has the answer finds the request counted.
+                self.seen.append(Seen(scope["method"], path, params, message["status"]))
+                counted = True
                 if "no_date" not in hits and not any(name == b"date" for name, _ in message["headers"]):
                     extra["date"] = http_date(self.world.now, hits.seconds("date_off"))
                 message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in extra.items())]
@@ -163,7 +165,8 @@ class SandboxApp:
             else:
                 await self._paths(scope, receive, _cut(note, send) if "cut_body" in hits else note)
         finally:
-            self.seen.append(Seen(scope["method"], path, params, status))
+            if not counted:
+                self.seen.append(Seen(scope["method"], path, params, 0))
 
     def shown(self, scope: Scope, hits: Hits) -> World:
         """Return what a request is answered from: the world, an older one, or what its key sees of it."""
