@@ -100,6 +100,29 @@ def numbers(sql: str) -> list[tuple[Any, ...]]:
     ]
 
 
+def test_sums_do_not_depend_on_the_order_in_which_rows_are_stored() -> None:
+    # 0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1 in floating point, and databases add up in any order.
+    amounts, told = (0.1, 0.2, 0.3), []
+    for order in (amounts, amounts[::-1]):
+        execute("delete from orgx.execution_receipts", "delete from orgx.runs", "delete from orgx.activity")
+        for amount in order:
+            execute(
+                run(f"r{amount}", "shipped", "11 06:00", f"11 0{round(amount * 10 + 6)}:06", quality_score=amount),
+                receipt(f"c{amount}", f"r{amount}", "11 08:00", cost_estimate_cents=amount,
+                        saved_estimate_cents=amount),
+                insert("activity", id=f"a{amount}", agent_id="eli", type="run_completed", timestamp=at("11 06:00"),
+                       cost_delta=amount),
+            )  # fmt: skip
+        told.append(
+            [
+                query(f"select * from orgx_marts.{mart} order by 1, 2, 3")
+                for mart in ("cost_daily", "cost_per_outcome", "run_outcomes", "org_daily", "agent_throughput_daily")
+            ]
+        )
+    assert told[0] == told[1]
+    assert query("select sum(cost_usd) from orgx_marts.org_daily") == [(pytest.approx(0.6),)]
+
+
 def test_runs_are_counted_by_how_they_ended_for_each_agent_and_driver() -> None:
     found = numbers(
         "select agent_id, source_driver, runs, shipped, awaiting_review, blocked, abandoned, failed, open_runs, "

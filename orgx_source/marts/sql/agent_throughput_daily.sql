@@ -74,7 +74,7 @@ events as (
         count(*) filter (where event_type = 'run_started') as runs_started,  -- guard: days-sum-up-to-all-runs
         count(*) filter (where event_type = 'run_completed') as runs_completed,
         count(*) filter (where event_type = 'run_failed') as runs_failed,
-        sum(cost_usd) as cost_usd
+        sum(cost_usd order by cost_usd) as cost_usd
     from activity
     group by agent_id, day
 ),

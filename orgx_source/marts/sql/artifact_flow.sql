@@ -57,10 +57,11 @@ reviews as (
 review_hours as (
     select
         entity_id,
-        cast(
-            sum(greatest(0, extract(epoch from ended_at) - extract(epoch from began_at))) / 3600.0 as double precision
-        ) as hours_in_review
-    from reviews
+        cast(sum(seconds order by seconds) / 3600.0 as double precision) as hours_in_review
+    from (
+        select entity_id, greatest(0, extract(epoch from ended_at) - extract(epoch from began_at)) as seconds
+        from reviews
+    ) as timed
     group by entity_id
 ),
 

@@ -46,8 +46,8 @@ totals as (
         count(*) filter (where not is_run_known) as receipts_without_run,
         cast(sum(tokens) as bigint) as tokens,
         count(*) filter (where tokens is null) as tokens_unknown,
-        cast(sum(cost_cents) / 100.0 as double precision) as cost_estimate_usd,
-        cast(sum(saved_cents) / 100.0 as double precision) as saved_estimate_usd
+        cast(sum(cost_cents order by cost_cents) / 100.0 as double precision) as cost_estimate_usd,
+        cast(sum(saved_cents order by saved_cents) / 100.0 as double precision) as saved_estimate_usd
     from receipts
     group by day, provider, source_driver, model, initiative_id
 )

@@ -22,7 +22,7 @@ with receipts as (
         case when is_run_known then run_id end as run_id,
         count(*) as receipts,
         count(*) filter (where cost_cents is null) as receipts_without_cost,
-        sum(cost_cents) as cost_cents,
+        sum(cost_cents order by cost_cents) as cost_cents,
         sum(tokens) as tokens
     from marts.stg_orgx__receipts
     group by 1
@@ -53,10 +53,10 @@ totals as (
         sum(case when cost_cents is null then runs else 0 end) as runs_without_cost,
         sum(coalesce(receipts, 0)) as receipts,
         sum(coalesce(receipts_without_cost, 0)) as receipts_without_cost,
-        sum(cost_cents) as cost_cents,
-        sum(case when runs > 0 then cost_cents end) as cost_cents_of_runs,
+        sum(cost_cents order by cost_cents) as cost_cents,
+        sum(cost_cents order by cost_cents) filter (where runs > 0) as cost_cents_of_runs,
         sum(tokens) as tokens,
-        sum(hours) as hours
+        sum(hours order by hours) as hours
     from runs
     group by outcome
 )
@@ -70,7 +70,7 @@ select
     cast(receipts as bigint) as receipts,
     cast(receipts_without_cost as bigint) as receipts_without_cost,
     cast(cost_cents / 100.0 as double precision) as cost_estimate_usd,
-    cast(cost_cents / nullif(sum(cost_cents) over (), 0) as double precision) as cost_share,
+    cast(cost_cents / nullif(sum(cost_cents) over (order by outcome rows between unbounded preceding and unbounded following), 0) as double precision) as cost_share,
     cast(cost_cents_of_runs / nullif(runs_with_cost, 0) / 100.0 as double precision) as cost_per_run_usd,
     cast(tokens as bigint) as tokens,
     hours,

@@ -63,7 +63,7 @@ activity as (
         count(*) filter (where event_type = 'run_started') as runs_started,
         count(*) filter (where event_type = 'run_completed') as runs_completed,
         count(*) filter (where event_type = 'run_failed') as runs_failed,
-        sum(cost_usd) as cost_usd
+        sum(cost_usd order by cost_usd) as cost_usd
     from marts.stg_orgx__activity
     where happened_at is not null
     group by 1

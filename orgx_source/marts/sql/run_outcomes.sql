@@ -45,10 +45,10 @@ select
     count(*) filter (where outcome = 'unknown') as unknown_outcome,
     cast(count(*) filter (where outcome = 'shipped') as double precision)
     / nullif(count(*) filter (where outcome not in ('open', 'unknown')), 0) as shipped_share,
-    sum(hours) as hours,
+    sum(hours order by hours) as hours,
     count(hours) as hours_count,
     count(*) filter (where outcome <> 'open' and hours is null) as hours_unknown,
-    avg(quality_score) as quality_avg,
+    avg(quality_score order by quality_score) as quality_avg,
     count(quality_score) as quality_count,
     count(*) filter (where task_id is null) as without_task
 from runs
