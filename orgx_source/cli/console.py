@@ -184,6 +184,9 @@ def _outcome(table: TableReport) -> Text:
     """Return a table's verdict; where its read was cut short, what was read is kept and the next run continues."""
     if table.error and table.exit_code == 4:
         return Text("incomplete", "yellow")
+    if table.verdict == "uncertified" and not table.exit_code:
+        # A limit of the route: every night says it, and nobody can do anything about it.
+        return Text(table.verdict)
     return _verdict(table.verdict, table.error, table.note)
 
 
@@ -243,7 +246,7 @@ def _doubts(name: str, table: TableReport) -> Iterator[Text]:
     elif table.closed_routes and not table.error:
         yield Text(f"{name}: read from {table.route}, because closed: {', '.join(table.closed_routes)}", "yellow")
     for reason in table.reasons:
-        yield Text(f"{name}: {reason}", "yellow")
+        yield Text(f"{name}: {reason}", "yellow" if table.exit_code else "dim")
 
 
 # -- check ---------------------------------------------------------------------------------------------------------

@@ -49,6 +49,20 @@ def test_a_run_shows_every_verdict_and_number(terminal: Console) -> None:
     assert (shown.count("incomplete"), shown.count("failed")) == (1, 1)
 
 
+def test_only_what_may_be_wrong_is_yellow() -> None:
+    report = RunReport(run_id="r", started_at=NOW, finished_at=NOW)
+    limited, doubtful = (report.tables.setdefault(name, TableReport()) for name in ("runs", "tasks"))
+    limited.verdict = doubtful.verdict = "uncertified"
+    limited.reasons.append("a limit of the route")
+    doubtful.doubt("a gap")
+    shown = io.StringIO()
+    terminal = Console(file=shown, width=80, force_terminal=True, color_system="standard", no_color=False)
+    console.print_run(report, terminal)
+    yellow = [line for line in shown.getvalue().splitlines() if "\x1b[33m" in line]
+    assert ["tasks" in line for line in yellow] == [True, True]
+    assert ("uncertified" in yellow[0], "a gap" in yellow[1]) == (True, True)
+
+
 def test_a_status_shows_every_verdict_and_number(terminal: Console) -> None:
     report = StatusReport()
     for name in TABLES:
