@@ -53,7 +53,8 @@ test: setup ## Run all tests
 search: setup ## Search for counter-examples for about an hour, and take the guards out one by one
 	@ORGX_SEQUENCES=300 ORGX_EXAMPLES=20000 ORGX_KILLS=50 ORGX_MIXTURES=200 ORGX_EVENTS=20000 $(BIN)/python -m pytest \
 		tests/e2e/test_any_sequence.py tests/e2e/test_known_sequences.py tests/e2e/test_interrupted.py tests/unit/test_paging_property.py \
-		tests/unit/test_envelope_property.py tests/unit/test_network.py tests/unit/test_search_reader.py tests/e2e/test_event_storms.py tests/contract/test_faults.py $(PYTEST_ARGS)
+		tests/unit/test_envelope_property.py tests/unit/test_network.py tests/unit/test_search_reader.py tests/e2e/test_event_storms.py tests/e2e/test_any_fields.py \
+		tests/contract/test_faults.py $(PYTEST_ARGS)
 	@$(BIN)/python tests/guards.py
 
 guards: setup ## Take guards out of the code, and see their tests fail (GUARDS="--sample 4", or a word)

@@ -135,10 +135,10 @@ def column_name(key: str) -> str:
         name = f"orgx_{name}"
     if not key.isascii() or not any(map(str.isalnum, key)):
         # Letters that a name cannot have are what tells this key from others.
-        return f"{name[: MAX_NAME - 9]}_{_digest(_spelled_alike(key))}"
+        return f"{name[: MAX_NAME - 9].rstrip('_')}_{_digest(_spelled_alike(key))}"
     if len(name) > MAX_NAME:
         # Here and not by dlt: the type of a column is remembered by its name.
-        name = f"{name[: MAX_NAME - 9]}_{_digest(name)}"
+        name = f"{name[: MAX_NAME - 9].rstrip('_')}_{_digest(name)}"
     return name
 
 

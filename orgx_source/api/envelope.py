@@ -116,12 +116,23 @@ def _make_safe(value: Any) -> Any:
             return _SURROGATE.sub(_REPLACEMENT, value.replace("\x00", _REPLACEMENT))
         return value
     if isinstance(value, dict):
-        return {_make_safe(key): _make_safe(item) for key, item in value.items()}
+        return _with_safe_keys({key: _make_safe(item) for key, item in value.items()})
     if isinstance(value, list):
         return [_make_safe(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     return value
+
+
+def _with_safe_keys(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document of which no two keys become one, in whatever order they come."""
+    unsafe = sorted(key for key in document if _make_safe(key) != key)
+    for key in unsafe:
+        name = _make_safe(key)
+        while name in document:
+            name += _REPLACEMENT
+        document[name] = document.pop(key)
+    return document
 
 
 def parse_page(

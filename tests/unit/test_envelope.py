@@ -183,6 +183,9 @@ def test_numbers_keep_their_digits_and_text_becomes_storable() -> None:
     assert parse_json(b'{"n": 123456789012345678901234567890}') == {"n": 123456789012345678901234567890}
     assert parse_json(b'{"n": 9223372036854775807}') == {"n": 2**63 - 1}
     assert parse_json(rb'{"t": "a\u0000b", "\ud83d": "\ud83d\ude80"}') == {"t": "a\ufffdb", "\ufffd": "\U0001f680"}
+    apart = {"a\ufffd": 0, "a\ufffd\ufffd": 1, "a\ufffd\ufffd\ufffd": 2}
+    assert parse_json(b'{"a\\u0000": 1, "a\\ud800": 2, "a\xef\xbf\xbd": 0}') == apart
+    assert parse_json(b'{"a\xef\xbf\xbd": 0, "a\\ud800": 2, "a\\u0000": 1}') == apart
     assert parse_json(b"[NaN, -Infinity, 1e999, 1.5]") == ["NaN", "-Infinity", "Infinity", 1.5]
 
 
