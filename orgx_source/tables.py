@@ -89,6 +89,11 @@ class Table:
         return self.columns[0].name
 
     @property
+    def singular(self) -> str:
+        """Return what OrgX calls one row: ``task`` of ``tasks``."""
+        return self.name.removesuffix("s")
+
+    @property
     def history(self) -> str:
         """Return the name of the table that holds every version; for tables that keep one."""
         return f"{self.name}_history"

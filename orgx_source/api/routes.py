@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from orgx_source.api import unfold
 from orgx_source.config import Door
-from orgx_source.tables import Row
+from orgx_source.tables import TABLES, Row, Table
 
 BOOTSTRAP_PATH = "/api/client/bootstrap"
 TOOLS_PATH = "/api/client/tools/execute"
@@ -104,7 +104,11 @@ def _search(entity_type: str, paging: Paging = "search") -> Route:
     )
 
 
-ROUTES: dict[str, tuple[Route, ...]] = {
+def _plain(table: Table) -> tuple[Route, ...]:
+    return _entities(table.singular, table.name), _search(table.singular)
+
+
+ROUTES: dict[str, tuple[Route, ...]] = {name: _plain(table) for name, table in TABLES.items()} | {
     "workspaces": (
         _entities("command_center", "workspaces", "workspaces"),
         Route(
@@ -184,8 +188,6 @@ ROUTES: dict[str, tuple[Route, ...]] = {
         ),
         _search("decision"),
     ),
-    "workstreams": (_entities("workstream", "workstreams"), _search("workstream")),
-    "milestones": (_entities("milestone", "milestones"), _search("milestone")),
     "tasks": (
         _entities("task", "tasks"),
         Route(
@@ -287,3 +289,4 @@ ROUTES: dict[str, tuple[Route, ...]] = {
         for path in ("/api/usage/control-plane/summary", "/api/usage/unified")
     ),
 }
+"""The routes of each table. A table without an entry here is read as an entity: workstreams, milestones."""

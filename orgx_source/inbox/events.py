@@ -27,7 +27,7 @@ MAX_ID = 512
 MAX_TYPE = 200
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_TABLES = {name.removesuffix("s"): name for name in TABLES if name not in ("workspaces", "activity")}
+_TABLES = {table.singular: name for name, table in TABLES.items() if name not in ("workspaces", "activity")}
 
 
 @dataclass(frozen=True, slots=True)

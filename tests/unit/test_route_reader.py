@@ -69,6 +69,12 @@ def read(reader: RouteReader, watermark: datetime | None = None) -> list[str]:
     return [row["id"] for batch in reader.rows(watermark) for row in batch]
 
 
+def test_every_table_has_routes_and_a_plain_one_those_of_an_entity() -> None:
+    assert list(ROUTES) == list(TABLES)
+    assert [route.name for route in ROUTES["workstreams"]] == ["/api/entities?type=workstream", "mcp"]
+    assert [route.params for route in ROUTES["milestones"]] == [{"type": "milestone"}] * 2
+
+
 def test_every_kind_of_paging_has_a_class_and_a_route() -> None:
     assert {route.paging for routes in ROUTES.values() for route in routes} == READERS.keys()
 
