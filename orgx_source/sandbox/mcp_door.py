@@ -21,7 +21,7 @@ from orgx_source.sandbox.answers import RefusalError, json_answer, proxy_page
 from orgx_source.sandbox.faults import Hits, plain_json
 from orgx_source.sandbox.oauth import Access
 from orgx_source.sandbox.searching import Searching
-from orgx_source.sandbox.world import Row
+from orgx_source.sandbox.world import ENTITIES, Row
 
 if TYPE_CHECKING:
     from orgx_source.sandbox.app import SandboxApp
@@ -31,18 +31,7 @@ MAX_BODY = 4 * 1024 * 1024
 SEARCH_DEFAULT = 20
 SEARCH_MOST = 100
 # Names that rows may be searched by, and what they are in the world.
-SEARCHED = {
-    "initiative": "initiative",
-    "workstream": "workstream",
-    "milestone": "milestone",
-    "task": "task",
-    "decision": "decision",
-    "artifact": "artifact",
-    "run": "run",
-    "agent": "agent",
-    "workspace": "workspace",
-    "command_center": "workspace",
-}
+SEARCHED = {kind: kind for kind in ENTITIES} | {"workspace": "workspace", "command_center": "workspace"}
 SEARCH_ARGUMENTS = {
     "query": "string", "type": "string", "status": "string", "initiative_id": "string", "workspace_id": "string",
     "limit": "integer", "offset": "integer", "cursor": "string", "fields": "array", "created_from": "string",

@@ -19,24 +19,15 @@ from orgx_source.sandbox.answers import RefusalError, json_answer, refusal
 from orgx_source.sandbox.faults import Hits, distort_rows, needs_plain_json
 from orgx_source.sandbox.lists import make_cursor, read_cursor, sort_rows
 from orgx_source.sandbox.searching import Searching
-from orgx_source.sandbox.world import Row, World, iso
+from orgx_source.sandbox.world import ENTITIES, Row, World, iso
 
 if TYPE_CHECKING:
     from orgx_source.sandbox.app import SandboxApp
 
 PAGE_DEFAULT = 20
 FEED_DEFAULT = 100
-ENTITY_TYPES = {
-    "initiative": "initiative",
-    "workstream": "workstream",
-    "milestone": "milestone",
-    "task": "task",
-    "decision": "decision",
-    "artifact": "artifact",
-    "run": "run",
-    "agent": "agent",
-    "command_center": "workspace",
-}
+# What the list calls a type, and what it is in the world.
+ENTITY_TYPES = {kind: kind for kind in ENTITIES} | {"command_center": "workspace"}
 ORDER_FIELDS = (
     "created_at", "updated_at", "sequence", "due_date", "priority", "status", "title", "name", "natural",
 )  # fmt: skip

@@ -17,16 +17,11 @@ from typing import Any
 Row = dict[str, Any]
 
 START = datetime(2026, 4, 13, 6, 0, tzinfo=UTC)
+# Types that the list of entities and the search know.
+ENTITIES = ("initiative", "workstream", "milestone", "task", "agent", "decision", "artifact", "run")
 TYPES = (
     "workspace",
-    "initiative",
-    "workstream",
-    "milestone",
-    "task",
-    "agent",
-    "decision",
-    "artifact",
-    "run",
+    *ENTITIES,
     "activity",
     "session",
     "execution_receipt",
