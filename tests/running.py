@@ -21,32 +21,18 @@ from orgx_source.api.limits import RateBudget, RetryPolicy
 from orgx_source.config import load_config
 from orgx_source.reading.report import RunReport
 from orgx_source.sandbox import Sandbox, World
+from orgx_source.sandbox.world import TYPES
 from orgx_source.sync import make_pipeline, run_sync
+from orgx_source.tables import TABLES
 
 DATABASE = Path("x.duckdb")
 # Whether runs make the marts: set for each test, by its marker. They take a third of a first run.
 makes_marts = True
 # Where tests run that do not care which database it is; None is DuckDB.
 _postgres: str | None = None
-KINDS = {
-    "workspaces": "workspace",
-    "initiatives": "initiative",
-    "agents": "agent",
-    "artifacts": "artifact",
-    "decisions": "decision",
-    "workstreams": "workstream",
-    "milestones": "milestone",
-    "tasks": "task",
-    "activity": "activity",
-}
-OPTIONAL_KINDS = {
-    "runs": "run",
-    "execution_receipts": "execution_receipt",
-    "sessions": "session",
-    "handoffs": "handoff",
-    "handoff_events": "handoff_event",
-    "work_receipts": "work_receipt",
-}
+# Table to what the world calls one of its rows; usage is no row of the world.
+KINDS = {name: table.singular for name, table in TABLES.items() if not table.optional}
+OPTIONAL_KINDS = {name: table.singular for name, table in TABLES.items() if table.optional and table.singular in TYPES}
 # Added by the connector, or joined to workspaces from bootstrap, or different with every read.
 NOT_OF_THE_WORLD = {
     "_dlt_load_id", "_dlt_id", "_row_hash", "last_changed_at", "deleted_at", "last_seen_at",

@@ -17,7 +17,7 @@ from orgx_source.commands.plan import PlanReport, run_plan
 from orgx_source.commands.verify import VerifyReport, run_verify
 from orgx_source.config import load_config
 from orgx_source.sandbox import Fault, Sandbox, World
-from tests.running import DATABASE, execute, fast_client, pipeline, query, sync
+from tests.running import DATABASE, KINDS, execute, fast_client, pipeline, query, sync
 
 pytestmark = pytest.mark.usefixtures("each_warehouse")
 
@@ -47,12 +47,12 @@ def assert_kept(report: PlanReport, box: Sandbox, **settings: object) -> None:
 def test_a_plan_tells_what_the_run_then_does() -> None:
     with Sandbox(World("medium")) as box:
         first = plan(box)
-        assert first.asked <= 10
+        assert first.asked <= len(KINDS) + 1
         assert {table.mode for table in first.tables.values()} == {"whole"}
         assert_kept(first, box)
         quiet = plan(box, sample=0)
         assert quiet.tables["tasks"].mode == "changes"
-        assert quiet.requests <= 10
+        assert quiet.requests <= len(KINDS) + 1
         sampled = plan(box)
         assert quiet.requests < sampled.requests <= quiet.requests + 3
         assert_kept(sampled, box)
