@@ -1,4 +1,4 @@
-"""OrgX into a warehouse, with dlt: complete, de-duplicated reads that say how sure they are.
+"""Loads OrgX into a warehouse with dlt: complete, de-duplicated reads, each with a verdict on its completeness.
 
 ::
 
@@ -23,7 +23,7 @@ __all__ = ["OrgxClient", "OrgxError", "__version__", "orgx_source"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs dlt or httpx only when it is asked for: the command must start fast."""
+    """Import what needs dlt or httpx on first access, so that the command starts fast."""
     if name == "orgx_source":
         from orgx_source.source import orgx_source
 

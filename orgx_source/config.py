@@ -1,7 +1,7 @@
-"""Settings: where each comes from, and whether it can be used. No request is made here.
+"""Settings: where each comes from, and its validation. Makes no requests.
 
-By dlt's rules: ``SOURCES__ORGX__API_KEY`` in the environment or ``[sources.orgx]`` in ``.dlt/*.toml``; the plain
-``ORGX_API_KEY`` and ``ORGX_BASE_URL`` of OrgX's own clients work too. A value passed by the caller wins.
+Follows dlt's rules: ``SOURCES__ORGX__API_KEY`` in the environment or ``[sources.orgx]`` in ``.dlt/*.toml``; the plain
+``ORGX_API_KEY`` and ``ORGX_BASE_URL`` of OrgX's own clients work too. A value passed by the caller takes precedence.
 """
 
 from __future__ import annotations
@@ -27,22 +27,21 @@ from orgx_source.tables import OPTIONAL_TABLES, TABLES
 DEFAULT_DATABASE = Path("orgx.duckdb")
 DEFAULT_BASE_URL = "https://useorgx.com"
 DEFAULT_MCP_URL = "https://mcp.useorgx.com/mcp"
-# What dlt does unless the user says otherwise. What was merged is not kept a second time in the staging dataset: half
-# the file, and half the time to close it.
+# Defaults for dlt. Truncating the staging dataset after a merge halves the file and the time to close it.
 DLT_SETTINGS = {"RUNTIME__DLTHUB_TELEMETRY": "false", "LOAD__TRUNCATE_STAGING_DATASET": "true"}
 LEAST = {
     "workers": 1, "page_size": 1, "max_requests": 0, "max_wait": 0, "lock_timeout": 0, "sample": 0,
     "request_timeout": 0.1, "max_answer_bytes": 1024,
 }  # fmt: skip
-# What dlt does whatever the user says: a job that failed fails its load, the load stays as it is until a run has
-# decided about it, no job is tried for ever, and no time loses its last digits.
+# Forced settings of dlt: a failed job fails its load, the load package stays until a run has handled it, retries are
+# bounded, and timestamps keep their precision.
 FORCED_SETTINGS = {
     "LOAD__RAISE_ON_FAILED_JOBS": "true",
     "LOAD__AUTO_ABORT_ON_TERMINAL_ERROR": "false",
     "LOAD__RAISE_ON_MAX_RETRIES": "5",
     "DATA_WRITER__ALLOW_TRUNCATED_TIMESTAMPS": "false",
 }
-# Where a setting may stand beside dlt's providers; None for those that have no name of their own.
+# Environment variables besides dlt's providers; None for settings without one.
 PLAIN_NAMES = {
     "api_key": "ORGX_API_KEY",
     "base_url": "ORGX_BASE_URL",
@@ -56,7 +55,7 @@ MCP_SETTING = "SOURCES__ORGX__MCP_URL (or ORGX_MCP_URL)"
 MCP_PACKAGE = "Reading OrgX over MCP needs the package mcp: pip install 'orgx-source[mcp]', or '.[mcp]' in a checkout"
 
 Door = Literal["rest", "mcp"]
-"""A way to OrgX's lists."""
+"""An interface of OrgX that serves its lists."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KEY = re.compile(r"oxk_[A-Za-z0-9_\-]{8,}")
@@ -65,13 +64,13 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.\-]*[a-z0-9_])?\.?", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class SavedSearch:
-    """What OrgX's memory is asked in every run.
+    """A saved search of OrgX's memory, sent in every run.
 
     Attributes:
-        name: What the search is called in the warehouse.
-        query: What is asked.
+        name: Name of the search in the warehouse.
+        query: Text to search for.
         scope: all, artifacts, decisions or initiatives.
-        limit: Hits to ask for at most.
+        limit: Maximum number of hits.
     """
 
     name: str
@@ -82,30 +81,30 @@ class SavedSearch:
 
 @dataclass(frozen=True, slots=True)
 class OrgxConfig:
-    """Everything a read needs to know before its first request.
+    """All settings of a read.
 
     Attributes:
-        api_key: The ``oxk_`` key. It is in no repr, log or error. Empty where only MCP is read.
+        api_key: The ``oxk_`` key; never in a repr, log or error. Empty if only MCP is read.
         base_url: Scheme and host, no trailing slash.
-        workspace_id: Ask for this workspace only; None takes what OrgX gives the key.
-        workers: Pages asked for at the same time, over all tables.
-        page_size: Rows asked for per page.
+        workspace_id: Read this workspace only; None reads whatever the key returns.
+        workers: Pages requested in parallel, over all tables.
+        page_size: Rows requested per page.
         max_wait: Seconds this run may wait on limits and backoff.
-        max_requests: Requests this run may send; None for no bound.
-        full: Read every table whole, whatever the cursor says.
-        full_every: How old the last full read of a table may become.
-        overlap: How far before the cursor an incremental read goes back.
-        lock_timeout: Seconds this run may wait for a DuckDB file that another process has open.
-        sample: Requests of a run that look at old rows, to find what changed without a trace; 0 for none.
-        request_timeout: Seconds that one answer may take, from the connection to its last byte.
-        max_answer_bytes: Bytes that one answer may have, unpacked.
-        routes: Table name to the path of the one route to use for it.
-        mcp_url: OrgX's MCP door.
-        mcp_token: An access token for it from elsewhere, which is not refreshed; None where a login gives one.
-        has_login: Whether a login for it is stored on this machine.
+        max_requests: Requests this run may send; None for no limit.
+        full: Read every table in full, regardless of the cursor.
+        full_every: Maximum age of a table's last full read.
+        overlap: How far before the cursor an incremental read starts.
+        lock_timeout: Seconds to wait for a DuckDB file that another process has open.
+        sample: Requests per run that sample old rows for changes without a new timestamp; 0 disables this.
+        request_timeout: Maximum seconds for one response, from connecting to its last byte.
+        max_answer_bytes: Maximum size of one decompressed response.
+        routes: Table name to the only route to use for it.
+        mcp_url: OrgX's MCP endpoint.
+        mcp_token: An external access token for it, never refreshed; None to use the login.
+        has_login: Whether a login to it is stored on this machine.
         memory: Saved searches of OrgX's memory.
-        optional_tables: Optional tables to read where no table is named.
-        marts: Whether a run makes the marts, or leaves them as they are.
+        optional_tables: Optional tables to read if no table is named.
+        marts: Whether a run creates the marts.
     """
 
     api_key: str = field(repr=False)
@@ -131,18 +130,18 @@ class OrgxConfig:
     marts: bool = True
 
     def table_names(self, named: Sequence[str] | None = None, among: Iterable[str] = TABLES) -> list[str]:
-        """Return the tables to read: those that are named, or all but the optional ones that the settings leave out.
+        """Return the tables to read: the named ones, or all except the optional ones that the settings exclude.
 
         Args:
-            named: Tables that somebody named.
-            among: Tables to choose from otherwise.
+            named: Tables named by the caller.
+            among: Tables to choose from if none is named.
         """
         left_out = set(OPTIONAL_TABLES).difference(self.optional_tables)
         return list(named) if named else [name for name in among if name not in left_out]
 
     @property
     def doors(self) -> frozenset[Door]:
-        """Return which doors these settings open: REST with a key, MCP with a token or a login and its package."""
+        """Return the usable interfaces: REST with a key, MCP with a token or login and its package."""
         found: list[Door] = ["rest"] if self.api_key else []
         if (self.mcp_token or self.has_login) and has_mcp_package():
             found.append("mcp")
@@ -150,11 +149,11 @@ class OrgxConfig:
 
 
 def load_config(**given: Any) -> OrgxConfig:
-    """Put the settings together; what the caller gives (not None) wins over dlt's providers and the environment.
+    """Build the settings; arguments that are not None take precedence over dlt's providers and the environment.
 
     Raises:
-        ConfigError: No key, a malformed key, an empty workspace, a base URL the key must not travel to, or a number
-            that makes no sense.
+        ConfigError: No key, a malformed key, an empty workspace, a base URL that must not receive the key, or a
+            number out of range.
     """
     found: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     for name, plain in PLAIN_NAMES.items():
@@ -176,27 +175,27 @@ def load_config(**given: Any) -> OrgxConfig:
     if "optional_tables" not in found:
         found["optional_tables"] = read_optional_tables()
     for name, least in LEAST.items():
-        # Turned around, so that what is no number (NaN) is refused as well.
+        # Negated, so that NaN is rejected as well.
         if found.get(name) is not None and not found[name] >= least:
             raise ConfigError(f"{name} must be at least {least}, not {found[name]}")
     return OrgxConfig(**found)
 
 
 def read_optional_tables() -> tuple[str, ...]:
-    """Return which optional tables the settings say to read: all of them, unless they say otherwise.
+    """Return the optional tables to read; by default all of them.
 
     Raises:
-        ConfigError: One is named that is none.
+        ConfigError: A name is not an optional table.
     """
     text = _from_dlt("optional_tables") or os.environ.get("ORGX_OPTIONAL_TABLES") or "all"
-    # A list in TOML comes as the text of a list.
+    # dlt returns a TOML list as text.
     names = tuple(filter(None, (name.strip(" \t\n\"'[]") for name in text.split(","))))
     if names in (("all",), ("none",), ()):
         return OPTIONAL_TABLES if names == ("all",) else ()
     if unknown := [name for name in names if name not in OPTIONAL_TABLES]:
         raise ConfigError(
-            f"ORGX_OPTIONAL_TABLES (or optional_tables under [sources.orgx]) names {', '.join(unknown)}; it may be "
-            f"all, none, or some of {', '.join(OPTIONAL_TABLES)}"
+            f"ORGX_OPTIONAL_TABLES (or optional_tables under [sources.orgx]) has unknown names: {', '.join(unknown)}. "
+            f"Use all, none, or names from {', '.join(OPTIONAL_TABLES)}"
         )
     return tuple(name for name in OPTIONAL_TABLES if name in names)
 
@@ -212,17 +211,17 @@ def _from_dlt(name: str) -> str | None:
 
 
 def load_mcp_url() -> str:
-    """Return the address of OrgX's MCP door, from the settings.
+    """Return the address of OrgX's MCP endpoint from the settings.
 
     Raises:
-        ConfigError: It is none that a token may travel to.
+        ConfigError: The address must not receive a token.
     """
     found = os.environ.get("SOURCES__ORGX__MCP_URL") or os.environ.get("ORGX_MCP_URL") or _from_dlt("mcp_url")
     return check_base_url(found or DEFAULT_MCP_URL, MCP_SETTING, DEFAULT_MCP_URL)
 
 
 def _structure_from_dlt(name: str) -> Any:
-    """Return a setting that is a table or a list; in the environment it is written as JSON."""
+    """Return a setting that is a table or list; in the environment, it is JSON."""
     import dlt
 
     with dlt_defaults():
@@ -237,7 +236,7 @@ def _searches_from_dlt() -> tuple[SavedSearch, ...]:
     """Return ``[[sources.orgx.memory]]``.
 
     Raises:
-        ConfigError: One of them cannot be asked, or two have one name.
+        ConfigError: A search is malformed, or two have the same name.
     """
     found = _structure_from_dlt("memory")
     if found is None:
@@ -255,7 +254,9 @@ def _check_search(given: dict[str, Any], number: int) -> SavedSearch:
     where = f"[[sources.orgx.memory]], number {number}"
     unknown = given.keys() - {"name", "query", "scope", "limit"}
     if unknown:
-        raise ConfigError(f"{where} has {', '.join(sorted(map(str, unknown)))}; it takes name, query, scope and limit.")
+        raise ConfigError(
+            f"{where} has unknown keys: {', '.join(sorted(map(str, unknown)))}. Use name, query, scope and limit."
+        )
     for key in ("name", "query"):
         if not isinstance(given.get(key), str) or not given[key].strip():
             raise ConfigError(f"{where} needs a {key}.")
@@ -271,7 +272,7 @@ def _routes_from_dlt() -> dict[str, str]:
     """Return ``[sources.orgx.routes]``: table name to the route to use for it.
 
     Raises:
-        ConfigError: It is no table of names.
+        ConfigError: It is not a table of names.
     """
     found: Any = _structure_from_dlt("routes")
     if found is None:
@@ -282,25 +283,25 @@ def _routes_from_dlt() -> dict[str, str]:
 
 
 def has_mcp_package() -> bool:
-    """Return whether the package that speaks MCP is installed; it is not imported for that."""
+    """Return whether the MCP package is installed, without importing it."""
     return importlib.util.find_spec("mcp") is not None
 
 
 def _check_credentials(found: Mapping[str, Any]) -> str:
-    """Return the key; empty where there is none and MCP can be read without.
+    """Return the key; empty if there is none and MCP can be read without one.
 
     Raises:
-        ConfigError: Neither a key nor anything that opens MCP, or a key that cannot be one.
+        ConfigError: There is neither a key nor MCP access, or the key is malformed.
     """
     if found.get("api_key") or not (found.get("mcp_token") or found["has_login"]):
         return check_key(found.get("api_key"))
     if not has_mcp_package():
-        raise ConfigError(f"{MCP_PACKAGE}; without an API key nothing else can be read.")
+        raise ConfigError(f"{MCP_PACKAGE}; nothing else can be read without an API key.")
     return ""
 
 
 def login_file(mcp_url: str) -> Path:
-    """Return the file that keeps the login for an MCP address, in the user's folder for settings."""
+    """Return the file of the login to an MCP address, in the user's configuration folder."""
     parts = urlsplit(mcp_url)
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{parts.hostname}-{parts.port or ''}{parts.path}").strip("-")
     return _logins() / f"login-{name}.json"
@@ -312,11 +313,11 @@ def _logins() -> Path:
 
 
 def is_anybody_logged_in() -> bool:
-    """Return whether this user has a login for some MCP address."""
+    """Return whether this user has a login to any MCP address."""
     try:
         return any(_logins().glob("login-*.json"))
     except (OSError, RuntimeError):
-        # No home, or no right to look into it.
+        # No home directory, or no permission to read it.
         return False
 
 
@@ -328,17 +329,17 @@ def _as_number(name: str, value: str) -> float:
 
 
 def check_settings_files() -> None:
-    """Look whether dlt can read its settings files: it passes over some that it cannot, and names no line of others.
+    """Check that dlt can read its settings files: it skips some unreadable files and names no line in others.
 
     Raises:
-        ConfigError: It cannot; the message names file and line, and holds nothing of what is in it.
+        ConfigError: It cannot; the message names file and line, without any content.
     """
     from dlt.common.runtime.run_context import global_dir
 
     for folder in (Path(os.environ.get("DLT_PROJECT_DIR", "."), ".dlt"), Path(global_dir())):
         for name in ("secrets.toml", "config.toml"):
             file = folder / name
-            # False too where nobody may look: what dlt never sees is no obstacle.
+            # Also False without permission: dlt does not see the file either.
             if os.path.lexists(file) and (problem := _problem_with(file)):
                 raise ConfigError(f"dlt's settings cannot be read: {file}{problem}.")
 
@@ -364,9 +365,9 @@ def _problem_with(file: Path) -> str | None:
 
 @contextmanager
 def dlt_defaults() -> Iterator[None]:
-    """Let dlt work with `DLT_SETTINGS` where the user has no other, and with `FORCED_SETTINGS`; restore all afterwards.
+    """Apply `DLT_SETTINGS` as defaults and `FORCED_SETTINGS` to dlt; restore everything afterwards.
 
-    dlt starts its runtime, telemetry with it, when a setting is first asked for: whoever does that does it in here.
+    dlt starts its runtime, including telemetry, on the first settings lookup, which must happen inside this context.
     """
     added = {name: value for name, value in DLT_SETTINGS.items() if name not in os.environ} | FORCED_SETTINGS
     before = {name: os.environ.get(name) for name in added}
@@ -383,21 +384,21 @@ def dlt_defaults() -> Iterator[None]:
 
 
 def _forget_lookups() -> None:
-    """Let dlt forget which settings it looked up, 2,600 in a run: it keeps them for a trace, and ours has none."""
+    """Clear dlt's record of settings lookups (2,600 in a run), which it keeps for a trace that is not used here."""
     from dlt.common.configuration.container import Container
     from dlt.common.configuration.utils import TraceLogContext
 
-    # One list for each thread, also of threads that have ended.
+    # One list per thread, including threads that have ended.
     for contexts, _ in list(Container().thread_contexts.values()):
         if isinstance(lookups := contexts.get(TraceLogContext), TraceLogContext):
             lookups.clear()
 
 
 def check_key(key: Any) -> str:
-    """Return the key if it can be one.
+    """Return the key if it is well-formed.
 
     Raises:
-        ConfigError: It is missing or has another form; the message never holds it.
+        ConfigError: It is missing or malformed; the message never contains it.
 
     Source: authentication page (``Authorization: Bearer oxk_...``); keys with a hyphen, ``oxk-``, are service keys.
     """
@@ -413,10 +414,10 @@ def check_key(key: Any) -> str:
 
 
 def check_workspace_id(workspace_id: Any) -> str:
-    """Return the id of a workspace without blanks around it; a UUID in small letters, as OrgX writes it.
+    """Return the workspace id, stripped; a UUID in lower case, as OrgX writes it.
 
     Raises:
-        ConfigError: It is empty: nobody who names a workspace wants all of them.
+        ConfigError: It is empty; an empty filter would read all workspaces.
     """
     text = str(workspace_id).strip()
     if not text:
@@ -438,14 +439,14 @@ def check_base_url(
     except ValueError:
         raise ConfigError(f"The base URL is not valid. Check {setting}.") from None
     if parts.username or parts.password or "@" in parts.netloc:
-        raise ConfigError(f"The base URL contains credentials; the key has its own setting. Check {setting}.")
+        raise ConfigError(f"The base URL must not contain credentials; the key has its own setting. Check {setting}.")
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigError(f"The base URL must look like {example}. Check {setting}.")
     if not (":" in host or _is_name(host)):
-        raise ConfigError(f"The base URL names no host that can be looked up. Check {setting}.")
+        raise ConfigError(f"The base URL has no valid host name. Check {setting}.")
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigError(
-            f"Plain http to {host} would show the key to the network; use https. Only loopback addresses may use http. "
+            f"Plain http to {host} would expose the key; use https. Only loopback addresses may use http. "
             f"Check {setting}."
         )
     shown = f"[{host}]" if ":" in host else host
@@ -460,7 +461,7 @@ def _is_name(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine, whatever stands in between: localhost, 127.0.0.0/8 or ::1."""
+    """Return whether a host is this machine: localhost, 127.0.0.0/8 or ::1."""
     if host.lower() == "localhost":
         return True
     try:

@@ -1,29 +1,29 @@
-"""What can go wrong, grouped by what the caller can do about it.
+"""All exceptions, grouped by what the caller can do about them.
 
 ::
 
     OrgxError                 anything this package raises or reports
-    ├── ConfigError           a setting is missing or malformed            exit 3
-    ├── ConnectionFailedError OrgX was not reached (DNS, TLS, timeout)     exit 4  retryable
-    ├── RedirectError         OrgX pointed to another origin               exit 3
-    ├── BudgetError           --max-requests or --max-wait was used up     exit 4
-    ├── ApiError              OrgX answered with an error                  exit 1
-    │   ├── AuthError         the key itself was refused                   exit 3
-    │   ├── RouteClosedError  this path is closed to this key              exit 1
-    │   │   └── ScopeError    the login was not granted what it takes  exit 3
-    │   ├── RateLimitError    429 beyond the patience granted              exit 4  retryable
-    │   ├── ServerError       408, 5xx ... after every attempt             exit 1  retryable
-    │   ├── AnswerTooLargeError  more bytes than an answer may have        exit 1
-    │   └── EnvelopeError     200, but not in any shape we can read        exit 1  retryable
-    ├── DriftError            the list cannot be read to its end           exit 1
-    ├── PublishError          the copy for readers cannot be made          exit 1
-    ├── TableRefusedError     the warehouse refuses what one table brings  exit 1
-    ├── MachineError          no space, no right, too many open files      exit 1
-    ├── UnexpectedError       anything else: a defect of this package      exit 1
-    └── DestinationError      the warehouse cannot be read or written      exit 4
-        ├── DatasetTakenError another run is filling the dataset           exit 4
-        ├── CommitError       DuckDB could not commit what was loaded      exit 4
-        └── CheckpointError   DuckDB could not finish writing its file     exit 4
+    ├── ConfigError           a setting is missing or malformed               exit 3
+    ├── ConnectionFailedError OrgX could not be reached (DNS, TLS, timeout)   exit 4  retryable
+    ├── RedirectError         OrgX pointed to another origin                  exit 3
+    ├── BudgetError           --max-requests or --max-wait was used up        exit 4
+    ├── ApiError              OrgX answered with an error                     exit 1
+    │   ├── AuthError         the key itself was refused                      exit 3
+    │   ├── RouteClosedError  this path is closed to this key                 exit 1
+    │   │   └── ScopeError    the login lacks a required scope                exit 3
+    │   ├── RateLimitError    429 for longer than the run may wait            exit 4  retryable
+    │   ├── ServerError       408, 5xx ... on every attempt                   exit 1  retryable
+    │   ├── AnswerTooLargeError the response exceeds the size limit            exit 1
+    │   └── EnvelopeError     200, but in no known format                     exit 1  retryable
+    ├── DriftError            the list cannot be read to its end              exit 1
+    ├── PublishError          the copy for readers cannot be made             exit 1
+    ├── TableRefusedError     the warehouse rejects one table's rows          exit 1
+    ├── MachineError          disk full, no permission, too many open files   exit 1
+    ├── UnexpectedError       anything else: a bug in this package            exit 1
+    └── DestinationError      the warehouse cannot be read or written         exit 4
+        ├── DatasetTakenError another run is filling the dataset              exit 4
+        ├── CommitError       DuckDB could not commit what was loaded         exit 4
+        └── CheckpointError   DuckDB could not finish writing its file        exit 4
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from orgx_source.texts import visible
 
 
 class OrgxError(Exception):
-    """Base of all errors that this package raises or reports; ``str(error)`` is a sentence with what to try.
+    """Base of all errors that this package raises or reports; ``str(error)`` says what happened and what to try.
 
-    It is one line and holds no control characters, whatever OrgX or a driver put into it.
+    The message is one line without control characters, whatever OrgX or a driver put into it.
 
     Attributes:
-        exit_code: What ``orgx-sync`` leaves with when this error ends a run.
+        exit_code: Exit code of ``orgx-sync`` when this error ends a run.
         retryable: Whether the same request may succeed a moment later.
-        retry_after: Seconds that OrgX asks to wait before it; None when it does not.
+        retry_after: Seconds to wait before a retry, as asked by OrgX; None if not given.
     """
 
     exit_code: int = 1
@@ -59,24 +59,24 @@ class ConfigError(OrgxError):
 
 
 class ConnectionFailedError(OrgxError):
-    """No answer came, or not all of it: name lookup, connection, proxy, TLS or timeout."""
+    """No response, or an incomplete one: name lookup, connection, proxy, TLS or timeout."""
 
     exit_code = 4
     retryable = True
 
 
 class RedirectError(OrgxError):
-    """OrgX redirected to another origin, where the key must not travel."""
+    """OrgX redirected to another origin, which must not receive the key."""
 
     exit_code = 3
 
 
 class BudgetError(OrgxError):
-    """The requests or the waiting time granted to this run are used up.
+    """The run has used up its allowed requests or waiting time.
 
     Attributes:
-        can_go_on: Whether the next run goes on where the read of this table ended; None where no read was ended.
-        needs: Requests that one read of the list takes at least, when it has to come from one run; None when unknown.
+        can_go_on: Whether the next run continues where the read of this table stopped; None if no read was stopped.
+        needs: Minimum number of requests for a list that must be read in one run; None if unknown.
     """
 
     exit_code = 4
@@ -85,20 +85,20 @@ class BudgetError(OrgxError):
     _what: str | None = None
 
     def add(self, prospect: str) -> BudgetError:
-        """Return this error with what it means for the next run added to its sentence; said again, the last counts."""
+        """Append what the next run will do to the message and return the error; a later call replaces the text."""
         self._what = self._what or str(self)
         self.args = (f"{self._what}; {prospect}",)
         return self
 
 
 class ApiError(OrgxError):
-    """OrgX answered, and the answer is an error.
+    """OrgX returned an error.
 
     Attributes:
-        status: HTTP status of the answer.
+        status: HTTP status of the response.
         path: Path of the request, without host and query.
-        code: OrgX's machine-readable code when the body had one.
-        request_id: OrgX's id for the request, to quote to its support.
+        code: OrgX's machine-readable code; None if the body has none.
+        request_id: OrgX's id for the request, for its support.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class ApiError(OrgxError):
 
 
 class AuthError(ApiError):
-    """The key was refused where every key is accepted: it is wrong, revoked or malformed."""
+    """The key was refused on a route open to every key: it is wrong, revoked or malformed."""
 
     exit_code = 3
 
@@ -128,40 +128,40 @@ class RouteClosedError(ApiError):
 
 
 class ScopeError(RouteClosedError):
-    """The login works, but was not granted the scope that this takes."""
+    """The login works but lacks a required scope."""
 
     exit_code = 3
 
 
 class RateLimitError(ApiError):
-    """OrgX asks to slow down, for longer than the run may wait."""
+    """OrgX asks the client to wait longer than the run may."""
 
     exit_code = 4
     retryable = True
 
 
 class ServerError(ApiError):
-    """OrgX, or a proxy in front of it, failed in a way that may pass."""
+    """OrgX, or a proxy in front of it, failed in a way that may be temporary."""
 
     retryable = True
 
 
 class AnswerTooLargeError(ApiError):
-    """The answer has more bytes than it may have; the same question would bring them again."""
+    """The response exceeds the size limit; repeating the request would not help."""
 
 
 class EnvelopeError(ApiError):
-    """The answer is not in any shape that OrgX is known to use; never read as an empty table."""
+    """The response is in no known format; it is never read as an empty table."""
 
     retryable = True
 
 
 class DriftError(OrgxError):
-    """The list moved or contradicted itself so much that its end cannot be reached."""
+    """The list changed or contradicted itself so much that it cannot be read to its end."""
 
 
 class PublishError(OrgxError):
-    """The data are loaded, but the copy of them that others read cannot be made."""
+    """The data is loaded, but the copy for readers cannot be made."""
 
 
 class DestinationError(OrgxError):
@@ -175,18 +175,18 @@ class DatasetTakenError(DestinationError):
 
 
 class CommitError(DestinationError):
-    """DuckDB could not commit; nothing more may be written before every connection to the file is closed."""
+    """DuckDB could not commit; close every connection to the file before writing again."""
 
 
 class CheckpointError(DestinationError):
-    """DuckDB could not move what was committed from its log into its file; the load does not count."""
+    """DuckDB could not move committed data from its log into its file; the load does not count."""
 
 
 class TableRefusedError(OrgxError):
-    """The warehouse refuses what a load brings for one table, and would refuse it again.
+    """The warehouse rejects the rows of one table, and would reject them again.
 
     Attributes:
-        table: Its name in the warehouse.
+        table: The table's name in the warehouse.
     """
 
     def __init__(self, table: str, message: str) -> None:
@@ -195,13 +195,13 @@ class TableRefusedError(OrgxError):
 
 
 class MachineError(OrgxError):
-    """The machine refuses a file: its disk is full, a right is missing, too many files are open."""
+    """The machine refuses a file operation: disk full, permission denied, too many open files."""
 
 
 class UnexpectedError(OrgxError):
-    """Something failed that nobody foresaw; the message says where, so that it can be reported."""
+    """An unforeseen failure; the message says where it happened, for a bug report."""
 
 
 def worst_exit_code(*codes: int) -> int:
-    """Return the code that a command leaves with when its parts had these: what no later run mends comes first."""
+    """Return the exit code for parts with these codes: failures that a later run cannot fix come first."""
     return next((code for code in (3, 1, 4) if code in codes), 0)

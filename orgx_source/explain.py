@@ -1,6 +1,6 @@
-"""What an error of somebody else's means to whoever runs this: one sentence, and the exit code that goes with it.
+"""Turns errors of dlt, drivers and the operating system into one of ours: a message and an exit code.
 
-Classes are recognised by name, because each driver has its own and none may be imported here.
+Classes are recognised by name: each driver has its own, and none may be imported here.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ REFUSALS = frozenset(
     | {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EBUSY, errno.EIO, errno.ESTALE, errno.ENOMEM}
 )
 Lasting = Literal["passes", "settings", "refusal"]
-"""What a database's code says of later runs: they may fare better, somebody must mend something, or neither."""
-# SQLSTATE, by its first letters; the longest that fits counts. All others refuse what was asked for.
+"""What a SQLSTATE says about later runs: they may succeed, someone must fix the settings, or neither."""
+# SQLSTATE prefixes; the longest match wins. All other codes are refusals.
 _SQLSTATES: dict[str, Lasting] = {
     "08": "passes",  # connection
     "40": "passes",  # deadlock, serialization
     "53": "passes",  # disk full, out of memory, too many connections
-    "57": "passes",  # shut down, not yet started, cancelled by a time limit
+    "57": "passes",  # shut down, still starting, cancelled by a timeout
     "55P03": "passes",  # lock_timeout
     "55006": "passes",  # object in use
-    "25P0": "passes",  # a transaction that was idle for too long
+    "25P0": "passes",  # idle transaction timeout
     "58": "passes",  # the server's machine
     "28": "settings",  # user, password
     "3D": "settings",  # no such database
     "3F": "settings",  # no such schema
-    "42501": "settings",  # a right is missing
+    "42501": "settings",  # permission denied
     "25006": "settings",  # read only
     "57P04": "settings",  # the database was dropped
 }
-# What drivers say where they have neither a code nor a class of their own for it. PostgreSQL's driver has no code when
-# no connection came about, and names the address first; DuckDB says IOException of most things, and names the file.
+# Messages of drivers that set neither a code nor a specific class. PostgreSQL's driver has no code when no
+# connection was made and puts the address first; DuckDB uses IOException for most errors and names the file.
 _SETTLED = re.compile(
     r"permission denied|insufficient privilege|access denied|authentication failed|invalid dsn"
     r'|(database|role|user) "[^"]*" does not exist|unsupported startup parameter'
@@ -70,9 +70,9 @@ _NO_DATABASE = re.compile(
 _WRAPPERS = frozenset({"PipelineStepFailed", "DestinationException"})
 _OF_A_DESTINATION = CONNECTION_TROUBLE | {"DestinationException", "DatabaseError"}
 _SECRETS = (
-    # An address: up to its last @, because what is not encoded may hold more of them.
+    # A URL: up to its last @, because an unencoded password may contain @.
     (re.compile(r"""(://[^:/@\s]*:)[^\s"']*@"""), r"\1***@"),
-    # What a driver takes for the host when a password holds an @.
+    # What a driver takes for the host when a password contains an @.
     (re.compile(r"""(host name ["'])[^"']*@"""), r"\1***@"),
     (
         re.compile(
@@ -81,7 +81,7 @@ _SECRETS = (
         ),
         r"\1***",
     ),
-    # Also as JSON or an address spells it.
+    # Also as escaped in JSON or a URL.
     (
         re.compile(
             r"(?:o|%6f|\\{1,8}u006f)(?:x|%78|\\{1,8}u0078)(?:k|%6b|\\{1,8}u006b)(?:_|%5f|\\{1,8}u005f)"
@@ -91,13 +91,13 @@ _SECRETS = (
         "oxk_***",
     ),
     (re.compile(r"(?i)\b(bearer )\S+"), r"\1***"),
-    # The code of a redirect: whoever has it first has the login.
+    # The authorization code of a redirect: the first to use it gets the login.
     (re.compile(r"([?&]code=)[^&\s\"']+"), r"\1***"),
 )
 
 
 def explain(error: Exception) -> OrgxError:
-    """Return an error as one of ours; the stack of what nobody foresaw goes to the log."""
+    """Return an error as an `OrgxError`; the traceback goes to the log."""
     if isinstance(error, OrgxError):
         return error
     step = getattr(error, "step", None) if "PipelineStepFailed" in _kinds(error) else None
@@ -120,9 +120,9 @@ def explain(error: Exception) -> OrgxError:
 
 
 def foreseen(error: BaseException) -> OrgxError | None:
-    """Return as one of ours what the destination or the machine refuses; None for anything else.
+    """Return a refusal by the destination or the machine as an `OrgxError`; None for anything else.
 
-    What dlt wraps counts as well: an error of a step is what its destination said.
+    Looks through dlt's wrappers to the error of the destination.
     """
     chain = _telling(list(_chain(error))) if _kinds(error) & _WRAPPERS else [error]
     if own := next((link for link in chain if isinstance(link, OrgxError)), None):
@@ -135,7 +135,7 @@ def foreseen(error: BaseException) -> OrgxError | None:
 
 
 def _telling(chain: list[BaseException]) -> list[BaseException]:
-    """Return the links that say what happened: where one has a code, not those that only quote it."""
+    """Return the informative links: if one has a SQLSTATE, drop the wrappers that only quote it."""
     for place, link in enumerate(chain):
         if sqlstate(link):
             return [*(outer for outer in chain[:place] if not _kinds(outer) & _WRAPPERS), link]
@@ -147,7 +147,7 @@ def _of_settings(error: BaseException) -> ConfigError | None:
     if "ConfigProviderException" in kinds:
         return ConfigError(f"dlt's settings cannot be read. {first_words(error)}")
     if "ConfigurationException" in kinds:
-        # dlt goes on to list every place in which it looked, or what it would have liked.
+        # dlt goes on to list every place it looked, or what it expected.
         reason = re.split(r"\.? (?:for field|Details:) ", first_words(error))[0]
         return ConfigError(
             f"The destination's settings cannot be used. {reason}. dlt reads them from .dlt/secrets.toml, "
@@ -159,7 +159,7 @@ def _of_settings(error: BaseException) -> ConfigError | None:
         return ConfigError(f"The destination does not support SQL. {first_words(error)}")
     if "Error" in kinds and _NO_DATABASE.search(str(error)):
         return ConfigError(
-            f"The DuckDB file cannot be read: {first_words(error)}. Restore it from a backup, or move it away, and the "
+            f"The DuckDB file cannot be read: {first_words(error)}. Restore it from a backup, or move it away: the "
             "next run loads everything again. A newer DuckDB may have written it, or it may be encrypted"
         )
     code = sqlstate(error)
@@ -172,16 +172,16 @@ def _of_settings(error: BaseException) -> ConfigError | None:
 
 
 def missing_right(error: BaseException, role: str = "ROLE", database: str = "DATABASE") -> ConfigError:
-    """Return what to grant when PostgreSQL refuses for lack of a right.
+    """Return what to grant when PostgreSQL denies permission.
 
     Args:
-        error: What it said, which names the object.
-        role: Who lacks the right.
-        database: Where.
+        error: The driver's error, which names the object.
+        role: The role that lacks the permission.
+        database: The database.
     """
     return ConfigError(
         f"{describe_trouble(error)}. The role {role} needs: GRANT CREATE ON DATABASE {database} TO {role}, for "
-        "datasets that are not there yet; GRANT USAGE, CREATE ON SCHEMA for those that are; and to own their tables "
+        "datasets that do not exist yet; GRANT USAGE, CREATE ON SCHEMA for those that do; and to own their tables "
         f"and views, or GRANT OWNER TO {role}"
     )
 
@@ -191,13 +191,13 @@ def _of_destination(error: BaseException) -> DestinationError | None:
 
 
 def sqlstate(error: BaseException) -> str | None:
-    """Return the code that the SQL standard gives to what a database refused; None where the driver tells none."""
+    """Return the SQLSTATE of a database error; None if the driver gives none."""
     found = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
     return found if isinstance(found, str) and len(found) == 5 else None
 
 
 def _lasting(code: str | None) -> Lasting | None:
-    """Return what a code says of later runs; None without a code."""
+    """Return what a SQLSTATE says about later runs; None without a code."""
     if code is None:
         return None
     fitting = [start for start in _SQLSTATES if code.startswith(start)]
@@ -205,7 +205,7 @@ def _lasting(code: str | None) -> Lasting | None:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Return whether a database has a code for why it refuses, and it is one that no later run fares better with."""
+    """Return whether a database error has a SQLSTATE that no later run can avoid."""
     return _lasting(sqlstate(error)) == "refusal"
 
 
@@ -216,12 +216,12 @@ def _of_machine(error: BaseException) -> MachineError | None:
 
 
 def is_mendable(failure: OrgxError) -> bool:
-    """Return whether a load that failed like this can succeed as it is, once somebody has mended the cause."""
+    """Return whether a load that failed like this can succeed unchanged once the cause is fixed."""
     return failure.exit_code in (3, 4) or isinstance(failure, MachineError)
 
 
 def refused_table(error: BaseException) -> str | None:
-    """Return the table whose part of a load failed, by its name in the warehouse; None when that was no table's."""
+    """Return the warehouse name of the table whose load job failed; None if it was no table's job."""
     for link in _chain(error):
         if isinstance(link, TableRefusedError):
             return link.table
@@ -231,7 +231,7 @@ def refused_table(error: BaseException) -> str | None:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Return the first of our own errors in a chain, else the innermost error."""
+    """Return the first `OrgxError` in a chain, else the innermost error."""
     chain = list(_chain(error))
     return next((link for link in chain if isinstance(link, OrgxError)), chain[-1])
 
@@ -242,22 +242,22 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while following is not None and following not in met:
         met.append(following)
         yield following
-        # The names under which dlt keeps what it wraps.
+        # Attributes in which dlt keeps a wrapped error.
         names = ("exception", "client_exception", "inner_exc", "dbapi_exception")
         wrapped = (getattr(following, name, None) for name in names)
         following = next(filter(None, wrapped), None) or following.__cause__ or following.__context__
 
 
 def is_connection_trouble(error: BaseException) -> bool:
-    """Return whether the destination could not be reached, in whatever class its driver says so."""
+    """Return whether the destination could not be reached, whatever class its driver raises."""
     if code := sqlstate(error):
-        # PostgreSQL's driver has one class for a server that is gone and for an index entry that is too long.
+        # PostgreSQL's driver uses one class for a lost server and for an index entry that is too long.
         return _lasting(code) == "passes"
     return bool(_kinds(error) & CONNECTION_TROUBLE) or (isinstance(error, OSError) and error.errno in UNREACHABLE)
 
 
 def describe_trouble(error: BaseException) -> str:
-    """Return one sentence for a destination that cannot be used; a DuckDB lock names who holds it."""
+    """Return a sentence for a destination that cannot be used; for a DuckDB lock it names the holder."""
     if holder := name_lock_holder(error):
         return (
             f"The DuckDB file is open in another process: {holder}. Close it there and run again. "
@@ -267,13 +267,13 @@ def describe_trouble(error: BaseException) -> str:
 
 
 def said(error: BaseException) -> str:
-    """Return what a driver said, in one line."""
-    # dlt puts four lines of its own before what the driver said.
+    """Return a driver's message on one line."""
+    # dlt puts four lines before the driver's message.
     return first_words(getattr(error, "inner_exc", error))
 
 
 def name_lock_holder(error: BaseException) -> str | None:
-    """Return who has a DuckDB file open when that is what an error says, else None."""
+    """Return the process that has a DuckDB file open, if the error is about its lock; else None."""
     text = " ".join(str(error).split())
     if "Could not set lock" not in text and "Conflicting lock" not in text:
         return None
@@ -281,12 +281,12 @@ def name_lock_holder(error: BaseException) -> str | None:
 
 
 def first_words(error: BaseException) -> str:
-    """Return what an error says, in one line that is not too long, and without a secret."""
+    """Return an error's message on one line, at most `MAX_WORDS` characters, with secrets masked."""
     return without_secrets(" ".join(str(error).split()))[:MAX_WORDS] or "no message"
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without the passwords and keys in it: drivers quote what they do not understand."""
+    """Return a text with passwords and keys masked: drivers quote what they cannot parse."""
     for pattern, shown in _SECRETS:
         text = pattern.sub(shown, text)
     return text

@@ -1,6 +1,6 @@
-"""Replaces a file only once the new one is whole: a report, an export, a published database.
+"""Replaces files atomically: reports, exports, published databases.
 
-Only plain files are replaced. A link stays, and what it leads to is replaced; a pipe or a device is written to.
+Only regular files are replaced. For a link, its target is replaced; a pipe or device is written to directly.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ UNFINISHED = ".unfinished"
 
 @contextmanager
 def whole_file(path: Path, *, unfinished: str = "", durable: bool = False, log: str = "") -> Iterator[Path]:
-    """Yield the name under which to write a file, and put it in the place of `path` at the end.
+    """Yield a temporary name to write a file to, then move it to `path`.
 
-    An older file stays as it is until then, and for good when anything fails. Its permissions go over to the new one.
-    Nothing else is left behind.
+    The old file is unchanged until then, and stays if anything fails. The new file gets its permissions. Nothing else
+    is left behind.
 
     Args:
-        path: The file to make or replace, or what it is to be written to; its folder exists.
-        unfinished: Its name until it is whole; that of `path` with ``.unfinished`` when not given.
-        durable: Whether it survives a power cut from then on.
-        log: Ending of the write-ahead log that whoever writes such a file keeps next to it. The older file's log goes
-            just before the older file: it would be replayed into the new one.
+        path: The file to create or replace, or a pipe or device to write to; its folder exists.
+        unfinished: Temporary name; by default `path` with ``.unfinished``.
+        durable: Whether to sync it to disk, to survive a power cut.
+        log: Suffix of the database's write-ahead log. The old file's log is deleted just before the old file is
+            replaced; otherwise it would be replayed into the new one.
 
     Raises:
         OSError: The file cannot be written or renamed.
@@ -45,7 +45,7 @@ def whole_file(path: Path, *, unfinished: str = "", durable: bool = False, log: 
     leftovers = [making, making.with_name(making.name + log)]
     try:
         if log:
-            # A database would be opened and filled further, log and all.
+            # Otherwise an existing database would be opened and extended, with its log.
             _remove(leftovers)
         yield making
         if path.exists():
@@ -62,10 +62,10 @@ def whole_file(path: Path, *, unfinished: str = "", durable: bool = False, log: 
 
 
 def is_plain(path: Path) -> bool:
-    """Return whether a path is a plain file, a link to one, or nothing yet; False for a pipe or a device.
+    """Return whether a path is a regular file, a link to one, or does not exist; False for a pipe or a device.
 
     Raises:
-        OSError: It is a folder, or a link that leads in a circle.
+        OSError: It is a folder or a circular link.
     """
     try:
         mode = path.stat().st_mode
@@ -78,7 +78,7 @@ def is_plain(path: Path) -> bool:
 
 def _keep_permissions(older: Path, newer: Path) -> None:
     found = older.stat()
-    # Only root may give a file away.
+    # Only root may change the owner of a file.
     with suppress(PermissionError):
         os.chown(newer, found.st_uid, found.st_gid)
     newer.chmod(found.st_mode & 0o777)

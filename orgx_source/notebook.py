@@ -1,6 +1,6 @@
 """The warehouse in a notebook: marts, tables and queries as pandas DataFrames.
 
-Only reads. The database is open while a query runs and no longer, so an open notebook does not block a sync. In the SQL
+Read-only. The database is open only while a query runs, so an open notebook does not block a sync. In the SQL
 of a query, ``marts.x`` is a mart and ``raw.x`` a table of the connector, as in ``marts/sql``. `marts.frames` has the
 table of dtypes.
 """
@@ -37,7 +37,7 @@ Ask: TypeAlias = "Callable[[str], Answer]"
 
 
 class NothingThereError(DestinationError):
-    """The database has no table or view of that name."""
+    """The database has no table or view with that name."""
 
 
 class Raw:
@@ -50,7 +50,7 @@ class Raw:
     def frame(self, table: str) -> DataFrame:
         """Return every row of a table, ordered by its key. ``attrs["columns"]`` describes the columns.
 
-        Deleted rows are in it, with ``deleted_at``.
+        Includes deleted rows, which have ``deleted_at``.
 
         Args:
             table: ``tasks``, or ``tasks_history`` and ``tasks_versions`` for every version, or ``sync_log``.
@@ -83,10 +83,10 @@ def _key(table: str) -> tuple[str, ...]:
 
 
 class Marts:
-    """The marts of one warehouse; made by `open_marts`.
+    """The marts of one warehouse; created by `open_marts`.
 
     Attributes:
-        raw: The tables of the connector, which the marts are made of.
+        raw: The tables of the connector.
     """
 
     def __init__(self, ask: Ask, dataset: str) -> None:
@@ -95,7 +95,7 @@ class Marts:
         self.raw = Raw(ask, dataset)
 
     def views(self) -> DataFrame:
-        """Return one row per mart: its name, its grain, its key and what it answers."""
+        """Return one row per mart: its name, grain, key and description."""
         shown = [mart for mart in load_marts().values() if not mart.is_staging]
         rows = [(mart.name, mart.grain, ", ".join(mart.key), mart.description) for mart in shown]
         return frames.to_frame(frames.Answer(("name", "grain", "key", "description"), ("text",) * 4, rows))
@@ -112,7 +112,7 @@ class Marts:
         mart = load_marts().get(view)
         if mart is None:
             raise DestinationError(
-                f"There is no mart {view!r}; there are: {', '.join(mart.name for mart in marts_in_order())}."
+                f"Unknown mart {view!r}; known marts: {', '.join(mart.name for mart in marts_in_order())}."
             )
         try:
             answer = self._ask(f"select * from {MARTS}.{view} order by {', '.join(mart.key)}")
@@ -127,11 +127,12 @@ class Marts:
         """Return the result of a query.
 
         Args:
-            sql: In the destination's own SQL, with ``marts.x`` for a mart and ``raw.x`` for a table of the connector.
+            sql: A query in the destination's SQL, with ``marts.x`` for a mart and ``raw.x`` for a table of the
+                connector.
 
         Raises:
             ConfigError: The destination's settings cannot be used, or it denies permission.
-            DestinationError: It refuses the query, or cannot be reached.
+            DestinationError: It rejects the query, or cannot be reached.
         """
         return frames.to_frame(self._ask(sql))
 
@@ -140,13 +141,13 @@ def open_marts(database: str = "orgx.duckdb", destination: str = "duckdb", datas
     """Return the marts of a warehouse.
 
     Args:
-        database: DuckDB file, looked for here and one directory up; only for DuckDB.
-        destination: Name of a dlt destination, whose credentials dlt finds in its settings.
-        dataset: Dataset (schema) of the tables; the marts lie beside it.
+        database: DuckDB file in this directory or its parent; only for DuckDB.
+        destination: Name of a dlt destination; dlt reads its credentials from its settings.
+        dataset: Dataset (schema) of the tables; the marts are in a dataset next to it.
 
     Raises:
         DestinationError: There is no such file.
-        ConfigError: There is no such destination. Wrong credentials show with the first query.
+        ConfigError: There is no such destination. Wrong credentials fail at the first query.
     """
     target = Target(destination, dataset)
     if not target.is_file:
@@ -166,7 +167,7 @@ def _ask_file(path: Path, dataset: str, sql: str) -> Answer:
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
             connection.execute("set timezone = 'UTC'")
-            # With the name of the database: a file orgx.duckdb and a schema orgx could both be meant by orgx.tasks.
+            # With the database name, because orgx in orgx.tasks could be the file orgx.duckdb or the schema orgx.
             (catalog,) = connection.execute("select current_database()").fetchone() or ("",)
             found = connection.execute(_resolve(sql, DUCKDB_FILE, catalog, dataset))
             return frames.answer_of(found.description, found.fetchall())
@@ -201,7 +202,7 @@ def _ask_destination(pipeline: Any, dataset: str, sql: str) -> Answer:
 
 
 def _resolve(sql: str, dialect: Dialect, catalog: str | None, dataset: str) -> str:
-    """Return a query in which both datasets have their full names."""
+    """Return a query with the full names of both datasets."""
     prefix = f"{dialect.quote(catalog)}." if catalog else ""
     full = {word: prefix + dialect.quote(name) for word, name in ((RAW, dataset), (MARTS, marts_dataset(dataset)))}
     first_parts = [name.parts[0] for name in names_in(sql, dialect.name)]

@@ -13,16 +13,16 @@ def utc_now() -> datetime:
 
 
 def as_utc(moment: datetime) -> datetime:
-    """Return a time in UTC; without an offset it is UTC."""
+    """Return a time in UTC; a time without an offset is taken as UTC."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def parse_timestamp(value: Any) -> datetime | None:
-    """Return an ISO-8601 text as a UTC time, None when it is none; without an offset it is UTC."""
+    """Parse an ISO 8601 text into a UTC time; None if it is not valid. Without an offset, it is UTC."""
     return _parse(value) if isinstance(value, str) else None
 
 
-# Order, cursor and version each look at a row's times again.
+# Cached: ordering, cursor and version each parse a row's times.
 @lru_cache(4096)
 def _parse(text: str) -> datetime | None:
     try:
@@ -37,5 +37,5 @@ def iso_utc(moment: datetime) -> str:
 
 
 def never_before(moment: datetime, other: datetime | None) -> datetime:
-    """Return the moment, or one just after ``other`` when this machine's clock went back."""
+    """Return the time, or one just after ``other`` if this machine's clock went back."""
     return moment if other is None or moment > other else other + timedelta(microseconds=1)

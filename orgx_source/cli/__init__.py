@@ -1,7 +1,6 @@
-"""The command ``orgx-sync``: exit codes, and which room does the work.
+"""The command ``orgx-sync``: defines the commands, delegates to other packages, and sets the exit code.
 
-dlt takes most of a second to import, so everything that needs it is imported by the command that uses it. A command
-returns its exit code; None is 0.
+dlt takes most of a second to import, so each command imports what needs it. A command returns its exit code; None is 0.
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ if TYPE_CHECKING:
     from orgx_source.warehouse.target import Target
 
 EXIT_CODES = """
-Exit codes: 0 fine, 1 failed (some table), 2 usage, 3 configuration, credentials or rights, 4 incomplete or stale: try
-again later, 130 interrupted.
+Exit codes: 0 success, 1 failure (at least one table), 2 usage error, 3 configuration, credentials or permissions,
+4 incomplete or stale: try again later, 130 interrupted.
 """
-# Commands that have to do with a sample organisation only.
+# Commands that work on a sample organisation only.
 MADE_UP = frozenset({"demo", "sandbox"})
 SIZES = click.Choice(["small", "medium", "large"])
 
@@ -58,14 +57,14 @@ def _variable(option: click.Option) -> str:
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands as they stand here, the most used first."""
+        """Return the commands in the order defined here, most used first."""
         return list(self.commands)
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add a command, and an environment variable to each of its options: ``--max-wait`` is ``ORGX_MAX_WAIT``.
+        """Add a command, with an environment variable for each option: ``--max-wait`` is ``ORGX_MAX_WAIT``.
 
-        Those of a command that makes a file of its own have its name too: what points a run to its warehouse must not
-        point the demonstration there.
+        For `MADE_UP` commands the variable includes the command's name, so that a variable that points runs to a
+        warehouse does not point the demo there.
         """
         super().add_command(cmd, name)
         own = f"{name or cmd.name}_".upper() if (name or cmd.name) in MADE_UP else ""
@@ -113,35 +112,39 @@ def init(target: Target, yes: bool) -> int:
     type=click.FloatRange(min=0),
     default=900,
     metavar="SECONDS",
-    help="Longest time to wait on rate limits and backoff.",
+    help="Maximum time spent waiting on rate limits and backoff.",
 )
 @click.option(
     "--sample",
     type=click.IntRange(min=0),
     default=3,
     metavar="N",
-    help="Requests that sample old rows, to find changes without a new timestamp; 0 for none.",
+    help="Requests that sample old rows for changes without a new timestamp; 0 disables this.",
 )
 @click.option(
-    "--max-requests", type=click.IntRange(min=1), show_default="no bound", metavar="N", help="Most requests to send."
+    "--max-requests",
+    type=click.IntRange(min=1),
+    show_default="no limit",
+    metavar="N",
+    help="Maximum number of requests to send.",
 )
 @click.option(
     "--lock-timeout",
     type=click.FloatRange(min=0),
     default=60,
     metavar="SECONDS",
-    help="Longest time to wait for a DuckDB file or a PostgreSQL lock held elsewhere.",
+    help="Maximum wait for a DuckDB file or PostgreSQL lock held by another process.",
 )
 @click.option(
     "--marts/--no-marts",
     default=True,
-    help="Create the marts; --no-marts is for a database role that may not create schemas.",
+    help="Create the marts; --no-marts is for a database role that cannot create schemas.",
 )
 @click.option(
     "--publish",
     type=options.FILE,
     metavar="FILE",
-    help="Then copy the DuckDB file here atomically, for readers.",
+    help="After the run, copy the DuckDB file here atomically, for readers.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what the run would do, like orgx-sync plan.")
 @options.as_json
@@ -190,33 +193,33 @@ def run(
 @options.warehouse
 @options.workspace
 @click.option("--host", default="127.0.0.1", metavar="NAME", help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8787, metavar="N", help="Port; 0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, metavar="N", help="Port; 0 picks a free one.")
 @click.option(
     "--batch-seconds",
     type=click.FloatRange(min=0),
     default=3,
     metavar="SECONDS",
-    help="Time that collecting and loading a batch of events should take together.",
+    help="Target time to collect and load one batch of events.",
 )
 @click.option(
     "--inbox",
     type=options.FILE,
     show_default="beside the DuckDB file",
     metavar="FILE",
-    help="SQLite file of events that are not in the warehouse yet.",
+    help="SQLite file of events not yet loaded into the warehouse.",
 )
 @click.option(
     "--signature",
     "encoding",
     type=click.Choice(["hex", "base64"]),
     default="hex",
-    help="How OrgX writes the digest in X-OrgX-Signature.",
+    help="Encoding of the digest in X-OrgX-Signature.",
 )
 @click.option(
     "--publish",
     type=options.FILE,
     metavar="FILE",
-    help="Put a copy of the DuckDB file here after each load, for readers.",
+    help="Copy the DuckDB file here after each load, for readers.",
 )
 @options.verbose
 def listen(
@@ -230,10 +233,10 @@ def listen(
     publish: Path | None,
     verbose: bool,
 ) -> int:
-    """Receive OrgX's webhooks, and load what they name within seconds.
+    """Receive OrgX's webhooks and load the rows they name within seconds.
 
-    POST to / or /webhooks/orgx, signed with a secret of ORGX_WEBHOOK_SECRET or .dlt/secrets.toml. GET /healthz tells
-    how many events wait. Nightly runs stay necessary: they prove that nothing is missing.
+    Accepts POST requests on / and /webhooks/orgx, signed with a secret from ORGX_WEBHOOK_SECRET or .dlt/secrets.toml.
+    GET /healthz returns the number of waiting events. Keep the nightly runs: they verify that nothing is missing.
     """
     _set_up_logging(verbose)
     from orgx_source.cli.listen import run_listen
@@ -265,7 +268,7 @@ def check(
     as_json: bool,
     verbose: bool,
 ) -> int:
-    """Try the key, the routes and the destination."""
+    """Test the key, the routes and the destination."""
     _set_up_logging(verbose)
     config = _config(workspace_id=workspace, routes=dict(routes))
     from orgx_source.cli import console
@@ -296,9 +299,9 @@ def plan(
     as_json: bool,
     verbose: bool,
 ) -> int:
-    """Show what a run would do, and write nothing.
+    """Show what a run would do, without writing anything.
 
-    Route, requests and rows, table by table.
+    Prints the route, requests and rows for each table.
     """
     _set_up_logging(verbose)
     return _plan(tables, target, _config(workspace_id=workspace, routes=dict(routes), full=full), as_json=as_json)
@@ -308,7 +311,7 @@ def _plan(tables: Sequence[str], target: Target, config: OrgxConfig, *, as_json:
     from orgx_source.cli import console
     from orgx_source.commands.plan import run_plan
 
-    # Of a file that is not there yet, opening it makes one.
+    # Opening a file that does not exist creates it.
     pipeline = target.pipeline(read_only=not target.is_missing)
     with target.left_missing(), console.progress(quiet=as_json) as progress:
         report = run_plan(config, pipeline, tables=tables, on_table=progress.looking_at)
@@ -331,9 +334,9 @@ def verify(
     as_json: bool,
     verbose: bool,
 ) -> int:
-    """Compare the warehouse with OrgX, row for row.
+    """Compare the warehouse with OrgX, row by row.
 
-    OrgX is read in full and compared with the stored values, including manual changes. Nothing is written.
+    Reads OrgX in full and compares it with the stored values, including manual changes. Writes nothing.
     """
     _set_up_logging(verbose)
     config = _config(workspace_id=workspace, routes=dict(routes))
@@ -360,7 +363,7 @@ def verify(
     type=options.Age(),
     default="36h",
     metavar="TIME",
-    help="A table that was read longer ago is stale (exit code 4): 90m, 26h, 2d.",
+    help="A table last read longer ago than this is stale (exit code 4): 90m, 26h, 2d.",
 )
 @options.as_json
 @options.verbose
@@ -400,7 +403,7 @@ def status(target: Target, max_age: timedelta, as_json: bool, verbose: bool) -> 
 def query(sql: str, answer_format: str, limit: int, target: Target, verbose: bool) -> None:
     """Run one SQL query on the warehouse.
 
-    Tables and marts are found by their bare names. SQL is one statement that reads; "-" takes it from stdin.
+    Tables and marts can be referenced by their bare names. SQL is one read-only statement; "-" reads it from stdin.
     """
     _set_up_logging(verbose)
     from orgx_source.cli import console
@@ -423,7 +426,7 @@ def query(sql: str, answer_format: str, limit: int, target: Target, verbose: boo
 def marts(target: Target, as_json: bool, verbose: bool) -> None:
     """Create the views that answer common questions.
 
-    They are in dataset NAME_marts. Every run creates them too.
+    The views are in dataset NAME_marts. Every run creates them too.
     """
     _set_up_logging(verbose)
     from orgx_source.cli import console
@@ -477,7 +480,7 @@ def export(
             f"{target.database} does not exist. orgx-sync run creates it; --database selects another file."
         )
     if guard_formulas and file_format != "csv":
-        raise click.BadParameter("only CSV files need it: --format csv", param_hint="--guard-formulas")
+        raise click.BadParameter("applies to CSV files only: add --format csv", param_hint="--guard-formulas")
     found = export_tables(
         target.pipeline(read_only=True), directory, file_format, tables, guard_formulas=guard_formulas
     )
@@ -557,7 +560,7 @@ def list_tables(name: str | None, as_json: bool) -> None:
     type=click.DateTime(["%Y-%m-%d"]),
     show_default="N days ago",
     metavar="DATE",
-    help="First of those days, such as 2026-09-01.",
+    help="First simulated day, such as 2026-09-01.",
 )
 @options.verbose
 def demo(database: Path, size: str, days: int, start: datetime | None, verbose: bool) -> int:
@@ -570,32 +573,32 @@ def demo(database: Path, size: str, days: int, start: datetime | None, verbose: 
 
 @app.command()
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8700, metavar="N", help="Port on 127.0.0.1; 0 takes a free one."
+    "--port", type=click.IntRange(0, 65535), default=8700, metavar="N", help="Port on 127.0.0.1; 0 picks a free one."
 )
 @click.option("--size", type=SIZES, default="small", help="Size of the sample organisation.")
-@click.option("--seed", type=int, default=7, metavar="N", help="Another seed makes another organisation.")
+@click.option("--seed", type=int, default=7, metavar="N", help="Random seed of the sample organisation.")
 @click.option(
     "--fault",
     "faults",
     multiple=True,
     metavar="KIND[=VALUE][@PATH]",
-    help="Switch on; 'list' shows all. Repeatable.",
+    help="Fault to inject; 'list' shows all. Repeatable.",
 )
 @click.option(
     "--rate-limit",
     type=click.IntRange(min=1),
     show_default="none",
     metavar="N",
-    help="Requests per hour, announced in headers.",
+    help="Requests allowed per hour, reported in headers.",
 )
-@click.option("--webhook", metavar="URL", help="Let the organisation live, and send what happens to this receiver.")
-@click.option("--webhook-secret", metavar="TEXT", help="Signs the events.")
+@click.option("--webhook", metavar="URL", help="Simulate activity and send its events to this receiver.")
+@click.option("--webhook-secret", metavar="TEXT", help="Secret that signs the events.")
 @click.option(
     "--webhook-fault",
     "webhook_faults",
     multiple=True,
     metavar="KIND[=VALUE]",
-    help="What goes wrong with events; 'list' shows all. Repeatable.",
+    help="Fault to inject into events; 'list' shows all. Repeatable.",
 )
 def sandbox(
     port: int,
@@ -617,14 +620,13 @@ def sandbox(
 
 @app.command()
 @click.option(
-    "--no-browser", is_flag=True, help="Open no browser: print the address, and wait for somebody to open it."
+    "--no-browser", is_flag=True, help="Do not open a browser: print the address and wait until it is opened."
 )
 @options.verbose
 def login(no_browser: bool, verbose: bool) -> None:
-    """Log in for OrgX's MCP door.
+    """Log in to OrgX's MCP endpoint.
 
-    Somebody consents in a browser, and the login is kept on this machine for 30 days. Another machine needs one of its
-    own.
+    You grant access in a browser. The login is stored on this machine for 30 days; every machine needs its own.
     """
     _set_up_logging(verbose)
     import webbrowser
@@ -633,30 +635,30 @@ def login(no_browser: bool, verbose: bool) -> None:
     from orgx_source.login.flow import log_in
 
     def show(address: str) -> None:
-        click.echo("Open this address in a browser of this machine, and allow what it asks:", err=True)
-        # A line of its own, whole whatever the width: people and scripts copy it.
+        click.echo("Open this address in a browser on this machine and grant access:", err=True)
+        # On a line of its own and never wrapped: people and scripts copy it.
         click.echo(address)
 
     mcp_url = load_mcp_url()
     found = log_in(mcp_url, show, None if no_browser else webbrowser.open)
-    click.echo(f"Logged in at {mcp_url} for 30 days ({found.scopes}).", err=True)
+    click.echo(f"Logged in to {mcp_url} for 30 days ({found.scopes}).", err=True)
 
 
 @app.command()
 @options.verbose
 def logout(verbose: bool) -> None:
-    """Revoke the login for OrgX's MCP door and remove it from this machine."""
+    """Revoke the login to OrgX's MCP endpoint and remove it from this machine."""
     _set_up_logging(verbose)
     from orgx_source.config import load_mcp_url
     from orgx_source.login.flow import log_out
 
     mcp_url = load_mcp_url()
     was_there = log_out(mcp_url)
-    click.echo(f"Logged out at {mcp_url}." if was_there else f"Nobody was logged in at {mcp_url}.", err=True)
+    click.echo(f"Logged out of {mcp_url}." if was_there else f"There was no login to {mcp_url}.", err=True)
 
 
 def _tell_login() -> None:
-    """Say on stderr how long the login for MCP lasts, where somebody is logged in, or what is wrong with it."""
+    """Print on stderr how long the MCP login lasts, or what is wrong with it; nothing without a login."""
     import time
 
     from orgx_source.config import is_anybody_logged_in
@@ -738,7 +740,7 @@ def _config(**given: Any) -> OrgxConfig:
 
 
 def _client(config: OrgxConfig) -> OrgxClient:
-    """Return the door to OrgX. An interrupt first wakes those who wait there: nobody could leave before them."""
+    """Return the OrgX client. An interrupt first wakes its waiting threads, because the process must join them."""
     from orgx_source.api.client import OrgxClient
 
     client = OrgxClient(config)
@@ -747,7 +749,7 @@ def _client(config: OrgxConfig) -> OrgxClient:
         client.budget.stop()
         signal.default_int_handler(number, frame)
 
-    # Otherwise whoever started this process does not want it interrupted.
+    # A different handler means that the parent process disabled interrupts.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
     return client
@@ -755,18 +757,18 @@ def _client(config: OrgxConfig) -> OrgxClient:
 
 class _WithoutSecrets(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Return a line of the log as one line."""
+        """Return a log record as one line."""
         return visible(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a line, and the stack under it, without the passwords and keys in it."""
+        """Return a log record and its traceback with passwords and keys masked."""
         return visible(without_secrets(super().format(record)), keep_lines=True)
 
 
 def _set_up_logging(verbose: bool) -> None:
-    """Send this package's log to stderr; never the HTTP library's, which names every address.
+    """Send this package's log to stderr; never the HTTP library's, which contains every URL.
 
-    dlt's only on demand: on a full disk it writes six thousand lines of stacks before the sentence that says so.
+    dlt's log needs --verbose: on a full disk dlt writes six thousand lines of tracebacks before the error itself.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_WithoutSecrets("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
@@ -780,7 +782,7 @@ def _set_up_logging(verbose: bool) -> None:
 def _print_json(document: Any) -> None:
     global _has_printed_json
     _has_printed_json = True
-    # Not every encoding has every letter, and none has half a pair.
+    # Some encodings lack characters, and none can encode a lone surrogate.
     plain = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
     sys.stdout.write(visible_json(json.dumps(document, indent=2, ensure_ascii=plain, default=str)) + "\n")
 
@@ -789,10 +791,10 @@ _has_printed_json = False
 
 
 def _leave(code: int) -> NoReturn:
-    """Leave at once."""
+    """Exit immediately."""
     sys.stdout.flush()
     sys.stderr.flush()
-    # Everything is written. Taking the interpreter apart object by object takes up to half a second more.
+    # Everything is written. A normal interpreter shutdown takes up to half a second more.
     atexit._run_exitfuncs()
     os._exit(code)
 
@@ -807,14 +809,14 @@ def main() -> NoReturn:
 
 
 def _run() -> tuple[int, str]:
-    """Run the command; return its exit code, and what went wrong where that ended it."""
+    """Run the command; return its exit code and, if it failed, the error message."""
     try:
         return app.main(prog_name="orgx-sync", standalone_mode=False) or 0, ""
     except click.ClickException as error:
         error.show()
         return error.exit_code, error.format_message()
     except (click.Abort, KeyboardInterrupt):
-        sentence = "interrupted. Loaded data stays; the next run continues from there"
+        sentence = "interrupted. Loaded data is kept; the next run continues from there"
         click.echo(f"orgx-sync: {sentence}", err=True)
         return 130, sentence
     except Exception as error:
@@ -824,7 +826,7 @@ def _run() -> tuple[int, str]:
 
 
 def _without_folder() -> ConfigError | None:
-    """Return what is wrong when the current folder was removed: dlt and relative names need one."""
+    """Return an error if the current folder was removed: dlt and relative paths need it."""
     try:
         Path.cwd()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a person sees: progress on stderr, results on stdout. Decides nothing.
+"""Console output: progress on stderr, results on stdout. No logic of its own.
 
 rich writes colours and live lines only to a terminal, and follows ``NO_COLOR``.
 """
@@ -41,23 +41,23 @@ PLAIN_LINE_SECONDS = 5.0
 STATUS_STYLES = {"ok": "green", "incomplete": "yellow"}
 VERDICT_STYLES = {"certified": "green", "repaired": "green", "uncertified": "yellow"}
 
-# A log file has no width: nothing may be cut to fit one.
+# Output to a file has no width, so nothing is truncated there.
 PLAIN_WIDTH = 160
-# Below this, a table takes two lines.
+# Below this width, each row takes two lines.
 NARROW = 76
 
 
 class _VisibleConsole(Console):
-    """Writes out the control characters of what it prints; only its own reach the terminal."""
+    """Escapes control characters in the text it prints; only rich's own reach the terminal."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Return the pieces of what is printed."""
+        """Return the rendered segments."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else visible(text, keep_lines=True), style, control)  # guard: visible-output
 
 
 class Text(RichText):
-    """A line to print: a line feed in what OrgX says begins no line of ours."""
+    """A line to print, with line feeds in OrgX's text escaped."""
 
     def __init__(self, text: str, style: str = "") -> None:
         super().__init__(visible(text), style)
@@ -75,7 +75,7 @@ err = _console(stderr=True)
 
 
 class RunProgress:
-    """Shows what a run is doing; called from several threads."""
+    """Shows the progress of a run; thread-safe."""
 
     def __init__(self, live: Progress | None, *, quiet: bool) -> None:
         self._live = live
@@ -87,7 +87,7 @@ class RunProgress:
         self._told, self._told_at = "", 0.0
 
     def advance(self, table: str, requests: int, rows: int) -> None:
-        """Note how far a table is."""
+        """Update the progress of a table."""
         with self._lock:
             self._counts[table] = (requests, rows)
             if self._live is not None:
@@ -101,7 +101,7 @@ class RunProgress:
                 err.print(f"rows read so far: {', '.join(parts)}")
 
     def wait(self, seconds: float, why: str) -> None:
-        """Say that the run waits; for one reason not every moment anew."""
+        """Report that the run is waiting; the same reason at most every `PLAIN_LINE_SECONDS`."""
         with self._lock:
             now = time.monotonic()
             if self._quiet or (why == self._told and now - self._told_at < PLAIN_LINE_SECONDS):
@@ -113,11 +113,11 @@ class RunProgress:
                 err.print(Text(f"waiting {seconds:.1f} s: {why}"))
 
     def looking_at(self, table: str) -> None:
-        """Say which table is being checked."""
+        """Show which table is being checked."""
         if self._live is not None:
             with self._lock:
                 if "check" not in self._tasks:
-                    self._tasks["check"] = self._live.add_task("asking OrgX", total=None, detail="")
+                    self._tasks["check"] = self._live.add_task("querying OrgX", total=None, detail="")
                 self._live.update(self._tasks["check"], detail=table)
 
 
@@ -141,7 +141,7 @@ def progress(*, quiet: bool) -> Iterator[RunProgress]:
 
 
 def print_run(report: RunReport, console: Console = out, *, seconds: float | None = None) -> None:
-    """Print what a run did, table by table."""
+    """Print the result of a run, one row per table."""
     if report.tables and console.width < NARROW:
         for name, table in report.tables.items():
             numbers = f"{_number(table.rows_read)} read, {table.rows_new:,} new, {table.rows_changed:,} changed, "
@@ -160,7 +160,7 @@ def print_run(report: RunReport, console: Console = out, *, seconds: float | Non
 
 
 def _run_grid(report: RunReport, *, is_wide: bool) -> Grid:
-    """Return a line per table; without its seconds where numbers of seven digits would not fit beside them."""
+    """Return one row per table; a narrow one has no seconds, to make room for seven-digit numbers."""
     columns = RUN_COLUMNS if is_wide else RUN_COLUMNS[:-1]
     grid = _grid(
         ("\ntable", "left"), *((name, "right") for name in columns), ("\nverdict", "left"), gap=2 if is_wide else 1
@@ -181,7 +181,7 @@ def _run_grid(report: RunReport, *, is_wide: bool) -> Grid:
 
 
 def _outcome(table: TableReport) -> Text:
-    """Return a table's verdict; where its read was cut short, what was read is kept and the next run continues."""
+    """Return a table's verdict; an interrupted read is incomplete: its rows are kept and the next run continues."""
     if table.error and table.exit_code == 4:
         return Text("incomplete", "yellow")
     if table.verdict == "uncertified" and not table.exit_code:
@@ -195,24 +195,24 @@ def _print_in_two_lines(console: Console, name: str, rows: int | None, verdict: 
     console.print(Text(f"  {numbers}", "dim"))
 
 
-# Two lines where one would push a table of 80 characters over its edge.
+# Two-line headers keep the table within 80 characters.
 RUN_COLUMNS = ("rows\nread", "\nnew", "\nchanged", "\ndeleted", "in\nwarehouse", "\nrequests", "\nseconds")
 
 
 def print_errors(report: RunReport) -> None:
-    """Print what went wrong, to stderr; not that a table came from its second route, when all of it came."""
+    """Print what went wrong, to stderr; not that a certified table was read from its second route."""
     for line in _remarks(report, only_trouble=True):
         err.print(line)
 
 
 def print_published(file: Path | None) -> None:
-    """Print where the copy for readers is; nothing when there is none."""
+    """Print the path of the published copy, if there is one."""
     if file is not None:
         out.print(Text(f"Published to {file}"))
 
 
 def print_next_step(target: Target) -> None:
-    """Print a query to begin with."""
+    """Print a first query to try."""
     query = "select status, count(*) from initiatives where deleted_at is null group by 1"
     given = (("--database", str(target.database), "orgx.duckdb"), ("--dataset", target.dataset, "orgx"))
     where = "".join(f" {option} {shlex.quote(value)}" for option, value, default in given if value != default)
@@ -223,7 +223,7 @@ def print_next_step(target: Target) -> None:
 def _remarks(report: RunReport, *, only_trouble: bool = False) -> Iterator[Text]:
     for message in report.messages:
         yield Text(f"note: {message}", "yellow")
-    # What stopped several tables is one trouble.
+    # One line for an error that stopped several tables.
     stopped: dict[str, list[str]] = {}
     for name, table in report.tables.items():
         if table.error:
@@ -244,7 +244,7 @@ def _doubts(name: str, table: TableReport) -> Iterator[Text]:
     if table.note:
         yield Text(f"{name}: {table.note}", "dim")
     elif table.closed_routes and not table.error:
-        yield Text(f"{name}: read from {table.route}, because closed: {', '.join(table.closed_routes)}", "yellow")
+        yield Text(f"{name}: read from {table.route}; closed routes: {', '.join(table.closed_routes)}", "yellow")
     for reason in table.reasons:
         yield Text(f"{name}: {reason}", "yellow" if table.exit_code else "dim")
 
@@ -253,7 +253,7 @@ def _doubts(name: str, table: TableReport) -> Iterator[Text]:
 
 
 def print_check(report: CheckReport) -> None:
-    """Print what the routes and the destination answered."""
+    """Print the results for the routes and the destination."""
     if report.workspace:
         out.print(Text(f"key: accepted, workspace {report.workspace}"))
     grid = _grid(("table", "left"), ("rows", "right"), ("total", "left"), ("order", "left"), ("route", "left"))
@@ -263,7 +263,7 @@ def print_check(report: CheckReport) -> None:
             Text(table.order, styles.get(table.order, "dim")),
             Text(table.total, styles.get(table.total, "dim")),
         )
-        route = Text(table.route or "none is open", "" if table.route else "red" if table.error else "dim")
+        route = Text(table.route or "no open route", "" if table.route else "red" if table.error else "dim")
         grid.add_row(name, _number(table.rows), total, order, route)
     if report.tables:
         out.print(grid)
@@ -275,15 +275,15 @@ def print_check(report: CheckReport) -> None:
         if table.error:
             out.print(_error_of(name, table.error))
     if report.remaining is not None:
-        until = f", full again at {datetime.fromtimestamp(report.reset_at, UTC):%H:%M} UTC" if report.reset_at else ""
+        until = f", resets at {datetime.fromtimestamp(report.reset_at, UTC):%H:%M} UTC" if report.reset_at else ""
         of_limit = f" of {report.limit}" if report.limit is not None else ""
-        out.print(f"rate budget: {report.remaining}{of_limit} requests left{until}")
+        out.print(f"rate limit: {report.remaining}{of_limit} requests left{until}")
     else:
         out.print("rate limit: not reported by OrgX")
     if report.destination_error:
         out.print(Text(f"destination: {report.destination}: {report.destination_error}", "red"))
     else:
-        out.print(f"destination: {report.destination}: can be written")
+        out.print(f"destination: {report.destination}: writable")
     if report.error:
         out.print(Text(report.error, "red"))
     out.print(f"{_requests(report.requests)} sent", style="dim")
@@ -305,7 +305,7 @@ def print_plan(report: PlanReport) -> None:
             table.mode or "-",
             "?" if table.rows is None else f"{table.rows:,}{more}",
             "?" if table.requests is None else f"{table.requests:,}{more}",
-            Text(table.route or "none is open", "" if table.route else "red" if table.error else "dim"),
+            Text(table.route or "no open route", "" if table.route else "red" if table.error else "dim"),
             table.because or "-",
         )
     if report.tables:
@@ -358,7 +358,7 @@ def print_verify(report: VerifyReport) -> None:
     count = sum(table.missing + table.extra + table.different for table in report.tables.values())
     unsure = [name for name, table in report.tables.items() if table.verdict == "uncertified"]
     if not report.exit_code and unsure:
-        out.print(f"[yellow]no differences[/] in what was read; completeness is uncertain for {', '.join(unsure)}")
+        out.print(f"[yellow]no differences[/] in the rows read; completeness is uncertain for {', '.join(unsure)}")
     elif not report.exit_code:
         out.print(f"[green]equal[/]: the warehouse matches OrgX ({_requests(report.requests)})")
     elif count:
@@ -374,7 +374,7 @@ def print_status(report: StatusReport, *, with_routes: bool = False) -> None:
 
     Args:
         report: What was found.
-        with_routes: Whether to print from which route each table was read.
+        with_routes: Whether to print the route of each table.
     """
     if report.tables and out.width < NARROW:
         for name, table in report.tables.items():
@@ -455,8 +455,8 @@ def _verdict(verdict: str | None, error: str | None, note: str | None = None) ->
 
 
 def print_marts(marts: Sequence[Mart], dataset: str, *, written: bool) -> None:
-    """Print which views there are, and whether they had to be recreated."""
-    grid = _grid(("view", "left"), ("one row per", "left"), ("what it answers", "left"))
+    """Print the views, and whether they were recreated."""
+    grid = _grid(("view", "left"), ("one row per", "left"), ("description", "left"))
     for mart in marts:
         grid.add_row(f"{dataset}.{mart.name}", mart.grain, mart.description.partition(". ")[0])
     out.print(grid)
@@ -464,7 +464,7 @@ def print_marts(marts: Sequence[Mart], dataset: str, *, written: bool) -> None:
 
 
 def print_export(files: Sequence[ExportedFile]) -> None:
-    """Print which files were written."""
+    """Print the files written."""
     grid = _grid(("file", "left"), ("rows", "right"))
     for file in files:
         grid.add_row(str(file.path), _number(file.rows))
@@ -472,12 +472,12 @@ def print_export(files: Sequence[ExportedFile]) -> None:
 
 
 def print_written(page: Path) -> None:
-    """Print where the report is."""
+    """Print the path of the report."""
     out.print(Text(f"Report written to {page}; open it in a browser"))
 
 
 def print_tables() -> None:
-    """Print the tables in one line each."""
+    """Print the tables, one line each."""
     grid = _grid(("table", "left"), ("key", "left"), ("columns", "right"), ("one row is", "left"))
     for table in TABLES.values():
         grid.add_row(table.name, table.key, str(len(table.columns)), table.description)
@@ -511,12 +511,12 @@ def table_as_json(table: Table) -> dict[str, Any]:
 
 
 def print_answer(columns: Sequence[str], rows: Iterator[tuple[Any, ...]], *, limit: int) -> None:
-    """Print the first rows of an answer, and how many there are.
+    """Print the first rows of a query result and the row count.
 
     Args:
-        columns: Their names.
+        columns: Column names.
         rows: All rows.
-        limit: Most rows to print.
+        limit: Maximum number of rows to print.
     """
     shown = list(islice(rows, limit))
     cells = [[_cell(value) for value in row] for row in shown]
@@ -538,7 +538,7 @@ def print_answer(columns: Sequence[str], rows: Iterator[tuple[Any, ...]], *, lim
 
 
 def _print_one_by_one(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows that are too wide for a line each as a block of their own, with nothing cut."""
+    """Print rows that are too wide for one line as blocks, without truncation."""
     width = max(map(len, columns), default=0)
     for row in rows:
         for name, value in zip(columns, row, strict=True):
@@ -553,7 +553,7 @@ def _cell(value: Any) -> str:
 
 
 def print_result(title: str, sql: str, columns: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    """Print a query and what came out."""
+    """Print a query and its result."""
     out.print(f"\n[bold]{title}[/]")
     out.print(RichText(sql, "dim"))
     found = list(rows)
@@ -565,7 +565,7 @@ def print_result(title: str, sql: str, columns: Iterable[str], rows: Iterable[tu
 
 
 def _grid(*columns: tuple[str, Any], gap: int = 2) -> Grid:
-    # The box itself puts one space between columns.
+    # The box adds one space between columns.
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, gap - 1, 0, 0))
     for number, (name, justify) in enumerate(columns):
         grid.add_column(name, justify=justify, no_wrap=number == 0 or justify == "right")

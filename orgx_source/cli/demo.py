@@ -1,4 +1,4 @@
-"""The whole way without an account: a sandbox, four weeks of its life in seven syncs, three questions, the report."""
+"""The demo: a sandbox, four simulated weeks in seven syncs, three queries and the report, without an account."""
 
 from __future__ import annotations
 
@@ -47,27 +47,27 @@ where day > (select max(day) - 7 from orgx_marts.agent_throughput_daily)
 group by agent_name order by tasks desc, artifacts desc limit 5""",
     ),
 )
-# A table that only demonstrations hold, and the last words of their pages.
+# A table that only demo databases have, and the end of demo report pages.
 MARK = "_orgx_demo"
 MARK_OF_PAGE = f"<!-- {MARK} -->"
-# So many syncs make a history worth looking at; each costs three seconds of processor time, however little it reads.
+# Enough syncs for a useful history; each costs three seconds of CPU time, however little it reads.
 LEAST_SYNCS = 7
 MOST_DAYS_BETWEEN = 8
 RECEIPTS_REACH_BACK = 30
 
 
 def run_demo(database: Path, size: str, days: int = 28, start: datetime | None = None) -> int:
-    """Run the demonstration; return the exit code.
+    """Run the demo; return the exit code.
 
     Args:
-        database: DuckDB file to make.
+        database: DuckDB file to create.
         size: Size of the organisation.
-        days: How many days pass there, with syncs between them.
-        start: First day there; so that the last one is today when it is not given.
+        days: Days to simulate, with syncs in between.
+        start: First simulated day; by default, the last one is today.
 
     Raises:
-        ConfigError: The sandbox's packages are not installed, or the file or its page is no older demonstration.
-        DestinationError: Another demonstration makes the same file, or a run fills it.
+        ConfigError: The sandbox's packages are not installed, or the file or page exists and is not from a demo.
+        DestinationError: Another demo or a run is writing the file.
     """
     from orgx_source.warehouse.target import Target
 
@@ -80,7 +80,7 @@ def run_demo(database: Path, size: str, days: int = 28, start: datetime | None =
 
 
 def _show(sandbox: Any, target: Target, page: Path, size: str, days: int, start: datetime | None) -> int:
-    """Make the organisation, sync it and answer questions about it; return the exit code."""
+    """Create the organisation, sync it and run the queries; return the exit code."""
     from orgx_source.cli import console
     from orgx_source.config import load_config
 
@@ -101,10 +101,10 @@ def _show(sandbox: Any, target: Target, page: Path, size: str, days: int, start:
 
 @contextmanager
 def _alone(target: Target) -> Iterator[None]:
-    """Keep other demonstrations from making the same file meanwhile.
+    """Hold the demo lock of the file.
 
     Raises:
-        DestinationError: One does.
+        DestinationError: Another demo holds it.
     """
     from orgx_source.warehouse.pipeline import file_folder
 
@@ -118,11 +118,11 @@ def _alone(target: Target) -> Iterator[None]:
 
 
 def _make_room(target: Target, page: Path) -> None:
-    """Take an earlier demonstration away, and mark the file as one.
+    """Remove an earlier demo and create the marked file.
 
     Raises:
-        ConfigError: The file or its page is none.
-        DestinationError: A run fills the file.
+        ConfigError: The file or its page is not from a demo.
+        DestinationError: A run is writing the file.
     """
     import duckdb
 
@@ -130,21 +130,21 @@ def _make_room(target: Target, page: Path) -> None:
 
     if not (_may_go(target.database, _is_demonstration) and _may_go(page, _is_page_of_one)):  # guard: demo-mark
         raise ConfigError(
-            f"{target.database} or {page} already exists and was not made by the demo, so it is left alone. Choose "
+            f"{target.database} or {page} already exists and was not created by the demo, so it is left alone. Choose "
             "another --database, or remove it."
         )
     pipeline = target.pipeline()
     with one_run_at_a_time(pipeline):
         target.database.unlink(missing_ok=True)
         target.database.with_name(target.database.name + ".wal").unlink(missing_ok=True)
-        # Its state is about a file that is gone.
+        # Its state describes the deleted file.
         shutil.rmtree(pipeline.working_dir, ignore_errors=True)
         with duckdb.connect(str(target.database)) as connection:
             connection.execute(f"create table {MARK} as select 'a sample organisation' as what")
 
 
 def _may_go(file: Path, is_ours: Callable[[Path], bool]) -> bool:
-    """Return whether a file may be replaced: nothing that is not ours, and no pipe, device or folder."""
+    """Return whether a file may be replaced: it does not exist, or it is a regular file made by a demo."""
     try:
         return not (file.exists() or file.is_symlink()) or (is_plain(file) and is_ours(file))
     except OSError:
@@ -152,7 +152,7 @@ def _may_go(file: Path, is_ours: Callable[[Path], bool]) -> bool:
 
 
 def _live(world: Any, config: OrgxConfig, target: Target, days: int) -> int:
-    """Let days pass, with syncs between them; return the exit code of the last one."""
+    """Simulate the days with syncs in between; return the exit code of the last one."""
     from orgx_source.cli import console
 
     moments = days_of_syncs(days)
@@ -163,14 +163,14 @@ def _live(world: Any, config: OrgxConfig, target: Target, days: int) -> int:
             console.out.print(f"\n{days} days pass. Later syncs request only what changed:\n")
         world.advance(days=day - before)
         if is_last:
-            console.out.print("\nThe last sync, an ordinary night:\n")
+            console.out.print("\nThe last sync, on an ordinary night:\n")
         began = time.monotonic()
-        # Optional tables reach back for weeks: they are left to a few syncs, and the others take half the time.
+        # Optional tables reach back for weeks, so a few syncs suffice; the others take half the time without them.
         everything = is_first or is_last or following - read_all > RECEIPTS_REACH_BACK
         read_all = day if everything else read_all
         report = _sync(world, config if everything else replace(config, optional_tables=()), target)
         if is_first or is_last:
-            # By a real clock: that of the organisation stands still meanwhile.
+            # Real time: the simulated clock stands still during a sync.
             console.print_run(report, seconds=time.monotonic() - began)
         else:
             changes = sum(table.rows_new + table.rows_changed + table.rows_deleted for table in report.tables.values())
@@ -181,7 +181,7 @@ def _live(world: Any, config: OrgxConfig, target: Target, days: int) -> int:
 
 
 def days_of_syncs(days: int) -> list[int]:
-    """Return on which days there is a sync: on the first, evenly from there on, and on the last two."""
+    """Return the days with a sync: the first, evenly spaced ones, and the last two."""
     between = max(LEAST_SYNCS - 2, (days - 1) // MOST_DAYS_BETWEEN)
     return sorted({*(step * (days - 1) // between for step in range(between + 1)), days})
 
@@ -193,17 +193,17 @@ def _sync(world: Any, config: OrgxConfig, target: Target) -> RunReport:
     with console.progress(quiet=False) as progress:
         return run_sync(
             config,
-            # Anew, as in a process of its own: what a pipeline has done dlt writes down with each step, ever longer.
+            # A new pipeline for each sync: dlt saves a growing trace of all earlier steps with each step.
             target.pipeline(),
             on_progress=progress.advance,
             on_wait=progress.wait,
-            # The clock of the organisation, so that ages and history make sense.
+            # The simulated clock, so that ages and history make sense.
             clock=lambda: world.now,
         )
 
 
 def _answer(database: Path) -> None:
-    """Ask the questions, and show the answers."""
+    """Run the queries and print their results."""
     import duckdb
 
     from orgx_source.cli import console
@@ -215,7 +215,7 @@ def _answer(database: Path) -> None:
 
 
 def _is_demonstration(database: Path) -> bool:
-    """Return whether a file was made by a demonstration, or holds nothing that could be lost."""
+    """Return whether a file was created by a demo or is empty."""
     import duckdb
 
     try:
@@ -231,7 +231,7 @@ def _is_page_of_one(page: Path) -> bool:
 
 
 def _write_report(pipeline: Any, page: Path) -> None:
-    """Write the report next to the database, or say what it needs."""
+    """Write the report next to the database, or print which package it needs."""
     from orgx_source.cli import console
     from orgx_source.html_report import write_report
 
@@ -260,15 +260,15 @@ def serve_sandbox(
     """Serve the sandbox until it is interrupted; return the exit code.
 
     Args:
-        port: Port on loopback; 0 takes a free one.
+        port: Port on loopback; 0 picks a free one.
         size: Size of the organisation.
-        seed: Another seed makes another organisation.
-        faults: What goes wrong, as text.
+        seed: Random seed of the sample organisation.
+        faults: Faults to inject, as text.
         rate_limit: Requests per hour.
-        live: Called with the world when it is served.
+        live: Called with the world once the server runs.
 
     Raises:
-        ConfigError: The sandbox's packages are not installed, no such fault, or the port is taken.
+        ConfigError: The sandbox's packages are not installed, a fault is unknown, or the port is taken.
     """
     from orgx_source.cli import console
 

@@ -1,4 +1,4 @@
-"""``orgx-sync init``: asks for what a run needs, writes it down, tries it, and says how to schedule it."""
+"""``orgx-sync init``: asks for the settings a run needs, saves and tests them, and prints a cron line."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def run_init(target: Target, *, yes: bool) -> int:
     """Ask, write ``.dlt/secrets.toml`` and ``.dlt/config.toml``, run the checks, and print a line for cron.
 
     Args:
-        target: Where the warehouse is, unless the answers say otherwise.
+        target: Where the warehouse is; the defaults of the questions.
         yes: Ask no questions; use options and environment variables.
 
     Raises:
-        ConfigError: There is no key, or nobody to ask for it.
+        ConfigError: There is no key, and no terminal to ask for it.
     """
     if not yes and not _is_terminal():
         raise ConfigError("init needs a terminal for its questions. Use --yes with ORGX_API_KEY and options instead.")
@@ -49,7 +49,7 @@ class _Key(click.ParamType[str]):
     name = "key"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the key, or say what is wrong with it."""
+        """Return the key; fail with what is wrong with it."""
         try:
             return check_key(value)
         except ConfigError as error:
@@ -73,7 +73,7 @@ def _ask_where(target: Target) -> Target:
 
 
 def _ask_credentials(destination: str) -> tuple[str, str] | None:
-    """Return a destination and its address; None where the settings that are there already shall stay."""
+    """Return a destination and its address; None to keep the existing settings."""
     address = click.prompt(
         f"Address of {destination}, such as postgresql://user:password@host:5432/database (empty: already set)",
         default="",

@@ -1,4 +1,4 @@
-"""``orgx-sync listen``: serves the inbox, and says what it does in lines for a person."""
+"""``orgx-sync listen``: serves the inbox and logs what it does."""
 
 from __future__ import annotations
 

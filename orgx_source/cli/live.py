@@ -1,4 +1,4 @@
-"""A sandbox that lives and sends events, for ``orgx-sync sandbox --webhook``."""
+"""A sandbox with simulated activity that sends events, for ``orgx-sync sandbox --webhook``."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 
 from orgx_source.errors import ConfigError
 
-# Switch to what it does, and how its value is read; without a value it takes the one here.
+# Fault to its description, the parser of its value, and its default value.
 SWITCHES: dict[str, tuple[str, Callable[[str], Any], Any]] = {
-    "repeat": ("share of the events that are sent twice", float, 0.2),
-    "shuffle": ("events that may change places", int, 5),
-    "wrong_signature": ("share that is sent with a wrong signature first", float, 0.2),
-    "unknown": ("share of the moments with an event of an unknown type", float, 0.2),
-    "burst": ("events that are held back and sent at once", int, 50),
-    "upper_case": ("the digest in capitals", lambda text: text != "0", True),
-    "base64": ("the digest in base64", lambda text: text != "0", True),
+    "repeat": ("share of events that are sent twice", float, 0.2),
+    "shuffle": ("number of events that may be reordered", int, 5),
+    "wrong_signature": ("share of events that are first sent with a wrong signature", float, 0.2),
+    "unknown": ("share of steps with an event of an unknown type", float, 0.2),
+    "burst": ("number of events that are held back and sent together", int, 50),
+    "upper_case": ("digest in upper case", lambda text: text != "0", True),
+    "base64": ("digest in base64", lambda text: text != "0", True),
 }
 
 
 @contextmanager
 def sending(url: str | None, secret: str | None, faults: Sequence[str]) -> Iterator[Callable[[Any], None] | None]:
-    """Give what lets a world live and send events once it is served; None where only the switches were asked for.
+    """Yield a function that starts a world's activity and sends its events; None for ``list``, which prints the faults.
 
     Raises:
-        ConfigError: The secret is missing, or a switch or the address is malformed.
+        ConfigError: The secret is missing, or a fault or the address is malformed.
     """
     if "list" in faults:
         from orgx_source.cli import console
@@ -36,7 +36,7 @@ def sending(url: str | None, secret: str | None, faults: Sequence[str]) -> Itera
         return
     chosen = dict(map(_parse, faults))
     if url is not None and not secret:
-        raise ConfigError("--webhook needs --webhook-secret: the receiver has the same one in ORGX_WEBHOOK_SECRET.")
+        raise ConfigError("--webhook needs --webhook-secret, the value of ORGX_WEBHOOK_SECRET at the receiver.")
     with ExitStack() as stack:
 
         def live(world: Any) -> None:
@@ -56,9 +56,9 @@ def sending(url: str | None, secret: str | None, faults: Sequence[str]) -> Itera
 def _parse(text: str) -> tuple[str, Any]:
     name, has_value, value = text.partition("=")
     if name not in SWITCHES:
-        raise ConfigError(f"--webhook-fault: there is no {name!r}; there are {', '.join(SWITCHES)}")
+        raise ConfigError(f"--webhook-fault: unknown fault {name!r}; known faults: {', '.join(SWITCHES)}")
     _, read, default = SWITCHES[name]
     try:
         return name, read(value) if has_value else default
     except ValueError:
-        raise ConfigError(f"--webhook-fault: {value!r} is not a value of {name}") from None
+        raise ConfigError(f"--webhook-fault: {value!r} is not a valid value for {name}") from None

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the kinds of values that only this command knows."""
+"""Options shared by several commands, and their parameter types."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class TableName(click.ParamType[str]):
-    """The name of a table of OrgX, or one of a few more."""
+    """The name of an OrgX table, or of one of the given extra tables."""
 
     name = "table"
 
@@ -28,9 +28,9 @@ class TableName(click.ParamType[str]):
         self._names = (*TABLES, *more)
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name, or say which there are."""
+        """Return the name; fail with the known names."""
         if value not in self._names:
-            self.fail(f"there is no table {value!r}; there are {', '.join(self._names)}", param, ctx)
+            self.fail(f"unknown table {value!r}; known tables: {', '.join(self._names)}", param, ctx)
         return value
 
 
@@ -40,12 +40,12 @@ class RouteOfTable(click.ParamType[tuple[str, str]]):
     name = "route"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Return both, or say which there are."""
+        """Return both; fail with the known tables or routes."""
         if isinstance(value, tuple):
             return value
         table, _, route = value.partition("=")
         if table not in ROUTES:
-            self.fail(f"there is no table {table!r}; there are {', '.join(ROUTES)}", param, ctx)
+            self.fail(f"unknown table {table!r}; known tables: {', '.join(ROUTES)}", param, ctx)
         names = [each.name for each in ROUTES[table]]
         if route not in names and route not in [each.path for each in ROUTES[table]]:
             self.fail(f"{table} has no route {route!r}; it can be read from {', '.join(names)}", param, ctx)
@@ -58,7 +58,7 @@ class Age(click.ParamType[timedelta]):
     name = "time"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Return the span, or say how one is written."""
+        """Return the duration; fail with examples."""
         number, unit = (value[:-1], value[-1]) if value[-1:] in AGE_UNITS else (value, "h")
         try:
             age = timedelta(**{AGE_UNITS[unit]: float(number)})
@@ -89,13 +89,11 @@ routes = click.option(
     multiple=True,
     type=RouteOfTable(),
     metavar="TABLE=NAME",
-    help="Read a table from this route only, by the name that check shows, such as mcp; repeatable.",
+    help="Read a table only from this route, named as check prints it, such as mcp; repeatable.",
 )
 workspace = click.option("--workspace", metavar="ID", help="Only this workspace.")
-as_json = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."
-)
-quiet = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else.")
+quiet = click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 verbose = click.option("--verbose", "-v", is_flag=True, help="Log each retry, wait, route and traceback to stderr.")
 
 
@@ -108,19 +106,19 @@ _WHERE = (
         "--untested",
         is_flag=True,
         envvar="ORGX_UNTESTED",
-        help="Allow a destination that was never tested, other than DuckDB and PostgreSQL.",
+        help="Allow an untested destination, that is, one other than DuckDB and PostgreSQL.",
     ),
 )
 
 
 def warehouse(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say where the warehouse is; the command gets them as one `Target`, called ``target``."""
+    """Add the options that locate the warehouse; the command receives them as one `Target`, ``target``."""
 
     @wraps(command)
     def with_target(*, destination: str, dataset: str, database: Path, untested: bool, **others: Any) -> Any:
         return command(target=Target(destination, dataset, database, untested), **others)
 
-    # A decorator that comes first stands last in the help.
+    # The decorator applied first is listed last in the help.
     for option in reversed(_WHERE):
         with_target = option(with_target)
     return with_target

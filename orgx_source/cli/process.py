@@ -1,4 +1,4 @@
-"""What is set once in a process that belongs to one command: never in a process of somebody else's."""
+"""Process-wide settings of the command line; never applied when the package is used as a library."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from typing import Any
 
 from orgx_source.config import DLT_SETTINGS
 
-# Arrow's own allocator keeps 50 MB of a first sync that nobody needs any more.
+# Arrow's own allocator holds on to 50 MB after a first sync.
 ARROW_SETTINGS = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
-# Containers that may come before the garbage collector looks for cycles (Python's default: 700).
+# New containers before the garbage collector runs (Python's default: 700).
 COLLECT_AFTER = 100_000
 UNUSED = frozenset({"numpy", "pandas"})
 
 
 class _Output(io.FileIO):
-    """Where this process writes, which takes everything: a run is what it did, not what became of its words."""
+    """An output stream that never fails: a run must not fail because its output cannot be written."""
 
     def write(self, data: Any) -> int:
-        """Write; into nothing once nobody reads any more, or there is no room."""
+        """Write; discard everything after the reader is gone or the disk is full."""
         try:
             while (written := super().write(data)) is None:
-                # Whoever shares the pipe has made it non-blocking, and it is full.
+                # Another process made the shared pipe non-blocking, and it is full.
                 select.select((), (self.fileno(),), ())
             return written
         except OSError:
@@ -37,7 +37,7 @@ class _Output(io.FileIO):
 
 
 class _NotInstalled(MetaPathFinder):
-    """Says that some packages are not installed."""
+    """Makes some packages look as if they were not installed."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
         if name in UNUSED:
@@ -48,14 +48,14 @@ class _NotInstalled(MetaPathFinder):
 def set_up_process() -> None:
     """Set up the process of a command, before dlt is imported."""
     os.environ.update({**DLT_SETTINGS, **ARROW_SETTINGS, **os.environ})
-    # Parsed rows are many small containers without cycles: looking through them took 15 % of a first sync.
+    # Parsed rows are many small containers without cycles; collecting them took 15 % of a first sync.
     gc.set_threshold(COLLECT_AFTER, 20, 100)
     _open_what_is_closed()
     sys.stdout, sys.stderr = _unfailing(sys.stdout, 1), _unfailing(sys.stderr, 2)
 
 
 def _open_what_is_closed() -> None:
-    """Let the three standard descriptors lead nowhere where they are closed: else the next file gets their number."""
+    """Open closed standard descriptors on the null device; otherwise the next file opened gets their number."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -64,10 +64,10 @@ def _open_what_is_closed() -> None:
 
 
 def _unfailing(stream: Any, number: int) -> io.TextIOWrapper:
-    """Return a stream that shows what its encoding lacks as an escape, and fails at nothing.
+    """Return a stream that escapes characters its encoding lacks and never fails.
 
     Args:
-        stream: What Python opened; None where the descriptor was closed.
+        stream: The stream that Python opened; None if the descriptor was closed.
         number: The descriptor.
     """
     encoding = "utf-8" if stream is None else stream.encoding
@@ -77,8 +77,8 @@ def _unfailing(stream: Any, number: int) -> io.TextIOWrapper:
 
 
 def hide_unused_packages() -> None:
-    """Keep pandas and numpy out of a process in which nothing has a use for them.
+    """Keep pandas and numpy out of a process that does not use them.
 
-    pyarrow imports both, wherever they are installed, to tell whether a list is one of theirs: 0.4 s of a quiet run.
+    pyarrow imports both if they are installed, to recognise their arrays: 0.4 s of a run without changes.
     """
     sys.meta_path.insert(0, _NotInstalled())

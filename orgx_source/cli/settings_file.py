@@ -1,6 +1,6 @@
-"""The options that ``.dlt/config.toml`` gives to the command, and the files that ``orgx-sync init`` writes.
+"""Reads the command's options from ``.dlt/config.toml``; writes the files of ``orgx-sync init``.
 
-Read with the standard library, because dlt takes most of a second to import.
+Uses the standard library to read, because dlt takes most of a second to import.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SECTION = "orgx_sync"
 
 
 def read_options(known: Mapping[str, str]) -> dict[str, Any]:
-    """Return what ``[orgx_sync]`` in ``.dlt/config.toml`` says, as name of the parameter to value.
+    """Return the options in ``[orgx_sync]`` of ``.dlt/config.toml``, parameter name to value.
 
     Args:
         known: Option, such as ``max_wait``, to the name of the parameter that it sets.
 
     Raises:
-        ConfigError: An option is unknown. A file that cannot be read is left to dlt, which names line and column.
+        ConfigError: An option is unknown. An unreadable file is left to dlt, which reports line and column.
     """
     try:
         section = tomllib.loads(CONFIG.read_text("utf-8-sig")).get(SECTION, {})
@@ -44,16 +44,16 @@ def read_options(known: Mapping[str, str]) -> dict[str, Any]:
 
 
 def write_settings(*, api_key: str, credentials: tuple[str, str] | None, options: Mapping[str, str]) -> None:
-    """Write ``.dlt/secrets.toml``, for nobody else to read, and ``.dlt/config.toml``; what else they hold stays.
+    """Write ``.dlt/secrets.toml``, readable by its owner only, and ``.dlt/config.toml``; keep their other content.
 
     Args:
         api_key: The ``oxk_`` key.
         credentials: Name of the destination and its address with the password; None for a DuckDB file.
-        options: What ``[orgx_sync]`` shall say.
+        options: The values for ``[orgx_sync]``.
 
     Raises:
-        ConfigError: A file of that name is not TOML.
-        MachineError: It cannot be written.
+        ConfigError: An existing file is not valid TOML.
+        MachineError: A file cannot be written.
     """
     secrets, config = _read(SECRETS), _read(CONFIG)
     _section(secrets, "sources", "orgx")["api_key"] = api_key
@@ -82,7 +82,7 @@ def _read(path: Path) -> TOMLDocument:
     except OSError as error:
         raise MachineError(f"{path} could not be read: {error.strerror}.") from None
     except ParseError as error:
-        # Never the content of the line: it may be the key.
+        # Never show the line itself: it may hold the key.
         raise ConfigError(f"{path} is not valid TOML: line {error.line}, column {error.col}.") from None
 
 
@@ -97,7 +97,7 @@ def _section(document: Any, *names: str) -> Any:
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    """Replace a file; never half written, and never readable for others."""
+    """Replace a file atomically; others can never read it."""
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:

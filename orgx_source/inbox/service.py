@@ -157,7 +157,7 @@ def create_app(
         target: The warehouse; ``orgx.duckdb`` when not given.
         secrets: The webhook secrets; from ``ORGX_WEBHOOK_SECRET`` or ``.dlt/secrets.toml`` when not given.
         encoding: How the digest is written in the header: ``hex`` or ``base64``.
-        inbox: SQLite file of events that are not in the warehouse yet.
+        inbox: SQLite file of events not yet loaded into the warehouse.
         batch_seconds: Time that collecting and loading a batch should take together.
         publish: Put a copy of the DuckDB file here after each batch, for readers.
         make_loader: Makes what loads a batch.

@@ -1,6 +1,6 @@
-"""What a read saw and nobody believes yet: rows that vanished at once, and copies older than what is stored.
+"""Observations that need confirmation: many rows that vanish at once, and versions older than the stored ones.
 
-Decisions about values, which ask nobody. A doubt is kept with the data until a later read agrees or contradicts.
+Pure functions of values, without I/O. A doubt is stored until a later read confirms or contradicts it.
 """
 
 from __future__ import annotations
@@ -9,31 +9,31 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-# Refuse to believe that so much of a table vanished at once, unless later reads agree.
+# If more of a table than this vanishes at once, later reads must confirm it.
 IMPLAUSIBLE_SHARE = 0.3
 IMPLAUSIBLE_ROWS = 20
-# In a small table half of it is few rows, and still not what a day brings.
+# In a small table, half of the rows are few, but still more than an ordinary day deletes.
 SMALL_SHARE, SMALL_ROWS = 0.5, 5
-# How far two reads may differ that see the same rows missing: some went meanwhile.
+# How far two reads may differ and still confirm each other: more rows may be deleted in between.
 TOLERANCE = 0.1
 SAMPLE = 100
 READS_THAT_AGREE = 2
-# Nothing at all is what a server says that has lost its way.
+# An empty list is a typical sign of a broken server.
 READS_THAT_AGREE_ON_NOTHING = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Rows that vanished in a full read, and were not marked as deleted.
+    """Rows that vanished in a full read and were not marked as deleted.
 
     Attributes:
-        first_at: When that was seen first (UTC, ISO 8601).
-        count: How many rows vanished.
-        living: How many rows there were.
-        ids: Some of them, in order.
-        route: Where they were missing.
-        key: Digest of the key that did not see them.
-        reads: How many full reads have seen it.
+        first_at: When this was first seen (UTC, ISO 8601).
+        count: Number of vanished rows.
+        living: Number of rows before.
+        ids: A sample of their ids, in order.
+        route: The route that lacked them.
+        key: Digest of the key used.
+        reads: Number of full reads that saw this.
     """
 
     first_at: str
@@ -45,16 +45,16 @@ class Doubt:
     reads: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for the state."""
+        """Return a JSON value for the state."""
         return {**asdict(self), "ids": list(self.ids)}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Doubt:
-        """Return what `to_json` gave."""
+        """Return the doubt that `to_json` serialised."""
         return cls(**{**stored, "ids": tuple(stored["ids"])})
 
     def is_seen_again_in(self, later: Doubt) -> bool:
-        """Return whether a later read saw the same rows missing: there, with that key, and hardly more of them."""
+        """Return whether a later read by the same route and key lacked the same rows, and hardly any others."""
         return (
             (self.route, self.key) == (later.route, later.key)
             and later.count <= max(self.count + 2, self.count * (1 + TOLERANCE))
@@ -63,20 +63,20 @@ class Doubt:
 
 
 def is_plausible(gone: int, living: int) -> bool:
-    """Return whether so many rows of a table can well have gone since the last read."""
+    """Return whether a table can plausibly have lost this many rows since the last read."""
     if gone <= IMPLAUSIBLE_SHARE * living:
         return True
     return gone < SMALL_ROWS or (gone < IMPLAUSIBLE_ROWS and gone <= SMALL_SHARE * living)
 
 
 def weigh(seen: Doubt, before: Doubt | None, gone: Sequence[str], *, suspect: bool) -> Doubt | None:
-    """Return the doubt that remains about rows that vanished; None when they are believed to be gone.
+    """Return the remaining doubt about vanished rows; None if they count as deleted.
 
     Args:
-        seen: What this read saw, with all of ``gone`` in it.
-        before: The doubt that an earlier read left.
-        gone: Ids of the rows that vanished, in order.
-        suspect: Whether something speaks against this read, however few rows are missing in it.
+        seen: The observation of this read, which covers all of ``gone``.
+        before: The doubt stored by an earlier read.
+        gone: Ids of the vanished rows, in order.
+        suspect: Whether this read is unreliable, however few rows are missing from it.
     """
     if not gone or (is_plausible(seen.count, seen.living) and not suspect):
         return None

@@ -1,4 +1,4 @@
-"""What one run did, table by table; the shape of ``run --json``."""
+"""The report of one run, table by table; the format of ``run --json``."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ STATUSES: dict[int, Status] = {0: "ok", 4: "incomplete"}
 
 @dataclass
 class TableReport:
-    """What a run did for one table.
+    """The result of a run for one table.
 
     Attributes:
-        route: Path that served the table; None when none did.
+        route: Path of the route that was read; None if none was.
         requests: Requests sent for it, retries included.
         retries: Requests sent again.
-        waited_seconds: Time its requests waited, added up.
-        pages, passes, seams_repaired, duplicates: How the list was read.
-        rows_read: Different rows that came.
-        rows_new, rows_changed, rows_deleted: What was written.
-        rows_in_warehouse: Rows there after the load that OrgX still lists; None when it was not counted.
-        rows_out_of_sight: Of these, rows that this run could not see.
-        rows_set_aside: Of these, rows that came only under another key, or in a run over another workspace.
-        total_reported: What OrgX last counted; None when it did not.
-        total_lowest, total_highest: What it counted while the table was read.
-        cursor_before, cursor_after: Up to where changes are known, by OrgX's clock.
-        verdict: How sure the read is; None when it failed. Of memory always ``sample``.
-        reasons: Why it is not certified.
-        error: Why it failed; None when it did not.
-        exit_code: What the run must at least leave with because of this table.
+        waited_seconds: Total time its requests waited.
+        pages, passes, seams_repaired, duplicates: Statistics of how the list was read.
+        rows_read: Distinct rows received.
+        rows_new, rows_changed, rows_deleted: Rows written, by kind.
+        rows_in_warehouse: Rows not marked as deleted after the load; None if not counted.
+        rows_out_of_sight: Of these, rows not visible to this run.
+        rows_set_aside: Of these, rows received only with another key, or in a run for another workspace.
+        total_reported: Last total reported by OrgX; None if it reported none.
+        total_lowest, total_highest: Range of totals reported while the table was read.
+        cursor_before, cursor_after: Time up to which changes are known, by OrgX's clock.
+        verdict: How reliable the read is; None if it failed. For memory hits always ``sample``.
+        reasons: Why the table is not certified.
+        error: Why the read failed; None if it did not.
+        exit_code: Exit code of the run required by this table.
         seconds: Time from the table's first request to its last row.
-        rows_without_id: Rows that were kept out.
-        closed_routes: Routes that refused, with their status.
-        whole: Whether every row was read, not only what changed.
-        resumed: Whether it went on where an earlier run had stopped.
-        proof: What the verdict rests on, in words.
-        note: Why it was not read although nothing is wrong; None where it was.
-        best_verdict: What the verdict can be at best, whatever the read says.
+        rows_without_id: Rows skipped because they have no id.
+        closed_routes: Routes that refused access, with their status.
+        whole: Whether every row was read, not only the changes.
+        resumed: Whether the read continued where an earlier run had stopped.
+        proof: The evidence for the verdict, in words.
+        note: Why the table was skipped although nothing is wrong; None if it was read.
+        best_verdict: Upper limit for the verdict.
     """
 
     route: str | None = None
@@ -83,11 +83,11 @@ class TableReport:
     best_verdict: Verdict = "certified"
 
     def mended(self, what: str) -> None:
-        """Note something that was wrong in the warehouse and is no longer: the table is *repaired* at best."""
+        """Record an error in the warehouse that was fixed: the table is *repaired* at best."""
         self._lower_to("repaired", what)
 
     def doubt(self, why: str) -> None:
-        """Note that the warehouse is not what the read should have made of it: the table is *uncertified*."""
+        """Record that the warehouse may not match OrgX: the table is *uncertified*."""
         self._lower_to("uncertified", why)
         self.exit_code = self.exit_code or 4
 
@@ -98,12 +98,12 @@ class TableReport:
             self.verdict = worse(self.verdict, verdict)
 
     def note_spending(self, spending: Spending) -> None:
-        """Take over what the table's requests cost."""
+        """Copy the cost of the table's requests."""
         self.requests, self.retries = spending.requests, spending.retries
         self.waited_seconds = round(spending.waited_seconds, 3)
 
     def note_listing(self, listing: ListingReport, *, pages: int) -> None:
-        """Add what was seen in one pass.
+        """Add the statistics of one pass.
 
         Args:
             listing: The pass.
@@ -119,41 +119,41 @@ class TableReport:
             self.total_highest = high if self.total_highest is None else max(self.total_highest, high)
 
     def note_ending(self, listing: ListingReport, *, total: int | None, whole: bool) -> None:
-        """Take over how sure the last pass is.
+        """Set the verdict from the last pass.
 
         Args:
             listing: The pass.
-            total: What OrgX counts.
+            total: OrgX's total.
             whole: Whether every row was read.
         """
         self.verdict, self.whole, self.total_reported = worse(listing.verdict, self.best_verdict), whole, total
         self.rows_without_id = listing.rows_without_id
         self.reasons += [reason for reason in listing.reasons if reason not in self.reasons]
         if foreign := self.rows_out_of_sight - self.rows_set_aside:
-            self.reasons.append(f"{foreign} rows of workspaces that this run does not see were left unchanged")
+            self.reasons.append(f"{foreign} rows of workspaces not visible to this run were left unchanged")
         if self.rows_set_aside:
             self.reasons.append(
-                f"{self.rows_set_aside} rows that came only under another key or workspace were left unchanged; a "
-                "run with these, or with --full where only the key changed, settles whether OrgX still lists them"
+                f"{self.rows_set_aside} rows received only with another key or workspace were left unchanged; a "
+                "run with those, or with --full if only the key changed, checks whether OrgX still lists them"
             )
 
 
 @dataclass
 class RunReport:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
         run_id: Id of the run.
         status: ``ok``, ``incomplete`` (try again later) or ``failed`` (some table, or all).
-        exit_code: What ``orgx-sync run`` leaves with.
+        exit_code: Exit code of ``orgx-sync run``.
         requests: Requests sent, retries included.
         retries: Requests sent again.
         waited_seconds: Time spent waiting on limits and backoff.
         tables: Table name to its report.
-        messages: What else happened, such as leftovers of an earlier run that were loaded.
-        error: Why the whole run failed; None when it did not.
-        reached: Whether the destination could be asked for its state, so that the run can be logged there.
-        has_tables: Whether it holds any table after the run.
+        messages: Other events, such as data of an earlier run that was loaded.
+        error: Why the whole run failed; None if it did not.
+        reached: Whether the destination's state could be read, so that the run can be logged there.
+        has_tables: Whether the destination has any table after the run.
     """
 
     run_id: str
@@ -171,7 +171,7 @@ class RunReport:
     has_tables: bool = field(default=False, repr=False)
 
     def finish(self, budget: RateBudget, finished_at: datetime) -> None:
-        """Take over what the run has spent, put the tables in order, and settle."""
+        """Copy the run's costs, sort the tables and set the final status."""
         self.requests, self.retries = budget.spent, budget.retries
         self.waited_seconds = round(budget.waited, 3)
         self.tables = {name: self.tables[name] for name in (*TABLES, MEMORY_HITS) if name in self.tables}
@@ -179,7 +179,7 @@ class RunReport:
         self.settle()
 
     def settle(self) -> None:
-        """Derive status and exit code from the tables; a failure outweighs what a later run would mend."""
+        """Derive status and exit code from the tables; a failure outranks what a later run would fix."""
         self.exit_code = worst_exit_code(self.exit_code, *(table.exit_code for table in self.tables.values()))
         self.status = STATUSES.get(self.exit_code, "failed")
 
@@ -197,11 +197,11 @@ class RunReport:
 
 
 def log_rows(report: RunReport, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows of `sync_log` for a run: one per table, also for those it did not get to.
+    """Return the `sync_log` rows of a run: one per table, including those it did not reach.
 
     Args:
         report: The finished run.
-        names: The tables that it was asked to bring up to date.
+        names: The tables requested.
     """
     rows = []
     for name in names:

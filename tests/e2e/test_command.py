@@ -101,7 +101,7 @@ def test_a_missing_malformed_or_refused_key_is_exit_3_and_one_sentence(key: str,
     ("url", "sentence"),
     [
         ("http://example.com", "Plain http to example.com"),
-        ("https://me:secret@example.com", "contains credentials"),
+        ("https://me:secret@example.com", "must not contain credentials"),
         ("ftp://example.com", "must look like https://useorgx.com"),
     ],
 )
@@ -156,8 +156,8 @@ def test_check_says_route_rows_order_and_budget_and_leaves_nothing_behind() -> N
         assert done.returncode == 0, done.stderr
         assert "/api/v1/decisions" in done.stdout
         assert "decisions: closed to this key: /api/entities?type=decision (403)" in done.stdout
-        assert f"rate budget: {98 - len(KINDS)} of 100 requests left" in done.stdout
-        assert "can be written" in done.stdout
+        assert f"rate limit: {98 - len(KINDS)} of 100 requests left" in done.stdout
+        assert "writable" in done.stdout
         assert not Path("orgx.duckdb").exists()
         assert len(box.requests) == len(KINDS) + 2
 

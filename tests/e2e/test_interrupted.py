@@ -153,7 +153,7 @@ def test_a_user_who_interrupts_a_run_is_told_what_stays(size: str, limit: RateLi
             process.communicate()
         assert (process.returncode, said.strip()) == (
             130,
-            "orgx-sync: interrupted. Loaded data stays; the next run continues from there",
+            "orgx-sync: interrupted. Loaded data is kept; the next run continues from there",
         )
     with Sandbox(box.world) as box:
         assert sync(box).status == "ok"

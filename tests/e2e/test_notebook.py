@@ -97,7 +97,7 @@ def test_what_is_wrong_with_a_question_is_said(each_warehouse: str) -> None:
     marts = marts_of(each_warehouse)
     with pytest.raises(DestinationError, match="nonsense"):
         marts.query("select nonsense from marts.org_daily")
-    with pytest.raises(DestinationError, match=r"There is no mart 'nothing'; there are: .*org_daily"):
+    with pytest.raises(DestinationError, match=r"Unknown mart 'nothing'; known marts: .*org_daily"):
         marts.frame("nothing")
     execute("drop view orgx_marts.org_daily")
     with pytest.raises(DestinationError, match=r"There is no orgx_marts\.org_daily yet\. orgx-sync run creates"):

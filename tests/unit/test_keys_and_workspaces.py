@@ -109,7 +109,7 @@ def test_rows_that_only_another_key_saw_stay_until_it_looks_again(values: dict[s
     for _ in range(2):
         report = there.run(NARROW)
         assert (report.rows_deleted, report.rows_out_of_sight, report.exit_code) == (0, 14, 0)
-        assert [reason for reason in report.reasons if reason.startswith("14 rows that came only under another key")]
+        assert [reason for reason in report.reasons if reason.startswith("14 rows received only with another key")]
     there.transport.hidden = set()
     there.rows.pop(7)
     report = there.run(WIDE)
@@ -194,7 +194,7 @@ def test_a_row_without_a_workspace_stays_when_it_never_came_through_the_filter()
         # Rows that name none are the first workspace's: the filter lets none of them pass.
         report = there.run(workspace_id=B, full=True)
         assert (report.rows_deleted, report.rows_set_aside, report.exit_code) == (0, 4, 0)
-        assert "4 rows that came only under another key or workspace" in report.reasons[0]
+        assert "4 rows received only with another key or workspace" in report.reasons[0]
     assert there.run(workspace_id=B).whole is False
     there.rows.pop(0)
     assert there.run().rows_deleted == 1

@@ -28,7 +28,7 @@ def test_the_end_tells_how_sure_the_last_pass_is_and_each_reason_once() -> None:
     report.note_ending(listing, total=9, whole=True)
     assert (report.verdict, report.whole, report.total_reported, report.rows_without_id) == ("uncertified", True, 9, 2)
     assert report.reasons == [
-        "known", "new", "3 rows of workspaces that this run does not see were left unchanged",
+        "known", "new", "3 rows of workspaces not visible to this run were left unchanged",
     ]  # fmt: skip
     aside = TableReport(rows_out_of_sight=5, rows_set_aside=2)
     aside.note_ending(ListingReport(), total=None, whole=True)
