@@ -272,7 +272,7 @@ def test_rows_of_workspaces_that_the_key_does_not_see_stay() -> None:
     report = there.run()
     assert (report.rows_deleted, report.rows_out_of_sight) == (0, 1)
     assert len(there.living()) == 30
-    assert "rows of workspaces that this run does not see" in report.reasons[-1]
+    assert "rows of workspaces not visible to this run" in report.reasons[-1]
 
 
 @pytest.mark.parametrize(("count", "settings", "whole"), [(5, {}, False), (5, {"full": True}, True)])
