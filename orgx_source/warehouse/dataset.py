@@ -459,7 +459,8 @@ class Warehouse:
             }
             listed = ", ".join(special.get(name, quote(name)) for name in columns)
             try:
-                client.execute_sql(dialect_of(client).replace_view(client, table.versions, listed, table.history))
+                for statement in dialect_of(client).replace_view(client, table.versions, listed, table.history):
+                    client.execute_sql(statement)
             except DatabaseTerminalException as error:
                 raise OrgxError(f"the view {table.versions} could not be made: {first_words(error)}") from None
 

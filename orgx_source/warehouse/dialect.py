@@ -214,8 +214,8 @@ class Dialect:
         prefix = "" if catalog is None else f"{self.quote(catalog)}."
         return [Namespace(prefix + self.quote(name)) for name in datasets]
 
-    def replace_view(self, client: Any, view: str, select: str, table: str) -> str:
-        """Return the statement that makes a view, or replaces one that lacks the last of its columns.
+    def replace_view(self, client: Any, view: str, select: str, table: str) -> Sequence[str]:
+        """Return the statements that make a view, or replace one that lacks the last of its columns.
 
         Args:
             client: dlt's SQL client.
@@ -224,7 +224,7 @@ class Dialect:
             table: Name of the table it reads, in the same dataset.
         """
         path = client.make_qualified_table_name(view)
-        return f"create or replace view {path} as select {select} from {self._beside(client, table)}"
+        return [f"create or replace view {path} as select {select} from {self._beside(client, table)}"]
 
     def _beside(self, client: Any, table: str) -> str:
         return str(client.make_qualified_table_name(table))

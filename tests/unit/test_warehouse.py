@@ -14,6 +14,7 @@ from orgx_source.errors import ConfigError
 from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.tables import TABLES
 from orgx_source.warehouse.dataset import Warehouse
+from orgx_source.warehouse.dialect import DuckDBFile
 from orgx_source.warehouse.pipeline import make_pipeline
 
 NOW = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)
@@ -183,6 +184,20 @@ def test_the_view_of_versions_says_until_when_each_held_and_gets_new_columns(war
     change(file, "alter table orgx.tasks_history add column mood varchar")
     warehouse.make_views([TASKS])
     assert "mood" in (warehouse.columns("tasks_versions") or [])
+
+
+def test_a_database_that_cannot_replace_a_view_drops_it_first(
+    warehouse: Warehouse, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replace_view(dialect: Any, client: Any, view: str, select: str, table: str) -> list[str]:
+        path = client.make_qualified_table_name(view)
+        return [f"drop view if exists {path}", f"create view {path} as select {select} from orgx.{table}"]
+
+    monkeypatch.setattr(DuckDBFile, "replace_view", replace_view)
+    warehouse.make_views([TASKS])
+    change(file, "alter table orgx.tasks_history add column colour varchar")
+    warehouse.make_views([TASKS])
+    assert "colour" in (warehouse.columns(TASKS.versions) or [])
 
 
 def test_the_log_is_told_oldest_first_with_the_columns_that_it_has(warehouse: Warehouse, file: Path) -> None:
