@@ -23,6 +23,9 @@ from tests.sequences.lives import a_life
 from tests.sequences.organisation import Change
 from tests.sequences.troubles import Trouble, any_change, any_troubles
 
+# A run that is killed within this process leaves open what dlt was writing.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 # `make search` tries 300; each is half a dozen runs.
 SEQUENCES = int(os.environ.get("ORGX_SEQUENCES", "4"))
 NIGHTS = 5

@@ -11,6 +11,9 @@ from tests.sequences.known import KNOWN, Known
 from tests.sequences.shrink import replay
 from tests.sequences.troubles import enabled
 
+# A run that is killed within this process leaves open what dlt was writing.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 AT_LEAST = 4
 SEQUENCES = int(os.environ.get("ORGX_SEQUENCES", "4"))
 STOOD = [known for known in KNOWN if known.stood and set(known.kinds) <= enabled().keys()]
