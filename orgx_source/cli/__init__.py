@@ -547,13 +547,17 @@ def list_tables(name: str | None, as_json: bool) -> None:
 @click.option(
     "--database",
     type=options.FILE,
-    default="orgx_demo.duckdb",
+    show_default="orgx_demo.duckdb, with --live orgx_live.duckdb",
     metavar="FILE",
     help="DuckDB file to create; an earlier demo is replaced.",
 )
-@click.option("--size", type=SIZES, default="small", help="Size of the sample organisation.")
+@click.option("--size", type=SIZES, show_default="small, with --live medium", help="Size of the sample organisation.")
 @click.option(
-    "--days", type=click.IntRange(1, 366), default=28, metavar="N", help="Days to simulate, with syncs in between."
+    "--days",
+    type=click.IntRange(1, 366),
+    show_default="28",
+    metavar="N",
+    help="Days to simulate, with syncs in between.",
 )
 @click.option(
     "--start",
@@ -562,13 +566,28 @@ def list_tables(name: str | None, as_json: bool) -> None:
     metavar="DATE",
     help="First simulated day, such as 2026-09-01.",
 )
+@click.option(
+    "--live",
+    type=click.FloatRange(min=1),
+    is_flag=False,
+    flag_value=60.0,
+    show_default="off; 60 without a number",
+    metavar="[SECONDS]",
+    help="Load it once, then show the events that it sends and what they change, for so long.",
+)
 @options.verbose
-def demo(database: Path, size: str, days: int, start: datetime | None, verbose: bool) -> int:
+def demo(
+    database: Path | None, size: str | None, days: int | None, start: datetime | None, live: float | None, verbose: bool
+) -> int:
     """Sync a sample organisation; no account needed."""
     _set_up_logging(verbose)
-    from orgx_source.cli.demo import run_demo
+    from orgx_source.cli.demo import run_demo, run_live_demo
 
-    return run_demo(database, size, days, start)
+    if live is None:
+        return run_demo(database or Path("orgx_demo.duckdb"), size or "small", days or 28, start)
+    if days or start:
+        raise click.UsageError("--live shows this moment: leave out --days and --start.")
+    return run_live_demo(database or Path("orgx_live.duckdb"), size or "medium", live)
 
 
 @app.command()

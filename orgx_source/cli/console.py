@@ -8,17 +8,20 @@ from __future__ import annotations
 import shlex
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.live import Live
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 from rich.table import Table as Grid
@@ -505,6 +508,102 @@ def table_as_json(table: Table) -> dict[str, Any]:
         for column in (*table.columns, *tracking_columns(table))
     ]
     return {"description": table.description, "key": table.key, "columns": columns}
+
+
+# -- the live demonstration ----------------------------------------------------------------------------------------
+
+EVENTS_SHOWN = 8
+
+
+class EventBoard:
+    """Shows decisions that wait and events that were loaded: in place on a terminal, else a line per event.
+
+    Attributes:
+        lags: Seconds from each event's own time to its row.
+    """
+
+    def __init__(self, until: float, *, in_place: bool) -> None:
+        """Prepare.
+
+        Args:
+            until: Time of `time.monotonic` at which it ends.
+            in_place: Whether it is drawn anew, so that no line is printed.
+        """
+        self.lags: list[float] = []
+        self._until = until
+        self._in_place = in_place
+        self._queue: Sequence[tuple[Any, ...]] = ()
+        self._latest: deque[tuple[Any, ...]] = deque(maxlen=EVENTS_SHOWN)
+
+    def show(self, queue: Sequence[tuple[Any, ...]], events: Sequence[tuple[Any, ...]]) -> None:
+        """Show what is in the warehouse now.
+
+        Args:
+            queue: Urgency, title, who asks, and when, of the newest open decisions; and how many there are.
+            events: Time, type, lag in seconds and name of the row, of events that were not shown yet.
+        """
+        self._queue = queue
+        self._latest.extendleft(events)
+        self.lags += [lag for _, _, lag, _ in events]
+        for created_at, kind, lag, about in () if self._in_place else events:
+            out.print(Text(f"{_clock(created_at)}  {kind}  {about or '-'}  in the warehouse after {lag:.1f} s"))
+
+    def draw(self) -> RenderableType:
+        """Return all of it."""
+        left = max(0.0, self._until - time.monotonic())
+        return Group(self.queue(), RichText(), self._events(), RichText(f"\n{self.summary()}; {left:.0f} s left"))
+
+    def queue(self) -> RenderableType:
+        """Return the decisions that wait."""
+        grid = _fixed_grid(("urgency", 8), ("decision", None), ("asked by", 16), ("asked", 10))
+        for urgency, title, asked_by, asked_at, _ in self._queue:
+            grid.add_row(urgency, Text(title or "-"), Text(asked_by or "-"), _ago(asked_at))
+        waiting = f"{self._queue[0][-1]:,} waiting, the newest" if self._queue else "none is waiting"
+        return Group(RichText(f"Decisions: {waiting}", "bold"), grid)
+
+    def _events(self) -> RenderableType:
+        grid = _fixed_grid(("event", 18), ("row", None), ("created", 8), ("in warehouse", 12))
+        for created_at, kind, lag, about in self._latest:
+            grid.add_row(Text(kind), Text(about or "-"), _clock(created_at), f"after {lag:.1f} s")
+        return grid
+
+    def summary(self) -> str:
+        """Return how many events there were, and how long they took."""
+        count = "1 event" if len(self.lags) == 1 else f"{len(self.lags):,} events"
+        return f"{count}, {_lags(self.lags)}" if self.lags else count
+
+
+def _lags(lags: Sequence[float]) -> str:
+    return f"from event to row: median {median(lags):.1f} s, worst {max(lags):.1f} s"
+
+
+def _clock(moment: datetime | None) -> str:
+    return "-" if moment is None else f"{moment.astimezone(UTC):%H:%M:%S}"
+
+
+def _fixed_grid(*columns: tuple[str, int | None]) -> Grid:
+    """Return a grid as wide as the terminal: no number moves when a row comes."""
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), width=min(out.width, 100))
+    for name, width in columns:
+        grid.add_column(name, width=width, ratio=None if width else 1, no_wrap=True, overflow="ellipsis")
+    return grid
+
+
+@contextmanager
+def event_board(until: float) -> Iterator[EventBoard]:
+    """Show events until `until` (`time.monotonic`)."""
+    board = EventBoard(until, in_place=out.is_terminal)
+    if not out.is_terminal:
+        yield board
+        return
+    with Live(get_renderable=board.draw, console=out, transient=True):
+        yield board
+
+
+def print_events(board: EventBoard, requests: int) -> None:
+    """Print what is left when the events end."""
+    out.print(board.queue())
+    out.print(f"\n{board.summary()}; {_requests(requests)} to OrgX")
 
 
 # -- pieces --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from orgx_source.cli.listen import import_service
+from orgx_source.cli.live import watch_events
 from orgx_source.errors import ConfigError, DestinationError
 from orgx_source.files import is_plain
 from orgx_source.times import utc_now
@@ -79,6 +81,41 @@ def run_demo(database: Path, size: str, days: int = 28, start: datetime | None =
         return _show(sandbox, target, page, size, days, start)
 
 
+def run_live_demo(database: Path, size: str, seconds: float) -> int:
+    """Load the organisation once, then listen to its events and show what they change; return the exit code.
+
+    Args:
+        database: DuckDB file to make.
+        size: Size of the organisation.
+        seconds: How long to listen.
+
+    Raises:
+        ConfigError: A package of the listener or the sandbox is missing, or the file is no older demonstration.
+        DestinationError: Another demonstration makes the same file, or a run fills it.
+    """
+    from orgx_source.cli import console
+    from orgx_source.config import load_config
+    from orgx_source.warehouse.target import Target
+
+    import_service()
+    sandbox, target = _import_sandbox(), Target(database=database)
+    with _alone(target):
+        _make_room(target)
+        with sandbox.Sandbox(sandbox.World(size, start=_this_hour())) as box:
+            console.out.print(f"A sample organisation runs at {box.url}. First sync into {database}:\n")
+            # Events are about none of the optional tables.
+            config = load_config(api_key=box.api_key, base_url=box.url, optional_tables="none")
+            began = time.monotonic()
+            report = _sync(box.world, config, target)
+            console.print_run(report, seconds=time.monotonic() - began)
+            if report.exit_code:
+                return report.exit_code
+            console.out.print(f"\nNow it lives, and a listener loads what its events name. {seconds:g} s, or Ctrl-C:\n")
+            watch_events(box, config, target, seconds)
+    _invite(database, "select type, outcome, created_at, loaded_at from webhook_events limit 5")
+    return 0
+
+
 def _show(sandbox: Any, target: Target, page: Path, size: str, days: int, start: datetime | None) -> int:
     """Create the organisation, sync it and run the queries; return the exit code."""
     from orgx_source.cli import console
@@ -92,9 +129,7 @@ def _show(sandbox: Any, target: Target, page: Path, size: str, days: int, start:
         if code := _live(world, load_config(api_key=box.api_key, base_url=box.url), target, days):
             return code
     _answer(database)
-    console.out.print(f"\nEverything is in [bold]{database}[/]. Ask your own questions:\n")
-    command = f'orgx-sync query --database {shlex.quote(str(database))} "select * from org_daily limit 5"'
-    console.out.print(console.Text(f"  {command}"))
+    _invite(database, "select * from org_daily limit 5")
     _write_report(target.pipeline(read_only=True), page)
     return 0
 
@@ -117,7 +152,7 @@ def _alone(target: Target) -> Iterator[None]:
         ) from None
 
 
-def _make_room(target: Target, page: Path) -> None:
+def _make_room(target: Target, page: Path | None = None) -> None:
     """Remove an earlier demo and create the marked file.
 
     Raises:
@@ -128,10 +163,12 @@ def _make_room(target: Target, page: Path) -> None:
 
     from orgx_source.warehouse.run_lock import one_run_at_a_time
 
-    if not (_may_go(target.database, _is_demonstration) and _may_go(page, _is_page_of_one)):  # guard: demo-mark
+    may_go = _may_go(target.database, _is_demonstration) and (page is None or _may_go(page, _is_page_of_one))
+    if not may_go:  # guard: demo-mark
+        files = f"{target.database} or {page}" if page else target.database
         raise ConfigError(
-            f"{target.database} or {page} already exists and was not created by the demo, so it is left alone. Choose "
-            "another --database, or remove it."
+            f"{files} already exists and was not created by the demo, so it is left alone. Choose another "
+            "--database, or remove it."
         )
     pipeline = target.pipeline()
     with one_run_at_a_time(pipeline):
@@ -212,6 +249,14 @@ def _answer(database: Path) -> None:
         for title, sql in QUESTIONS:
             result = connection.execute(sql)
             console.print_result(title, sql, [column[0] for column in result.description or ()], result.fetchall())
+
+
+def _invite(database: Path, sql: str) -> None:
+    """Say how to ask more."""
+    from orgx_source.cli import console
+
+    console.out.print(f"\nEverything is in [bold]{database}[/]. Ask your own questions:\n")
+    console.out.print(console.Text(f'  orgx-sync query --database {shlex.quote(str(database))} "{sql}"'))
 
 
 def _is_demonstration(database: Path) -> bool:

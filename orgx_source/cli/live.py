@@ -1,12 +1,21 @@
-"""A sandbox with simulated activity that sends events, for ``orgx-sync sandbox --webhook``."""
+"""A sandbox with simulated activity that sends events: for ``orgx-sync sandbox --webhook``, and for the live demo."""
 
 from __future__ import annotations
 
+import secrets
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from orgx_source.errors import ConfigError
+
+if TYPE_CHECKING:
+    from orgx_source.config import OrgxConfig
+    from orgx_source.warehouse.target import Target
 
 # Fault to its description, the parser of its value, and its default value.
 SWITCHES: dict[str, tuple[str, Callable[[str], Any], Any]] = {
@@ -18,6 +27,22 @@ SWITCHES: dict[str, tuple[str, Callable[[str], Any], Any]] = {
     "upper_case": ("digest in upper case", lambda text: text != "0", True),
     "base64": ("digest in base64", lambda text: text != "0", True),
 }
+# The newest of them: so that one that is asked comes on top, and one that is settled goes.
+QUEUE = """
+select urgency, title, asked_by, asked_at, count(*) over () as waiting
+from decision_latency where is_open order by asked_at desc, decision_id limit 5
+"""
+# With names from the tables, which only the rows that an event names can bring there.
+EVENTS = """
+select webhook_events.created_at, webhook_events.type, epoch(loaded_at) - epoch(webhook_events.created_at) as lag,
+    coalesce(decisions.title, initiatives.title, artifacts.name, agents.name) as about
+from webhook_events
+left join decisions on decisions.id = body ->> '$.data.id'
+left join initiatives on initiatives.id = body ->> '$.data.id'
+left join artifacts on artifacts.id = body ->> '$.data.id'
+left join agents on agents.id = body ->> '$.data.id'
+order by loaded_at, webhook_events.created_at, webhook_events.id offset {seen}
+"""
 
 
 @contextmanager
@@ -61,4 +86,49 @@ def _parse(text: str) -> tuple[str, Any]:
     try:
         return name, read(value) if has_value else default
     except ValueError:
-        raise ConfigError(f"--webhook-fault: {value!r} is not a valid value for {name}") from None
+        raise ConfigError(f"--webhook-fault: {value!r} is not a value of {name}") from None
+
+
+def watch_events(box: Any, config: OrgxConfig, target: Target, seconds: float) -> None:
+    """Let a sandbox live, listen to its events, and show what they change in the warehouse, until time is up or Ctrl-C.
+
+    Args:
+        box: The sandbox, which serves.
+        config: Its key and address.
+        target: A DuckDB file that holds it already.
+        seconds: How long.
+    """
+    from orgx_source import sandbox
+    from orgx_source.cli import console
+    from orgx_source.cli.listen import import_service
+    from orgx_source.inbox.batch import BatchLoader
+
+    service, secret = import_service(), secrets.token_hex()
+    box.forget()
+    with TemporaryDirectory() as place, ExitStack() as life, console.event_board(time.monotonic() + seconds) as board:
+
+        def show(pipeline: Any) -> None:
+            board.show(_ask(target, QUEUE), _ask(target, EVENTS.format(seen=len(board.lags))))
+
+        def loader(config: OrgxConfig, target: Target) -> BatchLoader:
+            return BatchLoader(config, target, publish=show)
+
+        def begin(url: str, stop: Callable[[], None]) -> None:
+            # The first batch makes the table of events.
+            board.show(_ask(target, QUEUE), [])
+            life.enter_context(sandbox.Life(box.world, sandbox.Sender(url, secret)))
+            timer = threading.Timer(seconds, stop)
+            timer.start()
+            life.callback(timer.cancel)
+
+        app = service.create_app(
+            config=config, target=target, secrets=[secret], inbox=Path(place) / "events.inbox", make_loader=loader
+        )
+        service.serve(app, "127.0.0.1", 0, begin)
+    console.print_events(board, box.count())
+
+
+def _ask(target: Target, sql: str) -> list[tuple[Any, ...]]:
+    from orgx_source.commands.query import run_query
+
+    return run_query(target, sql, lambda columns, rows: list(rows))

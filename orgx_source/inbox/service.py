@@ -176,14 +176,14 @@ def create_app(
     return InboxApp(kept, signatures, Drain(kept, loader, batch_seconds))
 
 
-def serve(app: InboxApp, host: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """Serve until interrupted; what was being loaded is loaded first.
+def serve(app: InboxApp, host: str, port: int, on_ready: Callable[[str, Callable[[], None]], None]) -> None:
+    """Serve until interrupted or stopped; what was being loaded is loaded first.
 
     Args:
         app: The application.
         host: Address to bind.
         port: Port to bind; 0 takes a free one.
-        on_ready: Called with the address once the socket is bound.
+        on_ready: Called once the socket is bound, with the address and what stops the server, from any thread.
 
     Raises:
         ConfigError: The port cannot be used.
@@ -201,6 +201,7 @@ def serve(app: InboxApp, host: str, port: int, on_ready: Callable[[str], None]) 
         app, log_level="critical", access_log=False, ws="none", lifespan="on", limit_concurrency=512,
         timeout_keep_alive=15, timeout_graceful_shutdown=5,
     )  # fmt: skip
+    server = uvicorn.Server(settings)
     with bound, suppress(KeyboardInterrupt):
-        on_ready(f"http://{shown}:{bound.getsockname()[1]}")
-        uvicorn.Server(settings).run(sockets=[bound])
+        on_ready(f"http://{shown}:{bound.getsockname()[1]}", lambda: setattr(server, "should_exit", True))
+        server.run(sockets=[bound])

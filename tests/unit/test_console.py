@@ -88,3 +88,26 @@ def test_a_status_shows_every_verdict_and_number(terminal: Console) -> None:
         assert number in shown
     assert "uncertified: tasks, agents" in shown
     assert "failed: decisions" in shown
+
+
+def test_the_live_demonstration_fits_and_says_how_long_events_took(terminal: Console) -> None:
+    board = console.EventBoard(until=0.0, in_place=True)
+    board.show([], [])
+    terminal.print(board.draw())
+    title = "Choose a vendor: " + "status page " * 20
+    board.show(
+        [("critical", title, "Orchestrator of all", datetime.now(UTC), 1_234)] * 5,
+        [(NOW, "initiative.updated", lag, title) for lag in (1.0, 2.0, 30.0)] * 5,
+    )
+    terminal.print(board.draw())
+    assert isinstance(terminal.file, io.StringIO)
+    shown = terminal.file.getvalue()
+    assert all(len(line) <= terminal.width for line in shown.splitlines()), shown
+    assert "Decisions: none is waiting" in shown and "0 events; 0 s left" in shown
+    assert (
+        "Decisions: 1,234 waiting, the newest" in shown
+        and shown.count("critical") == 5
+        and shown.count("just now") == 5
+    )
+    assert shown.count("initiative.updated  Choose") == console.EVENTS_SHOWN
+    assert "15 events, from event to row: median 2.0 s, worst 30.0 s; 0 s left" in " ".join(shown.split())
