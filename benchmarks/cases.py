@@ -16,7 +16,7 @@ import orjson
 import pyarrow.parquet as pq
 
 from benchmarks.contenders import KEY, OURS, Contender, dlt_rest_api, floor, ours
-from benchmarks.events import LISTENER, event_lags
+from benchmarks.events import LISTENER, QUIET_RUN, event_lags
 from benchmarks.floor import as_table
 from benchmarks.measure import Figures, RunFailedError, page_server, run
 from benchmarks.page_server import make_rows
@@ -112,10 +112,19 @@ def starts(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
 
 
 def event_case(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
-    """Send events to a listener: how long from each to its row?"""
+    """Send events to a listener: how long from each to its row, and what would a run cost instead?"""
+    quiet = Figures([], [], [])
     with Sandbox(World(sizes.organisation)) as box, _place() as place:
         _prepare(ours(), box.url, place)
-        return {LISTENER: event_lags(box, place, sizes.events, tell)}
+        for _ in range(sizes.rounds):
+            box.forget()
+            _measure(ours(), box.url, place, quiet)
+            quiet.requests.append(box.count())
+        tell(_line(QUIET_RUN, quiet))
+        box.forget()
+        lags = event_lags(box, place, sizes.events, tell)
+        lags.requests.append(box.count())
+        return {LISTENER: lags, QUIET_RUN: quiet}
 
 
 def latency_case(sizes: Sizes, peers: Sequence[Contender], tell: Tell) -> dict[str, Figures]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.cases import SERIAL
 from benchmarks.contenders import FLOOR, LOADING, OURS
-from benchmarks.events import LISTENER, share
+from benchmarks.events import LISTENER, QUIET_RUN, share
 from benchmarks.measure import Figures
 
 HERE = Path(__file__).parent
@@ -21,6 +21,7 @@ DLT, PARQUET, SINGER, PYAIRBYTE = "dlt rest_api", "dlt rest_api, parquet", "Sing
 WORKERS = 8
 # Rows of a page that are not in the one before: pages overlap by a tenth.
 STEP = 90
+MINUTES_A_DAY = 1_440
 
 TITLES = {
     "A": "{a:,} rows, no latency, first load",
@@ -199,7 +200,7 @@ def render(found: dict[str, Any]) -> str:
     for case, measured in results.cases.items():
         lines += ["", f"## {case}. {TITLES[case].format(**sizes, ms=sizes['latency'] * 1000)}", ""]
         lines += [*_circumstances(found, case), ""]
-        lines += _table(measured)
+        lines += [*_table(measured), *_events_beside_runs(measured)]
     return "\n".join(lines) + "\n"
 
 
@@ -229,6 +230,24 @@ def _table(measured: dict[str, Figures]) -> list[str]:
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |{f' {figures.requests[-1]} |' if counted else ''}")
     return lines
+
+
+def _events_beside_runs(measured: dict[str, Figures]) -> Iterator[str]:
+    """Yield what events cost, and what a run every minute would, where both were measured."""
+    events, run = measured.get(LISTENER), measured.get(QUIET_RUN)
+    if not (events and events.requests and run and run.requests):
+        return
+    count, requests = len(events.seconds), run.requests[-1]
+    yield ""
+    yield (
+        f"From an event's own time to its row: median {events.median_seconds:.2f} s, 95 % within "
+        f"{share(events, 0.95):.2f} s, worst {max(events.seconds):.2f} s."
+    )
+    yield (
+        f"The listener sent {events.requests[-1]} requests for these {count} events, and sends none without events. A "
+        f"run each minute sends {MINUTES_A_DAY:,} x {requests} = {MINUTES_A_DAY * requests:,} requests a day, whatever "
+        "changes."
+    )
 
 
 def _number(value: float, unit: str) -> str:
