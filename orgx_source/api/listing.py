@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from math import inf
 from typing import Literal, get_args
 
 from orgx_source.api.envelope import Row
@@ -127,14 +128,31 @@ class ListingReport:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a listing by ``created_at`` has come; a later listing can go on from here.
+    """How far a listing has come whose rows keep their places; a later listing can go on from here.
 
     Attributes:
         offset: Where the last page that was accepted ended.
-        covered_to: Unix seconds; every row that existed throughout and was made before has come.
+        covered_to: Sort key, which is the time of creation in Unix seconds, negative where the newest come first; every
+            row that existed throughout and has a smaller one has come.
         tied: Whether rows that share one time, more than a page holds, lie before it: their order proves nothing.
+        head: Sort key at the head of the list when it was first read, where the newest come first: what is newer is
+            read at the end. None where new rows come last.
+        workspace: Id of the workspace whose list it is; None for the list that is read without naming one.
+        met: The workspaces whose rows have come from the list that is read without naming one.
     """
 
     offset: int
     covered_to: float
     tied: bool = False
+    head: float | None = None
+    workspace: str | None = None
+    met: tuple[str, ...] = ()
+
+    def made_between(self, earlier: Position | None) -> tuple[float, float]:
+        """Return between which times those rows were made that lie behind an earlier place and before this one.
+
+        Args:
+            earlier: Where the read that came to this place began; None where it began at the head of the list.
+        """
+        begin = earlier.covered_to if earlier else self.head
+        return (begin or 0.0, self.covered_to) if self.head is None else (-self.covered_to, -(begin or -inf))

@@ -132,6 +132,8 @@ class _Pass:
         empty_at: Smallest offset at which a page came back empty.
         vain_repairs: Seams in a row whose repair brought nothing new.
         look: When it last looked whether it gains on the list; None before the first time.
+        is_head: Whether it reads the head again, behind which all has come.
+        resume: Where it begins; None at offset 0.
     """
 
     ids: Set[str] = field(default_factory=set)
@@ -147,6 +149,8 @@ class _Pass:
     empty_at: int | None = None
     vain_repairs: int = 0
     look: _Look | None = None
+    is_head: bool = False
+    resume: Position | None = None
 
     def add(self, ids: Iterable[str]) -> None:
         """Note that these came."""
@@ -193,7 +197,7 @@ class Listing:
             keys: Reads id and times from a row.
             order: The order that the requests ask for.
             watermark: With ``Order.UPDATED``: everything older is known, stop there if the order is obeyed.
-            resume: With ``Order.CREATED``: what an earlier listing had covered; rows before it do not come again.
+            resume: What an earlier listing in this order had covered: of that, only a head with new rows comes again.
             page_size: Rows to ask for; the server may give fewer.
             executor: Where pages are fetched ahead; None fetches one after another.
             ahead: Most pages to hand to the executor before the one being checked is done.
@@ -205,7 +209,7 @@ class Listing:
         self._keys = keys
         self._order = order
         self._watermark = None if watermark is None or order is not Order.UPDATED else -watermark.timestamp()
-        self._resume = resume if order is Order.CREATED else None
+        self._resume = resume if order is not Order.UNKNOWN else None
         self._page_size = page_size
         self._executor = executor
         self._ahead = ahead
@@ -221,7 +225,10 @@ class Listing:
 
     @property
     def position(self) -> Position | None:
-        """Where a later listing can go on; None where nothing can be derived from the order of the rows."""
+        """Where a later listing can go on; None where nothing can be derived from the order of the rows.
+
+        With ``Order.UPDATED`` it holds only where no row can get a new time, or all are read that got one.
+        """
         return self._position if self.report.order_obeyed and self.report.passes == 1 else None
 
     def __iter__(self) -> Iterator[list[Row]]:
@@ -230,7 +237,7 @@ class Listing:
         Raises:
             DriftError: The server ignores ``offset``, or the list moves too fast to be read.
         """
-        current, previous = _Pass(self._given), None
+        current, previous = _Pass(self._given, resume=self._resume), None
         self._look_at_clock()
         if self._watermark is not None and self._is_future(-self._watermark):
             self._watermark = None
@@ -249,15 +256,17 @@ class Listing:
         if self._outrun:
             return
         self._look_again(state)
-        if self._order is Order.UPDATED and state.requests > 1 and not self._came_at_once(state):
+        several = state.requests > 1 or self._resume is not None  # guard: head-of-a-resumed-list
+        if self._order is Order.UPDATED and several and not self._came_at_once(state):
             yield from self._reread_head(state)
 
     # -- one walk ------------------------------------------------------------------------------------------------
 
     def _walk(self, state: _Pass, stop_at: float | None, *, inclusive: bool = False) -> Iterator[list[Row]]:
-        """Read from offset 0 to the end, or until the sort keys pass ``stop_at`` (``inclusive``: reach it)."""
-        last = self._read(0, state) if self._resume is None else self._find_position(self._resume, state)
-        state.first_key = last.first_key
+        """Read from offset 0 or a place to the end, or until the keys pass ``stop_at`` (``inclusive``: reach it)."""
+        resume = state.resume
+        last = self._read(0, state) if resume is None else self._find_position(resume, state)
+        state.first_key = last.first_key if resume is None or resume.head is None else resume.head
         self._learn_page_size(last)
         fresh, ended = self._accept(last, state, last)
         yield fresh
@@ -619,11 +628,14 @@ class Listing:
             if began is None or not self.report.order_obeyed:
                 break
             probe, before, known = _Pass(), len(state.ids), len(self._given)
+            probe.is_head = True
             yield from self._walk(probe, began, inclusive=True)
             state.add(probe.ids)
             if self._outrun:
                 return
-            state.moved = state.moved or probe.moved or len(state.ids) > before
+            # What came in an earlier run is unknown to this one.
+            newer = len(state.ids) > before if self._resume is None else (probe.first_key or began) < began
+            state.moved = state.moved or probe.moved or newer
             if probe.requests - probe.keyless == 1:
                 self._torn = self._torn or self._lacks_newer_rows(probe, state, known)
                 return
@@ -673,10 +685,15 @@ class Listing:
         self._held = {} if late else held
         if piece.last_key is not None:
             state.covered_to = max(state.covered_to, piece.last_key)
-        if self._order is Order.CREATED:
-            provable = not state.unproven and state.covered_to > float("-inf")
-            self._position = Position(piece.end, state.covered_to, state.tied) if provable else None
+        if not state.is_head:
+            self._note_place(piece, state)
         return fresh, self._ends(piece, state, unseen)
+
+    def _note_place(self, piece: _Slice, state: _Pass) -> None:
+        provable = not state.unproven and state.covered_to > float("-inf")
+        head = state.first_key if self._order is Order.UPDATED else None
+        placed = provable and (head is not None or self._order is Order.CREATED)
+        self._position = Position(piece.end, state.covered_to, state.tied, head) if placed else None
 
     def _sort_out(
         self, copies: Mapping[str, Row], places: Sequence[int | None], known_before: int, *, late: bool

@@ -141,6 +141,7 @@ class RouteReader(ABC):
         self.last_refusal: ApiError | None = None
         self._left_out: frozenset[str] = frozenset()
         self._living: str | None = None
+        self._is_resumed = False
         self._access = access
         self._table = table
         self._keys = row_keys(table)
@@ -160,6 +161,7 @@ class RouteReader(ABC):
         Raises:
             OrgxError: From the client, or a list that cannot be read to its end.
         """
+        self._is_resumed = resume is not None
         try:
             yield from self._read_with_what_is_accepted(watermark, resume)
         except BudgetError as error:
@@ -235,12 +237,16 @@ class RouteReader(ABC):
                 found = None
             if found is not None:
                 return found
-        if self.route.caveat:
+        if self.route.caveat or self._is_resumed:
             return None
         again = type(self)(self._access, self._table, self.route, self.spending)
         again._left_out = self._left_out
         batches = again._read_with_what_is_accepted(None, None)
-        found = {row_id for rows in batches for row in rows if (row_id := self._keys.id(row)) is not None}
+        try:
+            found = {row_id for rows in batches for row in rows if (row_id := self._keys.id(row)) is not None}
+        except BudgetError:
+            # A list that takes more than half of a run's requests would never be read to its end.
+            return None
         return None if again.report.verdict == "uncertified" else found & set(ids)
 
     def find_rows(self, ids: Sequence[str]) -> list[Row]:
@@ -885,8 +891,21 @@ class SearchReader(_PlainReader):
     head: they move the rest down, so that rows come twice, and deletions move it up, so that rows are passed over. So
     nothing was passed over between two pages if the total did not fall from one to the next. A list whose total stays
     put, that comes in order and once, and holds as many rows as it counts, was read in full. Any other is read again
-    by offsets, in pages that share rows.
+    by offsets, in pages that share rows. So is the rest of a list of which an earlier run has read a part: first what
+    lies behind its last page, then what is newer than its first row.
     """
+
+    _watch: _Watch | None = None
+    _listing: Listing | None = None
+    _asked = PageQuery()
+    _met: frozenset[str] = frozenset()
+
+    @property
+    def position(self) -> Position | None:
+        """Where a later read can go on: in which workspace's list, and where in it."""
+        source = self._listing or self._watch
+        place = None if source is None else source.position
+        return place and replace(place, workspace=self._asked.workspace_id, met=tuple(sorted(self._met)))
 
     def first(self, watermark: datetime | None) -> PageQuery:
         """Return what `rows` asks first."""
@@ -899,53 +918,81 @@ class SearchReader(_PlainReader):
             return None
         self._sizes = [page.total or len(page.rows)]
         totals = [page.total]
-        for workspace_id in self._others([page.rows]):
+        self._note_workspaces(page.rows)
+        for workspace_id in self._others():
             other = self._fetch(replace(self.first(None), limit=1, workspace_id=workspace_id))
             totals.append(other.total)
             self._sizes.append(other.total or len(other.rows))
         return replace(page, total=None if None in totals else sum(total or 0 for total in totals))
 
     def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
-        """Return what a read will bring and cost: all pages of each workspace."""
+        """Return what a read will bring and cost: all pages of each workspace, or those behind a place and the head."""
         size = page.limit or ROWS_ASKED
+        if offset:
+            remaining = max(0, sum(self._sizes) - offset)
+            return Estimate(remaining, 1 + _count_pages(remaining, size), at_least=page.total is None)
         pages = sum(max(1, math.ceil(rows / size)) for rows in self._sizes)
         return Estimate(sum(self._sizes), pages, at_least=page.total is None)
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
-        report = self.report
-        met: list[Sequence[Row]] = []
-        for rows in self._read_list(self.first(None)):
-            met.append([{key: row.get(key) for key in spellings(*self._table.workspace)} for row in rows])
-            yield rows
-        for workspace_id in self._others(met):
-            yield from self._read_list(replace(self.first(None), workspace_id=workspace_id))
-        if report.totals is not None:
-            self.report.short_by = max(0, report.totals[2] - self._came)
+        report, first = self.report, self.first(None)
+        begun = None if resume is None else resume.workspace
+        self._met = frozenset(resume.met if resume else ())
+        report.order_obeyed = None if resume is None else True
+        if begun is None:
+            for rows in self._read_list(first, resume):
+                self._note_workspaces(rows)
+                yield rows
+        else:
+            self._count(first)
+        others = self._others()
+        if begun is not None and begun not in others:
+            report.order_obeyed = False
+            return
+        for workspace_id in others:
+            query = replace(first, workspace_id=workspace_id)
+            if begun in (None, workspace_id):
+                yield from self._read_list(query, resume if begun else None)
+                begun = None
+            else:
+                self._count(query)
+        if report.totals is not None and resume is None:
+            report.short_by = max(0, report.totals[2] - self._came)
         self._judge()
 
-    def _others(self, pages: Iterable[Sequence[Row]]) -> list[str]:
+    def _note_workspaces(self, rows: Sequence[Row]) -> None:
+        keys = spellings(*self._table.workspace)
+        named = (value for row in rows for key in keys if isinstance(value := row.get(key), str) and value)
+        self._met |= {value.casefold() for value in named}
+
+    def _others(self) -> list[str]:
         """Return the workspaces whose rows have to be asked for: none where those of several came already."""
         if self._access.client.config.workspace_id is not None:
             return []
         listed, complete = self._access.workspaces()
         if not complete:
             self.report.miss("OrgX does not list all workspaces of this login: rows of others may be missing")
-        met = {
-            value.casefold()
-            for rows in pages
-            for row in rows
-            for key in spellings(*self._table.workspace)
-            if isinstance(value := row.get(key), str) and value
-        }
-        if len(met) > 1:
+        if len(self._met) > 1:
             return []
-        met = met or {str(self._workspace_id).casefold()}
-        return [workspace_id for workspace_id in listed if workspace_id.casefold() not in met]
+        met = self._met or {str(self._workspace_id).casefold()}
+        return sorted(workspace_id for workspace_id in listed if workspace_id.casefold() not in met)
 
-    def _read_list(self, query: PageQuery) -> Iterator[list[Row]]:
+    def _count(self, query: PageQuery) -> None:
+        """Ask how many rows a list has that an earlier run has read."""
+        total = self._fetch(replace(query, limit=1)).total
+        if total is None:
+            self.report.miss("OrgX gave no total to compare with")
+        else:
+            self._add_total(total)
+
+    def _read_list(self, query: PageQuery, resume: Position | None) -> Iterator[list[Row]]:
         """Yield the rows of one workspace."""
+        self._asked, self._listing, self._watch = query, None, None
+        if resume is not None:
+            yield from self._read_by_offsets(query, ordered=True, resume=resume)
+            return
         before, page = self._came, self._fetch(query)
-        watch = _Watch(self._keys)
+        watch = self._watch = _Watch(self._keys)
         if page.total is not None:
             yield from self._follow(query, page, watch)
             brought = self._came - before
@@ -954,33 +1001,40 @@ class SearchReader(_PlainReader):
                 return
             self.report.moved = True
             logger.info("%s: the list moved while it was read; reading it again", self._table.name)
-        yield from self._read_by_offsets(query, ordered=watch.in_order)
+        yield from self._read_by_offsets(query, ordered=watch.in_order, resume=None)
 
-    def _read_by_offsets(self, query: PageQuery, *, ordered: bool) -> Iterator[list[Row]]:
-        """Yield the rows of one workspace that did not come by cursors."""
+    def _read_by_offsets(self, query: PageQuery, *, ordered: bool, resume: Position | None) -> Iterator[list[Row]]:
+        """Yield the rows of one workspace that did not come by cursors, or not in an earlier run."""
         # By the time when rows were made, which in this order is what the time of their last change is in the other.
-        listing = Listing(
+        listing = self._listing = Listing(
             lambda offset, limit: self._fetch(replace(query, limit=limit, offset=offset)),
             replace(self._keys, updated=self._keys.created),
             order=Order.UPDATED if ordered else Order.UNKNOWN,
+            resume=resume,
             page_size=ROWS_ASKED,
             now=lambda: self._access.client.server_time,
         )
-        ids: set[str] = set()
         for rows in listing:
-            ids.update(row_id for row in rows if (row_id := self._keys.id(row)) is not None)
             yield self._unseen(Page(rows))
-        found, report = listing.report, self.report
+        self._add_listing(listing.report)
+
+    def _add_listing(self, found: ListingReport) -> None:
+        report = self.report
         report.repeats += found.repeats
         report.seams_repaired += found.seams_repaired
         report.passes += found.passes
         report.moved = report.moved or found.moved
+        report.order_obeyed = report.order_obeyed and found.order_obeyed
         report.rows_without_id = max(report.rows_without_id, found.rows_without_id)
         for reason in found.reasons:
             report.miss(reason.replace(Order.UPDATED.value, "created_at descending"), gap=found.gap)
         report.total_doubtful = report.total_doubtful or found.total_doubtful
         if found.totals is not None:
             self._add_total(found.totals[2])
+
+    def _least_requests(self, watermark: datetime | None) -> int:
+        total = self._watch.last_total if self._watch is not None else None
+        return max(self.report.pages + 1, math.ceil((total or 0) / ROWS_ASKED))
 
     def _add_total(self, total: int) -> None:
         low, high, last = self.report.totals or (0, 0, 0)
@@ -992,7 +1046,11 @@ class _Watch:
 
     def __init__(self, keys: RowKeys) -> None:
         self._keys = keys
+        self._newest: datetime | None = None
         self._oldest: datetime | None = None
+        self._rows = 0
+        self._fell = False
+        self._tied = False
         self._totals: set[int | None] = set()
         self._ids: set[str] = set()
         self.in_order = True
@@ -1004,10 +1062,20 @@ class _Watch:
         """Whether each page told the same total, and brought rows that are older than those before, each once."""
         return len(self._totals) == 1 and None not in self._totals and self.in_order and not self._repeated
 
+    @property
+    def position(self) -> Position | None:
+        """Where a later read can go on; None where rows may have been passed over."""
+        if self._newest is None or self._oldest is None or self._fell or not self.in_order:  # guard: passed-over
+            return None
+        return Position(self._rows, -self._oldest.timestamp(), self._tied, -self._newest.timestamp())
+
     def look(self, page: Page) -> None:
         """Take notice of a page."""
+        self._fell = self._fell or page.total is None or (self.last_total or 0) > page.total
         self._totals.add(page.total)
         self.last_total = page.total
+        self._rows += len(page.rows)
+        before = self._oldest
         for row in page.rows:
             row_id, made = self._keys.id(row), self._keys.created(row)
             if row_id is not None and row_id in self._ids:
@@ -1018,6 +1086,9 @@ class _Watch:
             # A row without a time has no place in the order: the others prove nothing of it.
             self.in_order = self.in_order and made is not None and (self._oldest is None or made <= self._oldest)
             self._oldest = made or self._oldest
+            self._newest = self._newest or made
+        # One time from the end of the page before to the end of this one.
+        self._tied = self._tied or (before is not None and before == self._oldest and bool(page.rows))
 
 
 class ToldReader(_PlainReader):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 from orgx_source.api.listing import ListingReport, Position
 from orgx_source.api.route_reader import RouteReader
@@ -97,13 +99,31 @@ class Deletions:
         known = self._changes.known
         if known.seen == len(known) or (position is None and resumed is None):
             return known.unseen()
-        begin = resumed.position.covered_to if resumed else 0.0
+        before = resumed.position if resumed else None
+        place = position or (before and replace(before, covered_to=inf))
+        assert place is not None
         earlier = resumed.candidates if resumed else frozenset()  # guard: deletions-before-the-place
-        end = END_OF_TIME if position is None else datetime.fromtimestamp(position.covered_to, UTC)
-        due = earlier.union(
-            self._warehouse.ids_made_after(self._table, self._changes.types, datetime.fromtimestamp(begin, UTC), end)
-        )
-        return [row_id for row_id in sorted(due) if known.is_unseen(row_id)]
+        due = earlier.union(self._made_between(*place.made_between(before)))
+        if position is None and place.head is not None:
+            # The head is read again at the end.
+            due |= self._made_between(-place.head, inf)  # guard: deletions-before-the-head
+        if place.workspace is not None:
+            # Times tell only how far one list has come; those before it have been read in full.
+            due |= {row_id for row_id in known.unseen() if self._is_before(row_id, place)}
+        unseen = (row_id for row_id in sorted(due) if known.is_unseen(row_id))
+        return [row_id for row_id in unseen if row_id in earlier or not self._is_before(row_id, before)]
+
+    def _made_between(self, begin: float, end: float) -> set[str]:
+        bounds = _moment(begin), _moment(end)
+        return set(self._warehouse.ids_made_after(self._table, self._changes.types, *bounds))
+
+    def _is_before(self, row_id: str, place: Position | None) -> bool:
+        """Return whether a row is of a list that was read before the one of the place began."""
+        if place is None or place.workspace is None:
+            return False
+        workspace = self._view.workspace_of(self._changes.known[row_id]) or self._own_workspace
+        first = place.met or (self._own_workspace.casefold(),)
+        return workspace.casefold() in first or workspace < place.workspace  # guard: lists-that-were-read
 
     def gone(self, reader: RouteReader, state: TableState, report: TableReport, resumed: Resume | None) -> list[str]:
         """Return the rows that OrgX no longer lists; none where the read is no proof of that.
@@ -182,6 +202,10 @@ class Deletions:
         late = [row_id for row_id in gone if (self._changes.known[row_id].updated or since) > since]
         stored = self._warehouse.fetch_rows(self._table, late, self._changes.types)
         return any(moment >= last_read for rows in stored for moment in rows.column("last_changed_at").to_pylist())
+
+
+def _moment(seconds: float) -> datetime:
+    return END_OF_TIME if seconds == inf else datetime.fromtimestamp(max(0.0, seconds), UTC)
 
 
 def is_proof(report: ListingReport, route: Route) -> bool:

@@ -238,6 +238,11 @@ class TableReader:
             resumed, whole_at = self._resumed, self._resumed.began_at
             reader = self._open(route)
             yield from self._go_on(reader, resumed)
+            if reader.report.order_obeyed and not route.tells_changes:
+                self._resumed = None
+                yield from self._second_look.ask_for_newer(reader, self._state)
+                self._finish(reader, whole_at=whole_at)
+                return
             if reader.report.order_obeyed:
                 # What changed behind the place where it stopped, since it began.
                 watermark = resumed.started - self._config.overlap  # guard: changes-behind-a-resumed-read

@@ -58,6 +58,18 @@ class Resume:
 CLOSED_FOR = timedelta(days=7)
 
 
+def _position(saved: Mapping[str, Any]) -> Position:
+    """Return a place that was noted; earlier versions noted only those in lists to which new rows come last."""
+    return Position(
+        int(saved["offset"]),
+        float(saved["covered_to"]),
+        tied=bool(saved.get("tied")),
+        head=saved.get("head"),
+        workspace=saved.get("list_of"),
+        met=tuple(saved.get("met") or ()),
+    )
+
+
 def _is_recent(moment: str, now: datetime) -> bool:
     asked = parse_timestamp(moment)
     return asked is not None and timedelta(0) <= now - asked < CLOSED_FOR
@@ -140,8 +152,7 @@ class TableState:
             return None
         if saved.get("key", origin.key) != origin.key:
             return None
-        position = Position(int(saved["offset"]), float(saved["covered_to"]), bool(saved.get("tied")))
-        return Resume(position, started, began_at, frozenset(saved.get("candidates") or ()))
+        return Resume(_position(saved), started, began_at, frozenset(saved.get("candidates") or ()))
 
     def keep_place(self, place: Resume, origin: Origin, *, full: bool) -> None:
         """Note where a full read that is cut short goes on."""
@@ -149,6 +160,9 @@ class TableState:
             "offset": place.position.offset,
             "covered_to": place.position.covered_to,
             "tied": place.position.tied,
+            "head": place.position.head,
+            "list_of": place.position.workspace,
+            "met": list(place.position.met),
             "candidates": sorted(place.candidates),
             "started": place.started.isoformat(),
             "began_at": place.began_at.isoformat(),

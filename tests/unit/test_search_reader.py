@@ -20,7 +20,7 @@ from orgx_source.api.route_reader import Access, SearchReader
 from orgx_source.api.routes import ROUTES, Route
 from orgx_source.api.transport import Transport
 from orgx_source.config import OrgxConfig
-from orgx_source.errors import ConfigError, DriftError, EnvelopeError, OrgxError, ScopeError, ServerError
+from orgx_source.errors import BudgetError, ConfigError, DriftError, EnvelopeError, OrgxError, ScopeError, ServerError
 from orgx_source.login.tokens import GivenToken
 from orgx_source.tables import TABLES
 from tests.unit.moving_list import KEYS, MovingList
@@ -46,8 +46,8 @@ class MovingDoor(Transport):
         return replace(page, has_more=more, next_cursor=str(offset + len(page.rows)) if more else None)
 
 
-def reader_of(source: MovingList, executor: ThreadPoolExecutor) -> SearchReader:
-    client = OrgxClient(OrgxConfig(api_key="oxk_" + "0" * 32), transport=MovingDoor(source))
+def reader_of(source: MovingList, executor: ThreadPoolExecutor, door: Transport | None = None) -> SearchReader:
+    client = OrgxClient(OrgxConfig(api_key="oxk_" + "0" * 32), transport=door or MovingDoor(source))
     reader = SearchReader(Access(client, executor, {"id": "home"}), TABLES["tasks"], TASKS)
     reader._keys = KEYS
     return reader
@@ -86,6 +86,60 @@ def test_no_row_is_lost_while_a_list_moves_behind_cursors(source: MovingList) ->
     if reader.report.verdict != "uncertified":
         assert source.throughout <= given_rows
     event(f"{source.order} {reader.report.verdict}")
+
+
+class BoundedDoor(MovingDoor):
+    """The same, for a run that may send so many requests."""
+
+    def __init__(self, source: MovingList, requests: int) -> None:
+        super().__init__(source)
+        self.left = requests
+
+    def fetch_page(self, route: Route, query: PageQuery) -> Page:
+        if self.left == 0:
+            raise BudgetError("used up")
+        self.left -= 1
+        return super().fetch_page(route, query)
+
+
+def read_in_parts(source: MovingList, sizes: list[int]) -> tuple[set[str], SearchReader]:
+    """Read in one run after the other, each of which may send so many requests; return what came in all."""
+    came: set[str] = set()
+    place = None
+    with ThreadPoolExecutor(1) as executor:
+        for requests in [*sizes, 10_000]:
+            reader = reader_of(source, executor, BoundedDoor(source, requests))
+            try:
+                for batch in reader.rows(resume=place):
+                    came |= {row["id"] for row in batch}
+                return came, reader
+            except BudgetError as error:
+                # The place before holds where a run sends no page beyond it.
+                place = reader.position or (place if error.can_go_on else None)
+                came = came if place else set()
+    raise AssertionError(sizes)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(lists(), st.lists(st.integers(1, 9), max_size=3))
+def test_no_row_is_lost_in_a_list_that_is_read_in_several_runs(source: MovingList, sizes: list[int]) -> None:
+    try:
+        came, reader = read_in_parts(source, sizes)
+    except DriftError:
+        event("drift")
+        return
+    assert came <= source.ever
+    if reader.report.verdict != "uncertified" and reader.report.order_obeyed is not False:
+        assert source.throughout <= came
+    event(f"{source.order} {reader.report.verdict} in parts: {reader.report.order_obeyed}")
+
+
+def test_a_list_from_which_rows_went_before_the_place_is_begun_again() -> None:
+    # Thirty rows go between the third page and the fourth: by cursor, thirty others would be passed over.
+    source = MovingList(size=200, order="created_desc", script={3: [("delete", 0.0, 30)]})
+    came, _ = read_in_parts(source, [4])
+    assert source.throughout <= came
+    assert source.reads == 4 + 9
 
 
 @pytest.mark.parametrize("size", [0, 1, 20, 21, 100, 133])
