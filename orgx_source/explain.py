@@ -67,6 +67,16 @@ _NO_DATABASE = re.compile(
     r"|encrypted database|sqlite_scanner",
     re.IGNORECASE,
 )
+# What whoever owns a table can do about a refusal of one code, by its first letters, or of one of DuckDB's classes.
+_MENDS = {
+    "23": "drop the constraint or the unique index, or change it so that it accepts what OrgX sends",
+    "44": "drop the constraint or the unique index, or change it so that it accepts what OrgX sends",
+    "P0": "change or drop the trigger",
+    "54": "drop the index or the columns that are too large",
+    "22": "give the column back the type that it was loaded with",
+    "42": "give back the table, its columns and their types as they were loaded, or drop it: it is read in full then",
+}
+_CLASSES = {"ConstraintException": "23", "ConversionException": "22", "BinderException": "42", "CatalogException": "42"}
 _WRAPPERS = frozenset({"PipelineStepFailed", "DestinationException"})
 _OF_A_DESTINATION = CONNECTION_TROUBLE | {"DestinationException", "DatabaseError"}
 _SECRETS = (
@@ -220,6 +230,20 @@ def is_mendable(failure: OrgxError) -> bool:
     return failure.exit_code in (3, 4) or isinstance(failure, MachineError)
 
 
+def how_to_mend(error: BaseException, table: str) -> str:
+    """Return what the owner of a table must do so that it accepts a load that it refused; empty where nobody knows.
+
+    Args:
+        error: What the database said.
+        table: The table, as a message names it.
+    """
+    for link in _chain(error):
+        code = sqlstate(link) or next((_CLASSES[kind] for kind in sorted(_kinds(link) & _CLASSES.keys())), "")
+        if mend := _MENDS.get(code[:2]):
+            return f" The owner of {table} must {mend}."
+    return ""
+
+
 def refused_table(error: BaseException) -> str | None:
     """Return the warehouse name of the table whose load job failed; None if it was no table's job."""
     for link in _chain(error):
@@ -281,8 +305,11 @@ def name_lock_holder(error: BaseException) -> str | None:
 
 
 def first_words(error: BaseException) -> str:
-    """Return an error's message on one line, at most `MAX_WORDS` characters, with secrets masked."""
-    return without_secrets(" ".join(str(error).split()))[:MAX_WORDS] or "no message"
+    """Return what an error says, in one line that is not too long, and without a secret."""
+    # PostgreSQL's details quote the row.
+    told = getattr(getattr(error, "dbapi_exception", error), "diag", None)
+    text = getattr(told, "message_primary", None) or str(error)
+    return without_secrets(" ".join(text.split()))[:MAX_WORDS] or "no message"
 
 
 def without_secrets(text: str) -> str:

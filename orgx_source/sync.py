@@ -9,7 +9,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -30,7 +30,7 @@ from orgx_source.errors import (
     TableRefusedError,
     worst_exit_code,
 )
-from orgx_source.explain import explain, first_words, is_mendable, refused_table, root_cause
+from orgx_source.explain import explain, first_words, how_to_mend, is_mendable, refused_table, root_cause
 from orgx_source.login.tokens import describe_login
 from orgx_source.marts.apply import apply_marts
 from orgx_source.reading.memory import search_memory
@@ -166,12 +166,18 @@ def _bring_up_to_date(
     _patiently(pipeline, session.patience, pipeline.sync_destination)
     report.reached = True
     session.check_workspace()  # guard: workspace-out-of-sight
-    report.messages += make_missing(pipeline, session, warehouse)
-    _read_and_load(pipeline, session, [name for name in names if name in TABLES], warehouse)
+    messages, refusals = make_missing(pipeline, session, warehouse)
+    report.messages += messages
+    remaining = [name for name in names if name in TABLES]
+    for refusal in refusals:
+        if table_of(refusal.table) in remaining:
+            remaining = session.read_again(remaining, table_of(refusal.table), refusal)
+    _read_and_load(pipeline, session, remaining, warehouse)
     with warehouse.kept_open():
         # Where nothing could ever be read there is nothing to see.
         report.has_tables = any(map(warehouse.columns, TABLES))
         _count(report, warehouse)
+        report.messages += warehouse.describe_triggers(TABLES)
         warehouse.make_views(TABLES[name] for name in names if name in TABLES)
     if MEMORY_HITS in names:
         _remember(pipeline, session, warehouse, report)
@@ -195,21 +201,26 @@ def _remember(pipeline: Any, session: ReadSession, warehouse: Warehouse, report:
         table.error, table.exit_code, table.verdict = str(failure), failure.exit_code, None
 
 
-def make_missing(pipeline: Any, session: ReadSession, warehouse: Warehouse) -> list[str]:
-    """Make tables and columns anew that somebody has dropped, and return what was made, in sentences.
+def make_missing(
+    pipeline: Any, session: ReadSession, warehouse: Warehouse
+) -> tuple[list[str], list[TableRefusedError]]:
+    """Make tables and columns anew that somebody has dropped.
 
     dlt makes a table only when its schema changes, and would fail at what is gone every night.
+
+    Returns:
+        What was made, in sentences, and what the destination refused to make.
     """
     if not warehouse.can_be_asked or SCHEMA not in pipeline.schema_names:
-        return []
+        return [], []
     tables = pipeline.schemas[SCHEMA].data_tables(seen_data_only=True)
     wanted = {
         table["name"]: [name for name, hints in table["columns"].items() if hints.get("data_type")] for table in tables
     }
     missing = warehouse.missing(wanted)
-    if missing:
-        with pipeline.destination_client(SCHEMA) as client:
-            client.update_stored_schema(only_tables=list(missing), force=True)
+    refusals = list(_make(pipeline, missing)) if missing else []
+    for refusal in refusals:
+        del missing[refusal.table]
     session.emptied |= {name for name, columns in missing.items() if columns}
     return [
         f"{name} was missing from the warehouse and was recreated"
@@ -217,7 +228,18 @@ def make_missing(pipeline: Any, session: ReadSession, warehouse: Warehouse) -> l
         else f"{name} had missing columns ({', '.join(columns)}), which were recreated"
         + ("; their values in earlier versions are lost" if table_of(name) != name else "")
         for name, columns in missing.items()
-    ]
+    ], refusals
+
+
+def _make(pipeline: Any, names: Iterable[str]) -> Iterator[TableRefusedError]:
+    """Make what is missing of each table, and yield the refusals."""
+    with pipeline.destination_client(SCHEMA) as client:
+        for name in names:
+            try:
+                client.update_stored_schema(only_tables=[name], force=True)
+            except TableRefusedError as refusal:
+                mend = "give a renamed column its name back, or drop the table: it is read in full then"
+                yield TableRefusedError(name, f"{refusal}. The owner of {name} must {mend}.")
 
 
 def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], warehouse: Warehouse) -> None:
@@ -302,8 +324,8 @@ def _load_or_give_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience
         pipeline.abort_packages()  # guard: given-up-at-once
         message = f"{failure}. Package {', '.join(waiting)} was discarded; its rows are read again."
         if table := refused_table(error):
-            raise TableRefusedError(table, f"{table}: {message}") from None
-        raise OrgxError(message) from None
+            raise TableRefusedError(table, f"{table}: {message}{how_to_mend(error, table)}") from None
+        raise OrgxError(f"{message}{how_to_mend(error, 'this table')}") from None
 
 
 def _load_whole(pipeline: Any, warehouse: Warehouse, load: Callable[[], None]) -> list[Shortfall]:

@@ -24,7 +24,7 @@ from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.rows.handed import HEX_DIGITS
 from orgx_source.rows.known_rows import KnownRow, KnownRows
 from orgx_source.rows.shape import ARROW_TYPES, canonical_json, recanonical
-from orgx_source.tables import SYNC_LOG, ColumnType, Table
+from orgx_source.tables import SYNC_LOG, ColumnType, Table, table_of
 from orgx_source.warehouse.dialect import LOADED_TYPES, dialect_of
 from orgx_source.warehouse.duckdb_file import FileClient, LockPatience
 from orgx_source.warehouse.postgres import postgres_exact
@@ -142,6 +142,18 @@ class Warehouse:
                     "tables then. Rename one of them, for example "
                     f'destination=dlt.destinations.duckdb("{client.dataset_name}_warehouse.duckdb")'
                 )
+
+    def describe_triggers(self, tables: Collection[str]) -> list[str]:
+        """Return a sentence for each trigger or rule that stands between a load and one of these tables."""
+        if not self.can_be_asked:
+            return []
+        found = self.with_client(lambda client: dialect_of(client).triggers(client, client.dataset_name))
+        return [
+            f"{name} has the {trigger}, which can change or drop rows while they are loaded. orgx-sync verify compares "
+            f"the stored values with OrgX; the owner of {name} can drop it."
+            for name, trigger in found
+            if table_of(name) in tables
+        ]
 
     def remembered(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Fetch what the last runs left here: per table its state, and its columns as dlt knows them.

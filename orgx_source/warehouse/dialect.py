@@ -89,6 +89,18 @@ where nspname = %s and relkind in ('r', 'p') and row_security_active(pg_class.oi
 order by relname
 """
 
+# Those that run before a row is written, or in place of that: bits 2 and 64; 4, 8 and 16 are the three statements.
+_POSTGRES_TRIGGERS = """
+select relname, 'trigger ' || tgname from pg_trigger join pg_class on pg_class.oid = tgrelid
+    join pg_namespace on pg_namespace.oid = relnamespace
+where nspname = %s and not tgisinternal and tgenabled <> 'D' and tgtype & 66 <> 0 and tgtype & 28 <> 0
+union all
+select relname, 'rule ' || rulename from pg_rewrite join pg_class on pg_class.oid = ev_class
+    join pg_namespace on pg_namespace.oid = relnamespace
+where nspname = %s and relkind in ('r', 'p') and ev_enabled <> 'D' and is_instead
+order by 1, 2
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
@@ -144,6 +156,10 @@ class Dialect:
 
     def hidden_tables(self, client: Any, dataset: str) -> list[str]:
         """Return the tables of a dataset of which this role may not see every row."""
+        return []
+
+    def triggers(self, client: Any, dataset: str) -> list[tuple[str, str]]:
+        """Return tables of a dataset, and what changes or drops rows on their way into them."""
         return []
 
     def quote(self, name: str) -> str:
@@ -312,6 +328,10 @@ class Postgres(_AsWritten):
     def hidden_tables(self, client: Any, dataset: str) -> list[str]:
         """Return the tables of which row-level security hides rows from this role, as far as policies tell."""
         return [row[0] for row in client.execute_sql(_POSTGRES_HIDDEN, dataset) or ()]
+
+    def triggers(self, client: Any, dataset: str) -> list[tuple[str, str]]:
+        """Return tables of a dataset, and the triggers and rules on the way into them."""
+        return [(row[0], row[1]) for row in client.execute_sql(_POSTGRES_TRIGGERS, dataset, dataset) or ()]
 
     def epoch(self, column: str) -> str:
         """Return what reads a time as seconds since 1970."""

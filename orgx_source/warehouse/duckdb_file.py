@@ -369,6 +369,12 @@ class duckdb_file(duckdb):
             config = self._settled = self._settled or self.configuration(self.spec(), accept_partial=True)
         return super().capabilities(config, naming)
 
+    def _raw_capabilities(self) -> Any:
+        caps = super()._raw_capabilities()
+        # dlt leaves it open, and then deletes rows that a refused insert was to bring back.
+        caps.supports_transactions = True  # guard: merges-are-atomic
+        return caps
+
     @property
     def client_class(self) -> type[DuckDbClient]:
         """Return the client that qualifies its names."""

@@ -34,6 +34,7 @@ class postgres_exact(postgres):
 
     def _raw_capabilities(self) -> Any:
         caps = super()._raw_capabilities()
+        caps.supports_transactions = True
         caps.loader_file_format_selector = _without_parquet
         return caps
 

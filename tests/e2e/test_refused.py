@@ -46,6 +46,135 @@ def check_agents(box: Sandbox) -> str:
     return "short"
 
 
+def columns_of_agents(**changed: str) -> str:
+    """Return the columns of the table in DuckDB as SQL, some of them changed."""
+    found = query("select column_name, data_type from duckdb_columns() where schema_name = 'orgx' and table_name = 'a'")
+    return ", ".join(f'"{name}" {kind} {changed.get(name, "")}' for name, kind in found)
+
+
+# What an analyst does to a table, what takes it back, and what its owner is told to do.
+KEEP = "create table orgx.a as select * from orgx.agents"
+SHORT = "alter table orgx.agents add constraint short check (length(name) < 25) not valid"
+TRIGGER = "create trigger no before insert or update on orgx.agents for each row execute function orgx.no()"
+TO_VIEW = ["alter table orgx.agents rename to a", "create view orgx.agents as select * from orgx.a"]
+FROM_VIEW = ["drop view orgx.agents", "alter table orgx.a rename to agents"]
+REFUSALS: dict[str, tuple[str, list[str], list[str], str]] = {
+    "check": ("postgres", [SHORT], ["alter table orgx.agents drop constraint short"], "drop the constraint"),
+    "not null": (
+        "postgres",
+        ["alter table orgx.agents_history add team text not null default 'x'",
+         "alter table orgx.agents_history alter team drop default"],
+        ["alter table orgx.agents_history drop column team cascade"],
+        "drop the constraint",
+    ),
+    "foreign key": (
+        "postgres",
+        ["create table orgx.names as select distinct name from orgx.agents", "alter table orgx.names add unique (name)",
+         "alter table orgx.agents add constraint fk foreign key (name) references orgx.names (name)"],
+        ["alter table orgx.agents drop constraint fk"],
+        "drop the constraint",
+    ),
+    "unique": (
+        "postgres", ["create unique index u on orgx.agents_history (id)"], ["drop index orgx.u"], "the unique index"
+    ),
+    "trigger": (
+        "postgres",
+        ["create function orgx.no() returns trigger language plpgsql as $$ begin raise 'no'; end $$", TRIGGER],
+        ["drop trigger no on orgx.agents"],
+        "drop the trigger",
+    ),
+    "enum": (
+        "postgres",
+        ["create type orgx.mood as enum ('idle', 'working')",
+         "alter table orgx.agents alter status type orgx.mood using 'idle'"],
+        ["alter table orgx.agents alter status type varchar"],
+        "their types",
+    ),
+    "domain": (
+        "postgres",
+        ["create domain orgx.short as varchar check (length(value) < 25)",
+         "alter table orgx.agents alter name type orgx.short"],
+        ["alter table orgx.agents alter name type varchar"],
+        "drop the constraint",
+    ),
+    "generated": (
+        "postgres",
+        ["alter table orgx.agents drop column name",
+         "alter table orgx.agents add name varchar generated always as (upper(id)) stored"],
+        ["drop table orgx.agents"],
+        "drop it: it is read in full",
+    ),
+    "view": ("postgres", TO_VIEW, FROM_VIEW, "give back the table"),
+    "renamed key": (
+        "postgres", ["alter table orgx.agents rename id to key"], ["alter table orgx.agents rename key to id"],
+        "give a renamed column its name back",
+    ),
+    "check in DuckDB": (
+        "duckdb", [KEEP, "drop table orgx.agents", "create table orgx.agents ({name: check (length(name) < 25)})",
+                   "insert into orgx.agents from orgx.a"],
+        ["drop table orgx.agents", "alter table orgx.a rename to agents"],
+        "drop the constraint",
+    ),
+    "enum in DuckDB": (
+        "duckdb",
+        ["create type orgx.mood as enum ('idle', 'working')",
+         "alter table orgx.agents alter status type orgx.mood using 'idle'"],
+        ["alter table orgx.agents alter status type varchar"],
+        "the type that it was loaded with",
+    ),
+    "view in DuckDB": ("duckdb", TO_VIEW, FROM_VIEW, "give back the table"),
+    "renamed key in DuckDB": (
+        "duckdb", ["alter table orgx.agents rename id to key"], ["alter table orgx.agents rename key to id"],
+        "give a renamed column its name back",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_what_an_analyst_did_is_named_with_its_cure_and_no_row_is_lost(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    database, spoil, cure, advice = REFUSALS[kind]
+    if database == "postgres":
+        request.getfixturevalue("postgres")
+    with Sandbox(World("small")) as box:
+        assert sync(box, TABLES).exit_code == 0
+        count = query("select count(*) from orgx.agents")
+        for sql in spoil:
+            name, _, check = sql.partition("{name: ")
+            execute(f"{name}{columns_of_agents(name=check[:-2])})" if check else sql)
+        agent = box.world.rows("agent")[0]["id"]
+        for night in range(2):
+            box.world.edit("agent", agent, name=f"a very long private name {night}", status="strange")
+            box.world.edit("task", box.world.rows("task")[night]["id"], title=f"night {night}")
+            report = sync(box, TABLES)
+            assert (report.exit_code, report.error) == (1, None), report.to_json()
+            error = str(report.tables["agents"].error)
+            assert "The owner of agents" in error and advice in error
+            assert "private" not in error or database == "duckdb"
+            assert query("select count(*) from orgx.agents") == count
+            assert report.tables["tasks"].verdict == "certified"
+        execute(*cure)
+        assert sync(box, TABLES, full=True).exit_code == 0
+        assert differences(box.world, tables=TABLES) == []
+
+
+@pytest.mark.usefixtures("postgres")
+def test_a_trigger_that_changes_rows_is_named_by_each_run() -> None:
+    with Sandbox(World("small")) as box:
+        assert sync(box, ["agents"]).messages == []
+        execute(
+            "create function orgx.no() returns trigger language plpgsql as $$ begin return null; end $$",
+            TRIGGER,
+            "create trigger later after insert on orgx.agents for each row execute function orgx.no()",
+            "create rule nothing as on update to orgx.agents_history do instead nothing",
+        )
+        assert [message.partition(", which")[0] for message in sync(box, ["agents"]).messages] == [
+            "agents has the trigger no",
+            "agents_history has the rule nothing",
+        ]
+
+
 @pytest.mark.usefixtures("postgres")
 @pytest.mark.parametrize("spoil", [refuse_agents, overflow_agents, check_agents])
 def test_a_table_that_postgres_refuses_is_named_each_night_and_the_others_load(spoil: Any) -> None:
