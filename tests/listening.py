@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,8 +98,10 @@ def listener(box: Sandbox, **settings: Any) -> Iterator[tuple[InboxApp, Drain]]:
 
 
 @contextmanager
-def listening(box: Sandbox, *options: str, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run ``orgx-sync listen``; give the process and its address."""
+def listening(
+    box: Sandbox, *options: str, port: int = 0, on_batch: Callable[[], object] = lambda: None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run ``orgx-sync listen``; give the process and its address. Each batch that it loaded calls `on_batch`."""
     process = subprocess.Popen(
         [sys.executable, "-m", "orgx_source.cli", "listen", "--port", str(port), "--database", "x.duckdb", *options],
         env={
@@ -112,14 +114,21 @@ def listening(box: Sandbox, *options: str, port: int = 0) -> Iterator[tuple[subp
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stderr is not None
+    stderr = process.stderr
+    assert stderr is not None
+
+    def follow() -> None:
+        # What nobody reads would fill the pipe.
+        for line in stderr:
+            if ": returned " in line:
+                on_batch()
+
     with process:
         try:
-            first = process.stderr.readline()
+            first = stderr.readline()
             found = re.search(r"listening at (http://\S+) ", first)
-            assert found, first + process.stderr.read()
-            # What nobody reads would fill the pipe.
-            threading.Thread(target=process.stderr.read, daemon=True).start()
+            assert found, first + stderr.read()
+            threading.Thread(target=follow, daemon=True).start()
             yield process, found[1]
         finally:
             process.kill()
