@@ -56,6 +56,11 @@ def columns_of_agents(**changed: str) -> str:
 KEEP = "create table orgx.a as select * from orgx.agents"
 SHORT = "alter table orgx.agents add constraint short check (length(name) < 25) not valid"
 TRIGGER = "create trigger no before insert or update on orgx.agents for each row execute function orgx.no()"
+RENAMED_KEY = (
+    ["alter table orgx.agents rename id to key"],
+    ["alter table orgx.agents rename key to id"],
+    "give a renamed column its name back",
+)
 TO_VIEW = ["alter table orgx.agents rename to a", "create view orgx.agents as select * from orgx.a"]
 FROM_VIEW = ["drop view orgx.agents", "alter table orgx.a rename to agents"]
 REFUSALS: dict[str, tuple[str, list[str], list[str], str]] = {
@@ -105,10 +110,7 @@ REFUSALS: dict[str, tuple[str, list[str], list[str], str]] = {
         "drop it: it is read in full",
     ),
     "view": ("postgres", TO_VIEW, FROM_VIEW, "give back the table"),
-    "renamed key": (
-        "postgres", ["alter table orgx.agents rename id to key"], ["alter table orgx.agents rename key to id"],
-        "give a renamed column its name back",
-    ),
+    "renamed key": ("postgres", *RENAMED_KEY),
     "check in DuckDB": (
         "duckdb", [KEEP, "drop table orgx.agents", "create table orgx.agents ({name: check (length(name) < 25)})",
                    "insert into orgx.agents from orgx.a"],
@@ -123,10 +125,7 @@ REFUSALS: dict[str, tuple[str, list[str], list[str], str]] = {
         "the type that it was loaded with",
     ),
     "view in DuckDB": ("duckdb", TO_VIEW, FROM_VIEW, "give back the table"),
-    "renamed key in DuckDB": (
-        "duckdb", ["alter table orgx.agents rename id to key"], ["alter table orgx.agents rename key to id"],
-        "give a renamed column its name back",
-    ),
+    "renamed key in DuckDB": ("duckdb", *RENAMED_KEY),
 }  # fmt: skip
 
 
