@@ -101,7 +101,7 @@ def test_rows_of_a_workspace_that_the_key_no_longer_sees_stay() -> None:
         for _ in range(2):
             report = sync(box, ["tasks"])
         assert deleted("tasks") == 0
-        assert "does not see" in " ".join(report.tables["tasks"].reasons)
+        assert "not visible to this run" in " ".join(report.tables["tasks"].reasons)
 
 
 def test_rows_that_are_missing_from_the_list_but_answer_to_their_ids_are_not_gone() -> None:
