@@ -182,6 +182,7 @@ GUARDS: dict[str, Sequence[Removal]] = {
             "test_what_an_analyst_did_is_named_with_its_cure_and_no_row_is_lost[check in DuckDB]",
         ),
     ),
+    "one-process-makes-the-folder": (Removal("if True:", "tests/e2e/test_first_runs.py"),),
     "one-run-per-file": (Removal("pass", "tests/e2e/test_one_run.py"),),
     "one-run-per-postgres-dataset": (Removal("if False:", "tests/e2e/test_one_run.py"),),
     "leftovers-are-loaded": (

@@ -14,6 +14,7 @@ import dlt
 from dlt.common.destination import Destination
 from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.common.runtime.collector import NULL_COLLECTOR
+from filelock import FileLock
 
 from orgx_source.config import DEFAULT_DATABASE, check_settings_files, dlt_defaults
 from orgx_source.errors import ConfigError, MachineError
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 PIPELINE_NAME = "orgx"
 DUCKDB_FORMAT = "sources.orgx.duckdb_format"
 HOME = "orgx-sync"
+OPENING = "opening.lock"
 # Those that the tests fill, break and fill again, from end to end. Each of dlt's others has a merge of its own.
 TESTED = frozenset({"duckdb", "duckdb_file", "postgres", "postgres_exact"})
 _UNTESTED = "_orgx_untested"
@@ -134,15 +136,17 @@ def _open_pipeline(target: Target, read_only: bool) -> Any:
         destination = exact(target.destination)
     working = working_folder(target.destination, address, target.dataset)
     try:
-        pipeline = dlt.pipeline(
-            PIPELINE_NAME,
-            destination=destination,
-            dataset_name=target.dataset,
-            pipelines_dir=str(working),
-            # Whatever somebody's settings say: a dataset of its own for each run, or words between those of --json.
-            dev_mode=False,
-            progress=NULL_COLLECTOR,
-        )
+        # Until it has written a state, dlt takes whatever is in its folder for a remainder, and removes it.
+        with FileLock(working / OPENING):  # guard: one-process-makes-the-folder
+            pipeline = dlt.pipeline(
+                PIPELINE_NAME,
+                destination=destination,
+                dataset_name=target.dataset,
+                pipelines_dir=str(working),
+                # Whatever somebody's settings say: a dataset of its own for each run, or words between those of --json.
+                dev_mode=False,
+                progress=NULL_COLLECTOR,
+            )
         # Each step of a run would drop what the one before has loaded.
         pipeline.refresh = None
         # A hundred steps, kept in memory and written with each of them; our own report tells what was done. What dlt
