@@ -90,7 +90,7 @@ orgx_year.duckdb: | setup
 	@cd build/year && ../../$(BIN)/orgx-sync demo $(YEAR) >log.txt 2>&1 || { cat log.txt; exit 1; }
 	@mv build/year/$@ $@
 
-bench: setup ## Measure time and memory next to other tools (half an hour; installs them below build/)
+bench: setup ## Measure time and memory next to other tools (an hour; installs them below build/)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 lock: setup ## Pin every dependency again, with hashes

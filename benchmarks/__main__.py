@@ -17,13 +17,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import TINY, Sizes, event_case, first_loads, latency_case, later_loads, long_case, starts
+from benchmarks.cases import (
+    TINY,
+    Sizes,
+    event_case,
+    first_loads,
+    latency_case,
+    later_loads,
+    long_case,
+    nights_case,
+    starts,
+)
 from benchmarks.contenders import dlt_rest_api, floor, installed_peers, loading, ours
 from benchmarks.measure import Figures
 from benchmarks.page import RESULTS, write_page
 from benchmarks.page_server import ABOUT
 
-CASES = ("A", "B", "C", "D", "E", "F", "G")
+CASES = ("A", "B", "C", "D", "E", "F", "G", "H")
 
 
 def main() -> None:
@@ -83,6 +93,9 @@ def main() -> None:
     if "G" in wanted:
         _say("G", f"{sizes.events} events, {sizes.organisation} organisation")
         keep("G", event_case(sizes, _tell))
+    if "H" in wanted:
+        _say("H", f"{sizes.nights} nights in one process, {sizes.nights_as_commands} as commands")
+        keep("H", nights_case(sizes, _tell))
     if options.results == RESULTS:
         write_page(results)
 

@@ -19,6 +19,7 @@ from benchmarks.contenders import KEY, OURS, Contender, dlt_rest_api, floor, our
 from benchmarks.events import LISTENER, QUIET_RUN, event_lags
 from benchmarks.floor import as_table
 from benchmarks.measure import Figures, RunFailedError, page_server, run
+from benchmarks.nights import COMMANDS, ONE_PROCESS, nights_as_commands, nights_in_one_process
 from benchmarks.page_server import make_rows
 from orgx_source.sandbox import Sandbox, World
 
@@ -37,6 +38,8 @@ class Sizes:
         rounds: Runs of each contender.
         rounds_slow: Runs of each peer on the longest list, where one takes minutes.
         events: Events that are sent to the listener.
+        nights: Nights in one process.
+        nights_as_commands: Nights as commands, each of which takes the start of a process longer.
     """
 
     a: int = 100_000
@@ -47,9 +50,11 @@ class Sizes:
     rounds: int = 5
     rounds_slow: int = 1
     events: int = 200
+    nights: int = 200
+    nights_as_commands: int = 60
 
 
-TINY = Sizes(a=300, b=200, c=400, organisation="small", rounds=1, events=4)
+TINY = Sizes(a=300, b=200, c=400, organisation="small", rounds=1, events=4, nights=3, nights_as_commands=2)
 
 
 def first_loads(
@@ -125,6 +130,29 @@ def event_case(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
         lags = event_lags(box, place, sizes.events, tell)
         lags.requests.append(box.count())
         return {LISTENER: lags, QUIET_RUN: quiet}
+
+
+def nights_case(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
+    """Run night after night, each way on a small organisation and in a folder of its own."""
+    figures = {}
+    ways = (
+        (ONE_PROCESS, nights_in_one_process, sizes.nights),
+        (COMMANDS, nights_as_commands, sizes.nights_as_commands),
+    )
+    for name, run_nights, count in ways:
+        with Sandbox(World("small")) as box, _place() as place:
+            figures[name] = run_nights(box, place, count, tell)
+            _check_versions(place, count)
+    return figures
+
+
+def _check_versions(place: Path, nights: int) -> None:
+    """Make sure that each night after the first brought versions: a night that loads nothing cannot grow."""
+    with duckdb.connect(str(place / "bench.duckdb"), read_only=True) as connection:
+        sql = "select count(distinct valid_from) from orgx.tasks_history"
+        found = connection.execute(sql).fetchall()[0][0]
+    if found != nights:
+        raise RunFailedError(f"{found} of {nights} nights brought versions")
 
 
 def latency_case(sizes: Sizes, peers: Sequence[Contender], tell: Tell) -> dict[str, Figures]:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -22,12 +22,14 @@ class Figures:
         peak_mb: Largest resident set of each run; of several processes the largest.
         requests: Requests of each run, where they were counted.
         failed: Why it takes no further part; empty while it does.
+        sizes: What stood there after each run, by what it is, where that was measured.
     """
 
     seconds: list[float]
     peak_mb: list[float]
     requests: list[int]
     failed: str = ""
+    sizes: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def median_seconds(self) -> float:

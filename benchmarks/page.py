@@ -12,6 +12,7 @@ from benchmarks.cases import SERIAL
 from benchmarks.contenders import FLOOR, LOADING, OURS
 from benchmarks.events import LISTENER, QUIET_RUN, share
 from benchmarks.measure import Figures
+from benchmarks.nights import grown
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
@@ -31,6 +32,7 @@ TITLES = {
     "E": "The same, 1 % of the rows changed",
     "F": "Start of the command",
     "G": "From an event to its row, four events a second, a listener beside the {organisation} organisation",
+    "H": "{nights} nights of a small organisation in one process, {nights_as_commands} as commands, some rows changed",
 }
 
 
@@ -131,9 +133,18 @@ class Results:
         if (events := self.cases.get("G", {}).get(LISTENER)) and events.seconds:
             yield Target("G", "event to row, median", events.median_seconds, 3.0, unit=" s")
             yield Target("G", "event to row, 95 %", share(events, 0.95), 5.0, unit=" s")
+        yield from self._growth()
         status, library = self.seconds("F", "orgx-sync status"), self.seconds("F", "python -c 'import duckdb'")
         if status and library:
             yield Target("F", "status / (1.2 x import duckdb + 0.3 s)", status / (1.2 * library + 0.3), 1.0)
+
+    def _growth(self) -> Iterator[Target]:
+        """Yield what the last nights have, divided by what early nights had."""
+        for name, figures in self.cases.get("H", {}).items():
+            values = {"seconds": figures.seconds, "memory": figures.peak_mb, **figures.sizes}
+            for what, bound in (("seconds", 1.2), ("memory", 1.1), ("descriptors", 1.0), ("files", 1.1)):
+                if (found := grown(values.get(what, []))) and found[0]:
+                    yield Target("H", f"{what}, {name}: last 20 nights / nights 21 to 40", found[1] / found[0], bound)
 
 
 def render(found: dict[str, Any]) -> str:
@@ -200,7 +211,7 @@ def render(found: dict[str, Any]) -> str:
     for case, measured in results.cases.items():
         lines += ["", f"## {case}. {TITLES[case].format(**sizes, ms=sizes['latency'] * 1000)}", ""]
         lines += [*_circumstances(found, case), ""]
-        lines += [*_table(measured), *_events_beside_runs(measured)]
+        lines += [*_table(measured), *_events_beside_runs(measured), *_sizes_table(measured)]
     return "\n".join(lines) + "\n"
 
 
@@ -248,6 +259,22 @@ def _events_beside_runs(measured: dict[str, Figures]) -> Iterator[str]:
         f"run each minute sends {MINUTES_A_DAY:,} x {requests} = {MINUTES_A_DAY * requests:,} requests a day, whatever "
         "changes."
     )
+
+
+def _sizes_table(measured: dict[str, Figures]) -> list[str]:
+    """Return what stood there in early nights and in the last, where that was measured."""
+    lines = []
+    for name, figures in measured.items():
+        for what, values in {"peak MB": figures.peak_mb, **figures.sizes}.items() if figures.sizes else ():
+            if (found := grown(values)) and found[1]:
+                lines.append(f"| {name} | {what.replace('_', ' ')} | {found[0]:,.0f} | {found[1]:,.0f} |")
+    about = [
+        "",
+        "As commands there are fewer nights, because each starts a process. On a shared machine the seconds say little",
+        "here, the sizes do. Each night changes rows, and it was checked that each brought versions.",
+    ]
+    head = [*about, "", "| | median | nights 21 to 40 | last 20 |", "| --- | --- | ---: | ---: |"]
+    return [*head, *lines] if lines else []
 
 
 def _number(value: float, unit: str) -> str:

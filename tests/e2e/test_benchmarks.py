@@ -19,7 +19,7 @@ from benchmarks.page_server import PAGE_MOST, Tasks, make_rows
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("case", "ADEFG")
+@pytest.mark.parametrize("case", "ADEFGH")
 def test_each_case_runs_on_a_few_rows(tmp_path: Path, case: str) -> None:
     results = tmp_path / "results.json"
     command = [sys.executable, "-m", "benchmarks", "--tiny", "--without-peers", "--results", str(results)]
