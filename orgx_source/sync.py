@@ -20,7 +20,7 @@ from typing import Any
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from orgx_source.api.client import OrgxClient
-from orgx_source.api.route_choice import KEY_NEEDED, REST, served_tables
+from orgx_source.api.route_choice import NOT_OPEN_TO_LOGIN, REST, served_tables
 from orgx_source.config import OrgxConfig, dlt_defaults
 from orgx_source.errors import (
     CheckpointError,
@@ -90,15 +90,18 @@ def run_sync(
     session = ReadSession(
         config, client, report.tables, collect_errors=True, on_progress=on_progress, clock=clock, stretch=stretch
     )
-    report.messages += [*([] if tables else _what_needs_a_key(config, names)), *_login_warnings(config)]
+    closed = [] if tables else [name for name in _all_of(config, at_best=True) if name not in names]
+    report.messages += _login_warnings(config)
     client.budget.on_wait = session.patience.on_wait = on_wait
     with ExitStack() as scope:
         scope.enter_context(dlt_defaults())
         with _ending(report, session, clock):
             report.messages += filter(None, [check_tested(pipeline, untested=untested)])  # guard: untested
             _bring_up_to_date(pipeline, session, names, report, scope)
+            for name in closed:
+                session.report(name).note = NOT_OPEN_TO_LOGIN  # guard: closed-to-a-login
         if report.reached:
-            _conclude(pipeline, report, names, session)
+            _conclude(pipeline, report, [*names, *(name for name in closed if name in report.tables)], session)
     return report
 
 
@@ -122,11 +125,6 @@ def _all_of(config: OrgxConfig, *, at_best: bool = False) -> list[str]:
         *config.table_names(None, served_tables(doors)),
         *([MEMORY_HITS] if config.memory and "rest" in doors else []),
     ]
-
-
-def _what_needs_a_key(config: OrgxConfig, names: Sequence[str]) -> list[str]:
-    missing = [name for name in _all_of(config, at_best=True) if name not in names]
-    return [f"Not read: {', '.join(missing)}. {KEY_NEEDED}."] if missing else []
 
 
 def _login_warnings(config: OrgxConfig) -> list[str]:

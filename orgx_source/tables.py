@@ -203,7 +203,7 @@ SYNC_LOG_COLUMNS = (
     Column("reasons", "json", "Why it is not certified."),
     Column("proof", "text", "What the verdict rests on, in words."),
     Column("error", "text", "Why the table, or the whole run, failed; null when it did not."),
-    Column("note", "text", "Why it was not read although nothing is wrong: not open to this key, since when."),
+    Column("note", "text", "Why it was not read although nothing is wrong: not open to this key or login."),
     Column("route", "text", "Path that served the table."),
     Column("closed_routes", "json", "Routes that refused, with their status."),
     Column("whole", "bool", "Whether every row was read, not only what changed."),

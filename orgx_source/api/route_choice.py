@@ -19,6 +19,7 @@ CLOSED_STATUSES = frozenset({400, 401, 403, 404, 405, 406, 410, 422, 451, 501})
 REST: frozenset[Door] = frozenset({"rest"})
 KEY_NEEDED = "MCP does not serve that; it takes an API key (SOURCES__ORGX__API_KEY or ORGX_API_KEY)"
 NOT_OPEN = "not open to this key"
+NOT_OPEN_TO_LOGIN = f"not open to this login: {KEY_NEEDED}"
 
 T = TypeVar("T")
 

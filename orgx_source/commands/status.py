@@ -75,7 +75,7 @@ class StatusReport:
 
     Attributes:
         tables: Table name to its state; tables that were never read are not in it.
-        stale: Names of the tables whose last read is too old, or that were never read.
+        stale: Names of the tables whose last read is too old, or that were never read; not those that are not open.
         runs: The last ten runs, newest first.
         exit_code: 0, or 4 when a table is stale.
     """
@@ -142,20 +142,21 @@ def summarise(stored: StoredFile | Warehouse, states: dict[str, Any], max_age: t
     report = StatusReport()
     with stored.kept_open():
         log = stored.read_log([column.name for column in SYNC_LOG_COLUMNS])
+        notes = {row["table_name"]: row.get("note") for row in log}
         for name, table in TABLES.items():
-            state = states.get(name)
-            if state:
-                report.tables[name] = _read_table(stored, table, state)
+            # What the last run was not let into may never have been read.
+            if (state := states.get(name)) or notes.get(name):
+                report.tables[name] = _read_table(stored, table, state or {})
     for row in log:
         if table_status := report.tables.get(row["table_name"]):
             table_status.verdict, table_status.error = row.get("verdict"), row.get("error")
-            table_status.note = row.get("note")
+            table_status.note = notes[row["table_name"]]
     report.runs = _past_runs(log)[:RUNS_SHOWN]
     oldest = utc_now() - max_age
     report.stale = [
         name
         for name, table in TABLES.items()
-        if not table.optional
+        if not (table.optional or notes.get(name))  # guard: not-open-is-not-stale
         and ((table_status := report.tables.get(name)) is None or (table_status.last_read or oldest) <= oldest)
     ]
     report.exit_code = 4 if report.stale else 0

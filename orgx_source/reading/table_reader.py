@@ -460,15 +460,18 @@ class TableReader:
             f"{name} is a column that somebody else added, with another type. OrgX's values go to {name}__v_text"
             for name in self._types.newly_beside
         ]
-        self._report.proof = self._proof(whole=whole, counted=total is not None)
+        self._report.proof = self._proof(whole_at=whole_at, counted=total is not None)
         self._report.exit_code = ending.exit_code or self._report.exit_code
         self._settle(reader.route, cursor=ending.cursor, whole_at=ending.whole_at)
         self._state.finish(self._started)
         self._report.cursor_after = _iso(self._state.cursor)
 
-    def _proof(self, *, whole: bool, counted: bool) -> str:
+    def _proof(self, *, whole_at: datetime | None, counted: bool) -> str:
         """Return what the verdict rests on."""
+        whole = whole_at is not None
         parts = ["every row was read" if whole else "what changed since the last run was read"]
+        if whole_at is not None and whole_at != self._started:
+            parts[0] += f" in more than one run, the first at {whole_at:%Y-%m-%d %H:%M} UTC"
         if counted and not self._table.append_only:
             parts.append("OrgX counts as many rows as the warehouse")
         if self._second_look.sampled and not whole:

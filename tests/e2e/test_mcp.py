@@ -13,6 +13,7 @@ import pytest
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.limits import RateBudget, RetryPolicy
 from orgx_source.commands.plan import run_plan
+from orgx_source.commands.status import read_status
 from orgx_source.config import OrgxConfig, load_config
 from orgx_source.reading.report import RunReport, TableReport
 from orgx_source.sandbox import Fault, Sandbox, World
@@ -60,7 +61,7 @@ def assert_certified(report: RunReport, *verdicts: str) -> None:
     assert report.error is None
     assert report.exit_code == 0, [table.reasons for table in report.tables.values()]
     for name, table in report.tables.items():
-        assert table.verdict in (verdicts or ("certified",)), (name, table.reasons, table)
+        assert table.note or table.verdict in (verdicts or ("certified",)), (name, table.reasons, table)
 
 
 @pytest.mark.parametrize(
@@ -86,15 +87,22 @@ def test_a_read_over_mcp_gives_the_rows_that_a_read_over_rest_gives(faults: list
             assert told(table, OVER_MCP) == told(table, Path("x.duckdb")), table
 
 
+@pytest.mark.marts
 def test_without_a_key_what_mcp_serves_is_synced_and_the_rest_says_why_not(login: Any) -> None:
     with Sandbox(World("small")) as box:
         login(box)
         report = sync_over_mcp()
-        assert_certified(report)
-        assert list(report.tables) == ["workspaces", *[name for name in report.tables if name != "workspaces"]]
-        assert set(report.tables) == {*TABLES, "workspaces"}
-        assert "Not read: agents, activity. MCP does not serve that; it takes an API key" in report.messages[0]
         assert report.requests == box.count("/mcp")
+        assert (report.exit_code, set(report.tables)) == (0, {*TABLES, "workspaces", "agents", "activity"})
+        status = read_status(make_pipeline(database=OVER_MCP), timedelta(hours=1))
+        assert (status.exit_code, status.stale) == (0, [])
+        health = dict(query("select table_name, not_open from orgx_marts.sync_health", OVER_MCP))
+        for name, table in report.tables.items():
+            closed = name in ("agents", "activity")
+            assert table.verdict == (None if closed else "certified"), table
+            assert table.note == status.tables[name].note == health[name]
+            assert (table.note or "").startswith("not open to this login: MCP does not serve that") == closed
+            assert (table.note is None) != closed
         asked = sync_over_mcp(tables=["agents"])
         assert (asked.exit_code, asked.tables["agents"].verdict) == (3, None)
         assert "takes an API key" in (asked.tables["agents"].error or "")
@@ -163,7 +171,9 @@ def finish(box: Sandbox) -> TableReport:
 def test_a_list_longer_than_an_allowance_is_read_in_several_runs(login: Any) -> None:
     with Sandbox(grown(1200)) as box:
         login(box)
-        assert finish(box).verdict == "certified"
+        table = finish(box)
+        assert table.verdict == "certified"
+        assert (table.proof or "").startswith("every row was read in more than one run, the first at ")
         assert told("tasks", OVER_MCP).keys() == {row["id"] for row in box.world.rows("task")}
         # 12 pages, a tenth more where they share rows, the head twice, and what two runs ask beside pages.
         assert box.count("/mcp") <= 12 + 2 + 2 + 2 * 5

@@ -8,7 +8,7 @@
 --   last_verdict          Verdict of that read: certified, repaired or uncertified.
 --   last_whole_read_at    When its last good whole read began (UTC).
 --   last_error            Error of the newest run, when that run failed for this table.
---   not_open              Why the newest run did not read it although nothing is wrong: not open to this key, since when.
+--   not_open              Why the newest run did not read it although nothing is wrong: not open to this key or login.
 --   rows_living           Rows that OrgX lists, after the last run that counted them.
 --   rows_deleted          Rows that were marked as deleted, over all runs.
 --   rows_changed          Versions that were written for known rows, over all runs.
