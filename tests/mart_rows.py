@@ -63,3 +63,24 @@ def org_day(day: int, waiting: int | None, asked: int = 0, settled: int = 0) -> 
 def steady(days: int, per_day: int, total: int) -> list[Row]:
     """An initiative in which as much is done each day."""
     return [progress(day, 1, total, per_day * day) for day in range(days)]
+
+
+def cost_day(day: int, provider: str = "anthropic", usd: float | None = None, receipts: int = 1) -> Row:
+    return {
+        "day": DAY + timedelta(days=day), "provider": provider, "receipts": receipts, "cost_estimate_usd": usd,
+        "receipts_without_cost": receipts if usd is None else 0, "is_estimate": True,
+    }  # fmt: skip
+
+
+def outcome(name: str, with_cost: int, without: int, usd: float | None = None) -> Row:
+    return {
+        "outcome": name, "runs": with_cost + without, "runs_with_cost": with_cost, "runs_without_cost": without,
+        "cost_estimate_usd": usd, "cost_per_run_usd": usd / with_cost if usd and with_cost else None,
+    }  # fmt: skip
+
+
+def usage(breakdown: str, usd: float | None, label: str | None = None, **other: Any) -> Row:
+    row = {
+        "breakdown": breakdown, "label": label, "runs": 2, "cost_usd": usd, "period_start": NOW, "is_current": True,
+    }  # fmt: skip
+    return row | other

@@ -110,7 +110,8 @@ def finish(chart: Chart, caption: Caption, height: float) -> Chart:
 
 
 def _lines(text: str, letters: int) -> list[str]:
-    return textwrap.wrap(_UNIT.sub("\u00a0", text), letters)
+    # The page joins the lines again: a name such as claude-small stays one word.
+    return textwrap.wrap(_UNIT.sub("\u00a0", text), letters, break_on_hyphens=False)
 
 
 def nothing(found: Nothing) -> Chart:

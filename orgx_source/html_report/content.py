@@ -408,15 +408,19 @@ def _artifacts(facts: Facts) -> Section:
 
 def _costs(facts: Facts) -> Iterable[Section]:
     """Yield the section on costs, where any of what it shows was ever read."""
-    tables = [
-        *(_outcome_costs_table(facts.outcome_costs) if facts.outcome_costs else ()),
-        *(_initiative_costs_table(facts.costs) if facts.costs else ()),
-        *(_run_outcomes_table(facts.run_outcomes) if facts.run_outcomes else ()),
-        *(_usage_table(facts.usage) if facts.usage else ()),
-        *(_handoffs_table(facts.handoffs) if facts.handoffs else ()),
+    shown: list[tuple[Sequence[Row], Sequence[str], Callable[[Sequence[Row]], Iterable[Table]]]] = [
+        (facts.outcome_costs, ("cost_per_outcome", "runs_without_cost"), _outcome_costs_table),
+        (facts.costs, ("cost_per_week",), _initiative_costs_table),
+        (facts.run_outcomes, (), _run_outcomes_table),
+        (facts.usage, ("counted_cost",), _usage_table),
+        (facts.handoffs, (), _handoffs_table),
     ]
-    if tables:
-        yield Section("costs", "What it costs, and what comes out", tables)
+    parts: list[Picture | Table] = []
+    for rows, pictures, make_table in shown:
+        if rows:
+            parts += [*(_picture(name, rows) for name in pictures), *make_table(rows)]
+    if parts:
+        yield Section("costs", "What it costs, and what comes out", parts)
 
 
 ESTIMATED = "Amounts in italics, with \u2248, are OrgX's estimates; what is not known is counted, never taken for 0."

@@ -46,8 +46,9 @@ def browser() -> str:
 
 
 @pytest.fixture
-def weeks(shared: Path) -> None:
+def weeks(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fill a warehouse with seven weeks of reads, and with titles that try to break out of a page; once for all."""
+    monkeypatch.delenv("ORGX_OPTIONAL_TABLES")
     kept = shared / "weeks.duckdb"
     with FileLock(shared / "weeks.lock"):
         if not kept.exists():

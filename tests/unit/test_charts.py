@@ -28,7 +28,21 @@ from orgx_source.charts.estimates import (
 from orgx_source.charts.findings.rows import rows_of
 from orgx_source.charts.findings.wording import say_hours
 from orgx_source.charts.style import STATUS_COLOURS, URGENCY_COLOURS
-from tests.mart_rows import DAY, NOW, Row, agent_day, decision, initiative, org_day, piece, progress, steady
+from tests.mart_rows import (
+    DAY,
+    NOW,
+    Row,
+    agent_day,
+    cost_day,
+    decision,
+    initiative,
+    org_day,
+    outcome,
+    piece,
+    progress,
+    steady,
+    usage,
+)
 
 NBSP = "\u00a0"
 
@@ -43,6 +57,10 @@ EVERY: dict[str, list[Row]] = {
     "timeline": [piece(0, 24, "running"), piece(24, 72, "unknown"), piece(72, 72, "idle")],
     "blockages": [piece(0, 24, "blocked", current_task="T1"), piece(24, 72, "idle")],
     "cost_per_artifact": [agent_day(0, artifacts_approved=2, cost_usd=3.0), agent_day(0, "Sage", cost_usd=1.0)],
+    "cost_per_week": [cost_day(day, usd=2.0) for day in range(60)],
+    "counted_cost": [usage("total", 5.0), usage("model", 4.0, "big"), usage("model", 1.0, "small")],
+    "cost_per_outcome": [outcome("shipped", 4, 1, 8.0), outcome("failed", 1, 2, 5.0)],
+    "runs_without_cost": [outcome("shipped", 4, 1, 8.0), outcome("failed", 1, 2, 5.0), outcome("open", 0, 2)],
     "decision_waits": [decision(1, 2.0), decision(2, 50.0, "pending", "critical")],
     "decision_survival": [*(decision(n, 2.0) for n in range(5)), decision(6, 50.0, "pending")],
     "decisions_open": [org_day(day, day % 3, 1) for day in range(60)],
@@ -232,6 +250,21 @@ def test_blockages_add_up_the_time_per_agent_and_task() -> None:
     spec = draw("blockages", rows)
     assert values(spec, "name") == ["Eli, longest on: T2", "Sage, longest on: no task named"]
     assert values(spec, "note") == ["5.0 d, 71 %", "4.0 d, 100 %"]
+
+
+def test_a_name_with_a_hyphen_stays_one_word_in_a_title() -> None:
+    rows = [usage("total", 5.0), usage("model", 4.0, "a-rather-long-name-of-a-model")]
+    assert "a-rather-long-name-of-a-model" in finding("counted_cost", rows)
+
+
+def test_what_is_estimated_looks_different_from_what_is_counted() -> None:
+    def look(name: str) -> tuple[Any, Any]:
+        layer = draw(name, EVERY[name])["layer"][0]
+        return layer["encoding"]["color"]["scale"]["range"], layer["mark"]["strokeDash"]
+
+    assert look("cost_per_week") == look("cost_per_outcome")
+    estimated, counted = look("cost_per_week"), look("counted_cost")
+    assert all(one != other for one, other in zip(estimated, counted, strict=True))
 
 
 def test_cost_per_artifact_is_all_cost_over_all_approvals_since_these_are_known() -> None:

@@ -19,6 +19,16 @@ from orgx_source.charts.findings.agents import (
     whole_weeks,
 )
 from orgx_source.charts.findings.caption import MOST_LANES, Nothing
+from orgx_source.charts.findings.costs import (
+    COUNTED,
+    ESTIMATE,
+    KNOWN,
+    UNKNOWN,
+    describe_cost_per_outcome,
+    describe_counted_cost,
+    describe_runs_without_cost,
+    describe_weekly_cost,
+)
 from orgx_source.charts.findings.decisions import (
     ANSWERED,
     LEAST_HOURS,
@@ -41,7 +51,21 @@ from orgx_source.charts.findings.initiatives import (
 )
 from orgx_source.charts.findings.rows import count_tasks, in_use, until_tomorrow
 from orgx_source.charts.findings.wording import inflected, say_pct, say_shown
-from tests.mart_rows import DAY, NOW, Row, agent_day, decision, initiative, org_day, piece, progress, steady
+from tests.mart_rows import (
+    DAY,
+    NOW,
+    Row,
+    agent_day,
+    cost_day,
+    decision,
+    initiative,
+    org_day,
+    outcome,
+    piece,
+    progress,
+    steady,
+    usage,
+)
 
 HOUR = timedelta(hours=1)
 
@@ -317,6 +341,107 @@ def test_the_cost_of_an_artifact_is_that_of_an_agent_over_its_approvals_the_dear
     assert (found.every, found.finding) == (2.0, "An approved artifact costs $2.00: $1.50 at Eli, $4.00 at Sage")
     alone = shown(describe_cost_per_artifact(rows[:2]))
     assert alone.finding == "An approved artifact costs $1.50"
+
+
+# -- costs -------------------------------------------------------------------------------------------------------
+
+
+def test_a_week_costs_what_its_days_do_and_a_week_that_is_not_over_has_no_bar() -> None:
+    rows = [
+        *(cost_day(day, usd=1.0) for day in range(28)),
+        *(cost_day(day, usd=2.0) for day in range(28, 57)),
+        cost_day(30, "openai", 4.0),
+        cost_day(31, "openai", None, receipts=3),
+        cost_day(0, "other", None),
+        cost_day(0, usd=50.0) | {"day": None},
+    ]
+    found = shown(describe_weekly_cost(rows))
+    assert found.finding == "Runs cost about $15.00 a week up to 7 Jun, 114 % more than in the four weeks before"
+    assert "(highest bar: $14.00). 7 % of 61 receipts have no known cost and are in no bar." in found.how
+    assert "1 row without a day is left out." in found.how
+    assert columns(found.bars, "lane", "week", "usd")[:2] == [
+        (0, "13 Apr to 19 Apr", 7.0),
+        (0, "20 Apr to 26 Apr", 7.0),
+    ]
+    assert columns(found.bars, "lane", "week", "usd")[-2:] == [
+        (0, "1 Jun to 7 Jun", 14.0),
+        (1, "11 May to 17 May", 4.0),
+    ]
+    assert {bar["kind"] for bar in found.bars} == {ESTIMATE}
+    assert found.lanes == [
+        ("anthropic", "\u2248 $14.00 a week, before $7.00"),
+        ("openai", "\u2248 $1.00 a week, before $0.00"),
+    ]
+
+
+def test_what_a_week_costs_is_compared_with_four_whole_weeks_before() -> None:
+    def said(first: int, before: float) -> str:
+        rows = [cost_day(day, usd=1.0 if day >= 28 else before) for day in range(first, 57)]
+        return str(shown(describe_weekly_cost(rows)).finding).removeprefix("Runs cost about $7.00 a week up to 7 Jun")
+
+    assert [said(0, usd) for usd in (1.0, 2.0, 0.1, 0.0)] == [
+        ", as much as in the four weeks before",
+        ", 50 % less than in the four weeks before",
+        ", 10 times as much as in the four weeks before",
+        ", nothing in the four weeks before",
+    ]
+    assert said(1, 1.0) == ""
+
+
+def test_the_same_costs_in_another_order_make_the_same_marks() -> None:
+    rows = [cost_day(day % 21, usd=0.1 * day + 1e-9) for day in range(200)]
+    assert describe_weekly_cost(rows) == describe_weekly_cost(rows[::-1])
+
+
+def test_what_orgx_counts_is_that_of_the_newest_period_by_model_else_by_provider() -> None:
+    rows = [
+        usage("total", 10.0),
+        usage("provider", 10.0, "anthropic"),
+        usage("model", 2.5, "small"),
+        usage("model", 7.0, "large"),
+        usage("model", 99.0, "old", is_current=False),
+        usage("model", None, "unpriced"),
+    ]
+    found = shown(describe_counted_cost(rows))
+    assert found.finding == "OrgX counts $10.00 since 13 Apr; large is 70 % of it"
+    assert columns(found.bars, "name", "usd", "kind") == [("large", 7.0, COUNTED), ("small", 2.5, COUNTED)]
+    assert found.lanes[0] == ("large", "$7.00, 2 runs")
+    assert columns(shown(describe_counted_cost(rows[:2])).bars, "name") == [("anthropic",)]
+
+
+def test_a_run_costs_the_average_of_those_with_a_known_cost() -> None:
+    rows = [
+        outcome("shipped", 4, 6, 8.0),
+        outcome("failed", 1, 0, 5.0),
+        outcome("open", 0, 2),
+        outcome("no_run", 0, 0, 3.0),
+    ]
+    found = shown(describe_cost_per_outcome(rows))
+    assert found.finding == "A run costs about $2.60: $2.00 for one that shipped, $5.00 for one that failed"
+    assert "Receipts of no known run ($3.00) are left out." in found.how
+    assert columns(found.bars, "outcome", "usd", "kind") == [("failed", 5.0, ESTIMATE), ("shipped", 2.0, ESTIMATE)]
+    assert found.lanes[1] == ("shipped", "\u2248 $2.00, 4 of 10 runs")
+
+
+def test_runs_without_a_cost_are_shown_beside_those_with_one() -> None:
+    rows = [
+        outcome("failed", 1, 4, 5.0),
+        outcome("shipped", 4, 6, 8.0),
+        outcome("unknown", 0, 1),
+        outcome("no_run", 0, 0),
+    ]
+    found = shown(describe_runs_without_cost(rows))
+    assert found.finding == "69 % of 16 runs have no known cost (shipped: 60 %, failed: 80 %)"
+    assert columns(found.bars, "outcome", "kind", "from", "to") == [
+        ("shipped", KNOWN, 0.0, 40.0),
+        ("shipped", UNKNOWN, 40.0, 100.0),
+        ("failed", KNOWN, 0.0, 20.0),
+        ("failed", UNKNOWN, 20.0, 100.0),
+        ("no outcome", UNKNOWN, 0.0, 100.0),
+    ]
+    assert (
+        shown(describe_runs_without_cost([outcome("shipped", 1, 0, 1.0)])).finding == "0 % of 1 run have no known cost"
+    )
 
 
 # -- decisions -----------------------------------------------------------------------------------------------------

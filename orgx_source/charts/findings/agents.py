@@ -100,14 +100,17 @@ def whole_weeks(rows: Rows, measure: Measure) -> list[date]:
     first = _history_begins(rows) if measure in FROM_HISTORY else min(row["day"] for row in rows)
     if first is None:
         return []
-    last = max(row["day"] for row in rows)
+    return weeks_between(first, max(row["day"] for row in rows))[-MOST_WEEKS:]
+
+
+def weeks_between(first: date, last: date) -> list[date]:
+    """Return the Mondays of the whole weeks between two days; the last one is that of the last read, and not over."""
     monday = first + timedelta(days=-first.weekday() % 7)
     weeks = []
-    # The last day is the day of the last read, and not over.
     while monday + timedelta(days=6) < last:
         weeks.append(monday)
         monday += WEEK
-    return weeks[-MOST_WEEKS:]
+    return weeks
 
 
 def _history_begins(rows: Rows) -> date | None:
