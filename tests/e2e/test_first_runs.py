@@ -29,26 +29,14 @@ main()
 """
 ROUNDS = int(os.environ.get("ORGX_KILLS", "3"))
 TABLES = ["agents", "tasks"]
-TABLE_OPTIONS = ["--table", "agents", "--table", "tasks"]
+TABLE_OPTIONS = [word for table in TABLES for word in ("--table", table)]
 TAKEN = "Another run is writing to dataset orgx"
 
 
 def start(box: Sandbox, home: Path, *options: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url, "DLT_DATA_DIR": str(home)}
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            RUNNER,
-            "run",
-            "--json",
-            "--no-marts",
-            "--table",
-            "agents",
-            "--table",
-            "tasks",
-            *options,
-        ],
+        [sys.executable, "-c", RUNNER, "run", "--json", "--no-marts", *TABLE_OPTIONS, *options],
         env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
