@@ -1,1 +1,1 @@
-"""OrgX over HTTP: which routes exist, how their answers read, when to wait, how to page."""
+"""Access to OrgX: routes, response formats, rate limits and paging."""

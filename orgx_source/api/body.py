@@ -1,4 +1,4 @@
-"""The body of an answer as bytes: unpacked as far as it may grow, and in UTF-8."""
+"""Response bodies: decompressed up to a size limit, and converted to UTF-8."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import json
 import zlib
 from collections.abc import Iterable
 
-# What is asked for; anything else that comes is refused.
+# Requested encodings; any other is refused.
 CODINGS = "gzip, deflate"
-# Once packed and once more by a proxy.
+# Compressed by the server and again by a proxy.
 MAX_CODINGS = 2
 _GZIP_OR_ZLIB, _RAW_DEFLATE = 47, -15
 
 
 class BodyTooLargeError(Exception):
-    """More bytes than an answer may have."""
+    """The body exceeds the size limit."""
 
 
 def collect(parts: Iterable[bytes], most: int, *, cut: bool = False) -> bytes:
-    """Return what comes, put together.
+    """Join the parts of a body.
 
     Args:
-        parts: The parts as they come.
-        most: Bytes that may come.
-        cut: Return the beginning of a longer body.
+        parts: The parts as received.
+        most: Maximum number of bytes.
+        cut: Truncate a longer body instead of raising.
 
     Raises:
-        BodyTooLargeError: More came.
+        BodyTooLargeError: There are more.
     """
     body = bytearray()
     for part in parts:
@@ -39,26 +39,26 @@ def collect(parts: Iterable[bytes], most: int, *, cut: bool = False) -> bytes:
 
 
 def unpack(body: bytes, codings: str, most: int, *, cut: bool = False) -> bytes:
-    """Return a body as it was before it was packed, in UTF-8.
+    """Return the decompressed body, in UTF-8.
 
     Args:
-        body: As it came.
+        body: The body as received.
         codings: The header ``Content-Encoding``.
-        most: Bytes that it may have at each step.
-        cut: Return the beginning of a body that is longer or was cut.
+        most: Maximum number of bytes after each step.
+        cut: Truncate a longer body, and accept a truncated one.
 
     Raises:
-        BodyTooLargeError: It has more.
-        ValueError: It is not packed as the header says, or in a way that was not asked for.
+        BodyTooLargeError: There are more.
+        ValueError: It does not match the header, or the encoding was not requested.
     """
     names = [name.strip().lower() for name in codings.split(",") if name.strip()]
     if len(names) > MAX_CODINGS:
-        raise ValueError(f"is packed {len(names)} times")
+        raise ValueError(f"is compressed {len(names)} times")
     for name in reversed(names):
         if name in ("gzip", "x-gzip", "deflate"):
             body = _inflate(body, name, most, cut=cut)
         elif name != "identity":
-            raise ValueError(f"is packed as {name[:40]}, which was not asked for")
+            raise ValueError(f"is compressed as {name[:40]}, which was not requested")
     return _as_utf8(body)
 
 
@@ -69,21 +69,21 @@ def _inflate(body: bytes, name: str, most: int, *, cut: bool) -> bytes:
         unpacked, ended = _inflated(body, _GZIP_OR_ZLIB, most + 1)
     except zlib.error:
         if name != "deflate":
-            raise ValueError("is not packed as gzip, as it says") from None
+            raise ValueError("is not valid gzip") from None
         unpacked, ended = _raw_inflated(body, most + 1)
     if len(unpacked) > most and not cut:  # guard: unpacked-size
         raise BodyTooLargeError
     if not ended and not cut:
-        raise ValueError(f"is packed as {name} and cut off")
+        raise ValueError(f"is truncated ({name})")
     return unpacked[:most]
 
 
 def _raw_inflated(body: bytes, most: int) -> tuple[bytes, bool]:
-    # What some servers call deflate has no header.
+    # Some servers send raw deflate, without a header.
     try:
         return _inflated(body, _RAW_DEFLATE, most)
     except zlib.error:
-        raise ValueError("is not packed as deflate, as it says") from None
+        raise ValueError("is not valid deflate") from None
 
 
 def _inflated(body: bytes, wbits: int, most: int) -> tuple[bytes, bool]:
@@ -92,7 +92,7 @@ def _inflated(body: bytes, wbits: int, most: int) -> tuple[bytes, bool]:
 
 
 def _as_utf8(body: bytes) -> bytes:
-    """Return a body of UTF-16 or UTF-32 in UTF-8, where the key is looked for; one in UTF-8 as it is."""
+    """Return a UTF-16 or UTF-32 body in UTF-8, so that the key can be masked; a UTF-8 body unchanged."""
     if b"\x00" not in body[:4] and body[:2] not in (b"\xff\xfe", b"\xfe\xff"):
         return body
     return body.decode(json.detect_encoding(body), "replace").encode()

@@ -1,6 +1,6 @@
-"""The one sender of a run: every request passes its budget, and is sent again where that is sensible.
+"""The client of a run: checks every request against the budget and retries where that is sensible.
 
-It knows neither HTTP nor tables: how a request travels is the transport's work.
+It knows neither HTTP nor tables; the transport sends the requests.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 
 class OrgxClient:
-    """Reads OrgX. One instance serves all tables and threads of a run; use it as a context manager.
+    """Reads OrgX. One thread-safe instance serves all tables of a run; use it as a context manager.
 
     Attributes:
-        config: The settings it was made from.
-        budget: What this run has spent and may spend.
+        config: The settings.
+        budget: The run's spending and its limits.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class OrgxClient:
 
         Args:
             config: Key, address, and how much may be spent.
-            budget: From the settings when not given.
-            policy: How often a request is sent, and how long to wait between.
-            transport: How a request travels; over HTTP when not given.
+            budget: By default created from the settings.
+            policy: Number of attempts, and the waits in between.
+            transport: Sends the requests; by default over HTTP.
         """
         self.config = config
         self.budget = budget or RateBudget(max_requests=config.max_requests, max_wait=config.max_wait)
@@ -70,17 +70,17 @@ class OrgxClient:
 
     @property
     def server_time(self) -> datetime | None:
-        """Return what OrgX's clock said with its last answer; None when it does not say."""
+        """Return OrgX's time in its last response; None if it sent none."""
         return self._transport.server_time
 
     @property
     def workspaces(self) -> Sequence[Row] | None:
-        """Return the workspaces that are seen, where bootstrap has told them all; else None."""
+        """Return the visible workspaces if bootstrap listed them all; else None."""
         return self._transport.workspaces
 
     @property
     def overhead(self) -> int:
-        """Return how many requests of a run are no pages, as far as is known so far."""
+        """Return the number of requests that fetch no page, as far as known."""
         return self._transport.overhead
 
     def bootstrap(self) -> Row:
@@ -93,12 +93,12 @@ class OrgxClient:
         return self._send(self._transport.bootstrap, None)
 
     def fetch_page(self, route: Route, query: PageQuery, spending: Spending | None = None) -> Page:
-        """Fetch one page of a list, with another try where that is sensible.
+        """Fetch one page of a list, with retries.
 
         Args:
             route: The route.
-            query: What is asked of it.
-            spending: Where to note what it cost.
+            query: The query.
+            spending: Records the cost.
 
         Raises:
             OrgxError: From the transport, after the last attempt.
@@ -107,12 +107,12 @@ class OrgxClient:
         return self._send(lambda: self._transport.fetch_page(route, query), spending)
 
     def run_tool(self, tool: str, arguments: Mapping[str, Any], spending: Spending | None = None) -> Row:
-        """Let OrgX run a tool, with another try where that is sensible: not where its allowance is spent.
+        """Run a tool at OrgX, with retries; no retry if its allowance is used up.
 
         Args:
             tool: Id of the tool.
             arguments: The arguments of the tool.
-            spending: Where to note what it cost.
+            spending: Records the cost.
 
         Raises:
             OrgxError: From the transport; a `RateLimitError` at once.
@@ -146,10 +146,10 @@ class OrgxClient:
         pause, asked = self._policy.pause(attempt, self._rng), failure.retry_after
         # A server may ask for a longer pause than ours, never for a shorter one.
         seconds = pause if asked is None else max(asked, pause)
-        logger.info("attempt %d failed, trying again: %s", attempt, failure)
+        logger.info("attempt %d failed, retrying: %s", attempt, failure)
         if isinstance(failure, RateLimitError):
-            # Jitter on top: all workers were told the same moment.
+            # Add jitter: all workers were given the same time.
             seconds += 0.0 if asked is None else self._rng.random() * 0.25
-            self.budget.hold(seconds, "OrgX limits the rate", spending)
+            self.budget.hold(seconds, "OrgX rate limit reached", spending)
         else:
             self.budget.pause(seconds, str(failure), spending)

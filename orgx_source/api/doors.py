@@ -1,4 +1,4 @@
-"""Which transport a request goes through: REST with a key, MCP with a login, each opened when it is first needed."""
+"""Chooses the transport of a request: REST with a key or MCP with a login, each opened on first use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orgx_source.login.tokens import open_tokens
 
 
 def open_doors(config: OrgxConfig) -> Transport:
-    """Return the transport for all doors that the settings open; nothing is sent."""
+    """Return the transport for all interfaces that the settings allow; sends nothing."""
     if "mcp" not in config.doors:
         return HttpTransport(config)
     mcp = McpTransport(config.mcp_url, open_tokens(config))
@@ -24,24 +24,24 @@ def open_doors(config: OrgxConfig) -> Transport:
 
 
 class Doors(Transport):
-    """Two transports as one: a route says which of them it takes."""
+    """Combines two transports; the route determines which one is used."""
 
     def __init__(self, rest: Transport, mcp: Transport) -> None:
-        """Join them.
+        """Combine them.
 
         Args:
-            rest: Takes bootstrap, and the routes of REST.
-            mcp: Takes the routes of MCP.
+            rest: For bootstrap and the REST routes.
+            mcp: For the MCP routes.
         """
         self._rest, self._mcp = rest, mcp
         for door in (rest, mcp):
-            # What is set later counts: the client sets it on this one.
+            # Looked up at call time: the client sets it later, on this object.
             door.observe = lambda headers: self.observe(headers)
             door.spend = lambda: self.spend()
 
     @property
     def overhead(self) -> int:
-        """Return how many requests of a run are no pages, on both."""
+        """Return the number of requests that fetch no page, over both."""
         return self._rest.overhead + self._mcp.overhead
 
     def bootstrap(self) -> Row:
@@ -52,7 +52,7 @@ class Doors(Transport):
             self.server_time = self._rest.server_time
 
     def fetch_page(self, route: Route, query: PageQuery) -> Page:
-        """Fetch one page of a list, through the door that its route takes."""
+        """Fetch one page of a list through the transport of its route."""
         door = self._mcp if route.door == "mcp" else self._rest
         try:
             return door.fetch_page(route, query)
@@ -60,7 +60,7 @@ class Doors(Transport):
             self.server_time = door.server_time or self.server_time
 
     def run_tool(self, tool: str, arguments: Mapping[str, Any]) -> Row:
-        """Let OrgX run a tool, which takes a key."""
+        """Run a tool at OrgX; needs a key."""
         return self._rest.run_tool(tool, arguments)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""From a response body to a `Page`, or to an error that says why it is none.
+"""Parses a response body into a `Page`, or raises an error that says why it cannot.
 
-The only room that knows OrgX's envelopes. It reads text and touches no network, no dlt and no table.
+The only module that knows OrgX's envelopes. It uses no network, dlt or tables.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from orgx_source.tables import Row as Row
 
 EXCERPT_CHARACTERS = 200
 
-# orjson turns integers beyond 64 bits into floats without a word; the standard library keeps them. Looking for their
-# 19 digits by a regular expression takes six times as long as orjson itself (560 against 90 us a page), this half.
+# orjson silently turns integers beyond 64 bits into floats; the standard library keeps them. A regular expression for
+# their 19 digits takes six times as long as orjson itself (560 against 90 us a page), this half.
 _ANY_DIGIT = bytes.maketrans(b"123456789", b"000000000")
 _LONG_INTEGER = b"0" * 19
-# What stands behind a key that names a secret, such as preview_token; its end may be cut off.
+# The value of a key that names a secret, such as preview_token; it may be truncated.
 _SECRET_VALUE = re.compile(
     r'("[\w\- ]*(?:token|secret|password|passwd|credentials?|api_?key|private_?key|authorization|cookie)" ?: ?)'
     r'(?:"(?:[^"\\]|\\.)*"?|[^\s,}\]]+)',
@@ -32,36 +32,36 @@ _SECRET_VALUE = re.compile(
 )
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
-# 408 and 425 ask for another try, 423 speaks of a lock that is held for a while, 429 of a rate. 409 is not among them:
-# OrgX answers it to a version that is outdated, and it stays so.
+# 408 and 425 ask for a retry, 423 is a temporary lock, 429 a rate limit. Not 409: OrgX returns it for an outdated
+# version, which a retry does not change.
 _PASSING = frozenset({408, 423, 425, 429})
-# Of the rest from 500 on, these speak of the question or of this client: not implemented, HTTP version, negotiation in
-# circles, a loop, extensions, a network that wants somebody to sign in.
+# 5xx codes that depend on the request or the client: not implemented, HTTP version, negotiation loop, loop detected,
+# extensions, network login required.
 _LASTING = frozenset({501, 505, 506, 508, 510, 511})
 
 
 def may_pass(status: int) -> bool:
-    """Return whether a read that was refused with this status may be sent again."""
+    """Return whether a read that failed with this status may be retried."""
     return status in _PASSING or (status >= 500 and status not in _LASTING)
 
 
 Unfold = Callable[[Mapping[str, Any], list[Row] | None], list[Row] | None]
-"""Makes rows from an answer and the list that was found in it."""
+"""Builds rows from a response and the list found in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer of a list route.
+    """One response of a list route.
 
     Attributes:
-        rows: The rows as OrgX sent them, text made safe (`parse_json`).
-        total: Matching rows, when OrgX says so.
-        offset: Offset that OrgX echoes, when it does.
-        limit: Page size that OrgX echoes; it may be smaller than the one asked for.
-        has_more: Whether another page is likely, when OrgX says so. True as well where it says that it cut the answer,
-            or names a next page in a way that cannot be sent back.
-        next_cursor: Opaque cursor of the next page as text, when there is one.
-        names_no_cursor: Whether the place of the cursor is there and empty: the answer says that this is the end.
+        rows: The rows as OrgX sent them, with storable text (`parse_json`).
+        total: Number of matching rows, if given.
+        offset: Offset that OrgX echoes, if any.
+        limit: Page size that OrgX echoes; it may be smaller than requested.
+        has_more: Whether OrgX says that there is another page. Also True if it says that it truncated the response, or
+            names a next page in a form that cannot be sent back.
+        next_cursor: Opaque cursor of the next page, as text; None if there is none.
+        names_no_cursor: Whether the cursor field is present but empty, which marks the last page.
     """
 
     rows: Sequence[Row]
@@ -73,25 +73,25 @@ class Page:
     names_no_cursor: bool = False
 
     def is_all(self, asked: int | None) -> bool | None:
-        """Return whether an answer from the beginning of a list is the whole of it; None when it does not say.
+        """Return whether a response from the start of a list is the full list; None if it does not say.
 
-        A short answer says nothing: a server may give fewer rows than were asked for without a word.
+        A short response proves nothing: a server may return fewer rows than requested without saying so.
 
         Args:
-            asked: Rows that were asked for at most; None when that was left to OrgX.
+            asked: Requested limit; None if it was left to OrgX.
         """
         came = len(self.rows)
         if self.has_more or self.next_cursor is not None or (self.total is not None and self.total > came):
             return False
         if self.has_more is False or (self.limit is not None and came < self.limit):
             return True
-        # A total equal to a full answer may count that answer only.
+        # A total equal to a full response may count only that response.
         full = self.limit if self.limit is not None else asked
         return True if self.total == came and (full is None or came < full) else None
 
 
 def parse_json(body: bytes) -> Any:
-    r"""Parse a JSON body so that every value survives and every text can be stored.
+    r"""Parse a JSON body so that no value is lost and every text can be stored.
 
     Integers keep all their digits. ``NaN`` and numbers beyond a double, which JSON columns refuse, become text
     (``"NaN"``, ``"Infinity"``). ``\u0000`` and lone surrogates, which text columns refuse, become U+FFFD.
@@ -107,7 +107,7 @@ def parse_json(body: bytes) -> Any:
     try:
         return _make_safe(json.loads(body))
     except RecursionError as error:
-        raise ValueError("nested too deep") from error
+        raise ValueError("nested too deeply") from error
 
 
 def _make_safe(value: Any) -> Any:
@@ -144,16 +144,16 @@ def parse_page(
     status: int = 200,
     unfold: Unfold | None = None,
 ) -> Page:
-    """Read the rows of a list answer from whichever envelope they came in.
+    """Read the rows of a list response, whichever envelope it uses.
 
     Args:
         body: The raw body.
-        keys: Names under which this route's rows may stand, first match wins, such as
-            ``("data", "decisions")``. They are looked for on the top level, then inside ``data``.
+        keys: Names under which this route's rows may appear, such as ``("data", "decisions")``; the first match wins.
+            Searched at the top level, then inside ``data``.
         path: Path of the request, for the error.
-        content_type: Content type of the answer, for the error.
-        status: HTTP status of the answer, for the error.
-        unfold: Makes the rows from the answer and the list found in it, which may be none.
+        content_type: Content type of the response, for the error.
+        status: HTTP status of the response, for the error.
+        unfold: Builds the rows from the response and the list found in it, which may be None.
 
     Raises:
         EnvelopeError: Not JSON, ``ok: false``, or no list under any of the keys.
@@ -166,7 +166,7 @@ def parse_page(
     pagination = _mapping(document, "pagination") or _mapping(scope, "pagination")
     meta = _mapping(document, "meta") or _mapping(scope, "meta")
     has_more, next_cursor, names_no_cursor = _continuation((pagination, meta, document, scope))
-    # A total counts what was listed.
+    # The total counts the items listed.
     totals = (pagination, document, scope, _mapping(scope, "summary"), meta) if len(listed or ()) == len(rows) else ()
     return Page(
         rows=rows,
@@ -180,11 +180,11 @@ def parse_page(
 
 
 def _continuation(places: Sequence[Mapping[str, Any]]) -> tuple[bool | None, str | None, bool]:
-    """Return whether more follows, the cursor to send back for it, and whether a cursor is named that is none."""
+    """Return whether more rows follow, the next cursor, and whether the cursor field is empty."""
     cursors = _values(places, "next_cursor", "nextCursor")
     links = [link for place in places for name in ("links", "_links") if (link := _next_link(place.get(name)))]
     next_cursor = _first_scalar(*cursors, *map(_cursor_of_link, links))
-    # Something that is given and cannot be sent back still says that more follows.
+    # A cursor that cannot be sent back still means that more rows follow.
     promised = any(cut is True for cut in _values(places, "truncated")) or (
         next_cursor is None and any([*cursors, *links])
     )
@@ -195,10 +195,10 @@ def _continuation(places: Sequence[Mapping[str, Any]]) -> tuple[bool | None, str
 def _rows_of(
     document: Mapping[str, Any], keys: Sequence[str], unfold: Unfold | None
 ) -> tuple[Mapping[str, Any], list[Row] | None, list[Row]]:
-    """Return what the list stands in, the list, and the rows that it is or from which they are made.
+    """Return the object that holds the list, the list, and its rows.
 
     Raises:
-        ValueError: There is no list of objects; the message says what there is.
+        ValueError: There is no list of objects; the message says what was found.
     """
     scope, rows = _find_rows(document, keys)
     if rows is None and _says_empty(document, keys):
@@ -208,19 +208,19 @@ def _rows_of(
         rows = unfold(document, rows)
     if rows is None:
         found = ", ".join(name[:EXCERPT_CHARACTERS] for name in sorted(document)[:8]) or "nothing"
-        raise ValueError(f"no list under any of {', '.join(keys)} (the answer has: {found})")
+        raise ValueError(f"no list under any of {', '.join(keys)} (the response has: {found})")
     if not rows and (document.get("error") or document.get("errors")):
-        raise ValueError(f"an error in place of rows ({_Problem.of(document).text or 'without a reason'})")
+        raise ValueError(f"an error instead of rows ({_Problem.of(document).text or 'without a reason'})")
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("the list holds something other than objects")
     return scope, listed, rows
 
 
 def parse_object(body: bytes, *, path: str, content_type: str = "", status: int = 200) -> Row:
-    """Read a body that must be a JSON object, whatever it says of itself.
+    """Read a body that must be a JSON object, whatever its status fields say.
 
     Raises:
-        EnvelopeError: It is something else.
+        EnvelopeError: It is anything else.
     """
     try:
         document = parse_json(body)
@@ -235,7 +235,7 @@ def parse_document(body: bytes, *, path: str, content_type: str = "", status: in
     """Read a body that must be a JSON object without ``ok: false``.
 
     Raises:
-        EnvelopeError: It is something else.
+        EnvelopeError: It is anything else.
     """
     document = parse_object(body, path=path, content_type=content_type, status=status)
     if document.get("ok") is False:
@@ -252,13 +252,13 @@ def parse_document(body: bytes, *, path: str, content_type: str = "", status: in
 
 
 def parse_workspace(body: bytes, *, path: str, content_type: str = "", status: int = 200) -> Row:
-    """Read bootstrap's answer: the row of the workspace that the key resolves to.
+    """Read the bootstrap response: the row of the workspace that the key resolves to.
 
-    Shape: ``id``, ``name`` and whatever else OrgX puts into ``data.workspace``, with ``source_client``,
-    ``capabilities`` and ``setup`` from beside it.
+    Shape: ``id``, ``name`` and all other fields of ``data.workspace``, plus ``source_client``, ``capabilities`` and
+    ``setup`` from next to it.
 
     Raises:
-        EnvelopeError: There is no workspace with an id in it.
+        EnvelopeError: It has no workspace with an id.
 
     Source: API overview, first call (bootstrap).
     """
@@ -272,15 +272,15 @@ def parse_workspace(body: bytes, *, path: str, content_type: str = "", status: i
 
 
 def parse_error(status: int, body: bytes, *, path: str, content_type: str = "", bootstrap: bool = False) -> ApiError:
-    """Turn an answer with an error status into the class that says what to do about it.
+    """Convert a response with an error status to the matching exception.
 
     Args:
-        status: HTTP status, none of 200 to 299.
+        status: HTTP status outside 200 to 299.
         body: The raw body: OrgX's simple shape (``error`` is text), its structured one (``error`` is an
             object), or a proxy's page.
         path: Path of the request.
-        content_type: Content type of the answer.
-        bootstrap: Whether the path is one that every working key may read; a 401 there means the key is bad.
+        content_type: Content type of the response.
+        bootstrap: Whether the path is open to every valid key, so that a 401 means that the key is invalid.
     """
     problem = _Problem.of_body(body)
     said = f": {problem.text}" if problem.text else ""
@@ -302,7 +302,7 @@ def parse_error(status: int, body: bytes, *, path: str, content_type: str = "", 
 def envelope_error(
     problem: str, body: bytes, path: str, content_type: str, status: int, request_id: str | None = None
 ) -> EnvelopeError:
-    """Build the error for an answer that cannot be read, with what is needed to see why."""
+    """Build the error for an unreadable response, with the start of its body."""
     return EnvelopeError(
         f"{status} from {path}, but {problem}; {excerpt(body, content_type)}",
         status=status,
@@ -320,7 +320,7 @@ def excerpt(body: bytes, content_type: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
-    """What an error body says, in either of OrgX's two shapes."""
+    """The content of an error body, in either of OrgX's two formats."""
 
     text: str = ""
     code: str | None = None
@@ -357,7 +357,7 @@ def _find_rows(document: Mapping[str, Any], keys: Sequence[str]) -> tuple[Mappin
 
 
 def _says_empty(document: Mapping[str, Any], keys: Sequence[str]) -> bool:
-    """Return whether null, or with a total of 0 an empty object, stands for a list without rows."""
+    """Return whether a value means an empty list: null, or an empty object with a total of 0."""
     data = _mapping(document, "data")
     places = (document, data)
     counted = [_mapping(place, name) for place in places for name in ("pagination", "summary", "meta")]
@@ -369,7 +369,7 @@ def _says_empty(document: Mapping[str, Any], keys: Sequence[str]) -> bool:
     empty = [value for value in found if value is None or value == {}]
     if any(more) or any(value is not data and value not in empty for value in found):
         return False
-    # With words beside it, null may stand for a refusal.
+    # Together with a message, null may be a refusal.
     return bool(empty) and (bool(totals) or (None in empty and not document.get("message")))
 
 
@@ -383,25 +383,25 @@ def _values(places: Sequence[Mapping[str, Any]], *names: str) -> list[Any]:
 
 
 def _next_link(links: Any) -> str:
-    """Return the address of the next page, plain or as ``href`` of an object; empty where there is none."""
+    """Return the URL of the next page, plain or as ``href`` of an object; empty if there is none."""
     found = links.get("next") if isinstance(links, dict) else None
     found = found.get("href") if isinstance(found, dict) else found
     return found if isinstance(found, str) else ""
 
 
 def _cursor_of_link(link: str) -> str | None:
-    """Return the cursor in an address; what looks like no address is a cursor itself."""
+    """Return the cursor in a URL; a text that is not a URL is itself the cursor."""
     if "/" not in link and "?" not in link:
         return link
     try:
         return next(iter(parse_qs(urlsplit(link).query).get("cursor", [])), None)
     except ValueError:
-        # No address, although it looks like one.
+        # Looks like a URL but is not valid.
         return None
 
 
 def _first_scalar(*values: Any) -> str | None:
-    """Return the first text or number as text; an empty text is none, 0 is one."""
+    """Return the first non-empty text or number as text; 0 counts."""
     return next(
         (str(v) for v in values if isinstance(v, str | int | float) and not isinstance(v, bool) and v != ""), None
     )

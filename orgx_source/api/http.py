@@ -1,4 +1,4 @@
-"""OrgX over HTTP: key, address, timeouts, query parameters, status to error. Each request is sent once."""
+"""The HTTP transport: key, URL, timeouts, query parameters and error mapping. Sends each request once."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ from orgx_source.version import __version__
 API_VERSION = "2026-04-29"
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# OrgX's own clients give live lists 30 s and everything else 25 s.
+# OrgX's own clients use a timeout of 30 s for live lists and 25 s otherwise.
 LIVE_TIMEOUT_SECONDS = 30.0
 DEFAULT_TIMEOUT_SECONDS = 25.0
 CONNECT_TIMEOUT_SECONDS = 10.0
-# What is read of a refusal: its sentence stands at the beginning.
+# Bytes read of an error body: its message is at the start.
 REFUSAL_BYTES = 64 * 2**10
 
 T = TypeVar("T")
@@ -61,12 +61,12 @@ _ORDERS = {Order.CREATED: ("created_at", "asc"), Order.UPDATED: ("updated_at", "
 
 
 def query_parameters(route: Route, query: PageQuery) -> dict[str, str | int]:
-    """Return a query as OrgX's REST routes spell it, with the parameters that the route always has."""
+    """Return the query parameters for a REST route, including those it always has."""
     asked: dict[str, str | int] = dict(route.params)
     if query.workspace_id:
         asked["workspace_id"] = query.workspace_id
         if not route.needs_workspace:
-            # OrgX's newest client sends both names with one value.
+            # OrgX's newest client sends both names with the same value.
             asked["command_center_id"] = query.workspace_id
     if query.order is not Order.UNKNOWN:
         asked["order_by"], asked["order_direction"] = _ORDERS[query.order]
@@ -86,7 +86,7 @@ def query_parameters(route: Route, query: PageQuery) -> dict[str, str | int]:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What came back: without the key, and not larger than it may be."""
+    """A response with the key masked and its size limited."""
 
     status: int
     headers: httpx.Headers
@@ -95,7 +95,7 @@ class _Answer:
 
 
 class HttpTransport(Transport):
-    """OrgX's REST API; one instance, with its connections, serves all tables and threads of a run."""
+    """OrgX's REST API; one thread-safe instance with its connections serves a whole run."""
 
     def __init__(
         self, config: OrgxConfig, transport: httpx.BaseTransport | None = None, *, patience: Patience | None = None
@@ -103,12 +103,12 @@ class HttpTransport(Transport):
         """Prepare; nothing is sent.
 
         Args:
-            config: Key, address, and how long and how large an answer may be.
-            transport: httpx's own transport; the network when not given.
-            patience: Bounds the time of each request.
+            config: Key, URL, and the limits of a response.
+            transport: An httpx transport; by default the network.
+            patience: Limits the time of each request.
 
         Raises:
-            ConfigError: The address, or the proxy or the certificates that the environment names, cannot be used.
+            ConfigError: The URL, or the proxy or certificates set in the environment, cannot be used.
         """
         self._config = config
         self._mask = KeyMask(config.api_key)
@@ -137,7 +137,7 @@ class HttpTransport(Transport):
         self._http.close()
 
     def bootstrap(self) -> Row:
-        """Fetch the workspace that the key resolves to; the call that every working key may make.
+        """Fetch the workspace that the key resolves to; every valid key may call this.
 
         Raises:
             AuthError: The key was refused.
@@ -152,11 +152,11 @@ class HttpTransport(Transport):
 
         Raises:
             RouteClosedError: The path is closed to this key.
-            RateLimitError, ServerError, EnvelopeError, ConnectionFailedError: Another try may succeed.
-            AnswerTooLargeError: More came than an answer may have.
-            RedirectError: To another origin.
-            ConfigError: The proxy refused.
-            ApiError: Any other refusal.
+            RateLimitError, ServerError, EnvelopeError, ConnectionFailedError: A retry may succeed.
+            AnswerTooLargeError: The response exceeds the size limit.
+            RedirectError: OrgX redirected to another origin.
+            ConfigError: The proxy refused the connection.
+            ApiError: Any other error status.
         """
 
         def parse(body: bytes, **where: Any) -> Page:
@@ -164,15 +164,15 @@ class HttpTransport(Transport):
 
         page = self._get(route.path, query_parameters(route, query), parse)
         if page.next_cursor is not None and MASK in page.next_cursor:
-            # The key in an address would stand in the log of everybody on the way.
+            # A key in a URL would end up in the logs of every proxy.
             return replace(page, next_cursor=None, has_more=True)
         return page
 
     def run_tool(self, tool: str, arguments: Mapping[str, Any]) -> Row:
-        """Let OrgX run one of the tools that it opens to keys; return its answer as it came.
+        """Run one of the tools that OrgX opens to keys; return the response unchanged.
 
         Raises:
-            OrgxError: See `fetch_page`; an answer that says ``ok: false`` is returned.
+            OrgxError: See `fetch_page`; a response with ``ok: false`` is returned.
 
         Source: memory page.
         """
@@ -208,7 +208,7 @@ class HttpTransport(Transport):
                 self.server_time = datetime.fromtimestamp(moment, UTC)
 
     def _send(self, path: str, parameters: Parameters, body: Mapping[str, Any] | None) -> _Answer:
-        # As text: given as parameters, httpx takes the address apart a second time.
+        # As text: with separate parameters, httpx parses the URL a second time.
         url = f"{self._config.base_url}{path}"
         url += f"?{urlencode(parameters)}" if parameters else ""
         with self._patience.until(self._config.request_timeout):
@@ -217,7 +217,7 @@ class HttpTransport(Transport):
                 if not (answer.status in REDIRECTS and "location" in answer.headers):
                     return answer
                 url = self._redirect(answer.headers["location"], url, path)
-        raise RedirectError(f"{path} redirects in circles at {self._host()}; check the base URL")
+        raise RedirectError(f"{path} redirects in a loop at {self._host()}; check the base URL")
 
     def _ask(self, url: str, path: str, body: Mapping[str, Any] | None) -> _Answer:
         read = LIVE_TIMEOUT_SECONDS if "/live/" in path else DEFAULT_TIMEOUT_SECONDS
@@ -232,7 +232,7 @@ class HttpTransport(Transport):
                 return self._read(response, path)
             finally:
                 response.close()
-                # A response and its stream hold each other, until somebody looks for cycles.
+                # A response and its stream reference each other until the garbage collector runs.
                 response.stream = httpx.ByteStream(b"")
         except httpx.InvalidURL:
             raise self._no_address(path) from None
@@ -251,7 +251,7 @@ class HttpTransport(Transport):
             body = unpack(body, headers.get("content-encoding", ""), most, cut=not is_fine)
         except BodyTooLargeError:
             raise AnswerTooLargeError(
-                f"{path} answered with more than {_size(most)}, which was refused. Use smaller pages (page_size), or "
+                f"{path} returned more than {_size(most)}, which was refused. Use smaller pages (page_size), or "
                 "raise ORGX_MAX_ANSWER_BYTES",
                 status=status,
                 path=path,
@@ -271,7 +271,7 @@ class HttpTransport(Transport):
         if _origin(here) != _origin(there):
             raise RedirectError(
                 f"{path} redirects to another origin, {there.scheme}://{there.host}, where the key is not sent. "
-                f"If that is OrgX's address now, set SOURCES__ORGX__BASE_URL to it"
+                f"If that is OrgX's new address, set SOURCES__ORGX__BASE_URL to it"
             )
         if self._mask.in_text(target) != target:
             raise RedirectError(f"{path} redirects to an address that contains the key, where others could read it")
@@ -289,9 +289,9 @@ class HttpTransport(Transport):
         if is_of_http and (failure := self._proxy_error(error, cause)):
             return failure
         if isinstance(error, OverdueError) or (isinstance(error, httpx.TimeoutException) and self._patience.is_over):
-            what = f"did not complete its answer within {self._config.request_timeout:g} s"
+            what = f"did not complete its response within {self._config.request_timeout:g} s"
         elif isinstance(error, httpx.TimeoutException):
-            what = "did not answer in time"
+            what = "timed out"
         elif isinstance(cause, ssl.SSLError):
             what = f"failed the TLS check ({cause.reason or type(cause).__name__})"
         elif isinstance(error, httpx.ConnectError):
@@ -304,7 +304,7 @@ class HttpTransport(Transport):
         )
 
     def _proxy_error(self, error: Exception, cause: BaseException) -> OrgxError | None:
-        """Return what the proxy is to blame for; None for what OrgX may be."""
+        """Return the error if the proxy caused it; None if OrgX may have."""
         if self._proxy is None:
             return None
         variable = self._proxy.variable
@@ -316,7 +316,7 @@ class HttpTransport(Transport):
                 )
             why = f"could not connect to {self._host()} ({error})"
         elif isinstance(error, httpx.ConnectTimeout):
-            why = "did not answer in time"
+            why = "timed out"
         elif isinstance(error, httpx.ConnectError):
             why = f"could not be reached ({cause})"
         else:
@@ -328,7 +328,7 @@ class HttpTransport(Transport):
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None, bytes]:
-    # httpx's own reading, because it is httpx that connects; credentials make another origin.
+    # httpx's own parsing, because httpx connects; credentials make it a different origin.
     return url.scheme, url.host, url.port, url.userinfo
 
 

@@ -1,6 +1,6 @@
-"""When to wait, and when to stop: backoff, ``Retry-After``, and one budget that all workers share.
+"""Rate limits: backoff, ``Retry-After``, and one budget shared by all workers.
 
-Decides only. The clock and the sleep are passed in, so nothing here touches a socket or a real second.
+The clock and the sleep function are passed in; nothing here uses a socket or real time.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from orgx_source.errors import BudgetError
 Clock = Callable[[], float]
 
 _NAMES = ("limit", "remaining", "reset")
-# Numbers below are seconds from now, those above a time in unix seconds (1973) or milliseconds.
+# Smaller numbers are seconds from now, larger ones unix seconds (from 1973) or milliseconds.
 _EPOCH, _MILLISECONDS = 1e8, 1e11
 _NUMBER = re.compile(r"\s*(-?\d{1,300}(?:\.\d{1,300})?)\s*(?:[,;]|$)", re.ASCII)
-# No wait is longer: 30 years.
+# Maximum wait: 30 years.
 LONGEST = 1e9
-# Two ends of one window, of which the clocks tell whole seconds.
+# Tolerance between two reset times of one window, given in whole seconds.
 SAME_WINDOW_SECONDS = 1.5
 Sleep = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a read is repeated, and how long between.
+    """How often a request is retried, and the pauses in between.
 
     The pause before attempt ``n`` is drawn from ``[d/2, d]`` with ``d = min(cap, base * 2**(n-2))`` seconds.
 
     Attributes:
-        attempts: Requests sent at most for one page, the first included.
-        base_seconds: Longest pause before the second attempt.
-        cap_seconds: Longest pause at all, unless OrgX names a longer one.
+        attempts: Maximum number of requests for one page, including the first.
+        base_seconds: Maximum pause before the second attempt.
+        cap_seconds: Maximum pause, unless OrgX asks for a longer one.
     """
 
     attempts: int = 5
@@ -53,12 +53,12 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What an answer says about the rate limit, with times on this machine's clock.
+    """The rate-limit information of a response, with times on this machine's clock.
 
     Attributes:
-        limit, remaining: Requests of a window, and those left in it; None where it does not say, or ``unlimited``.
-        reset_at: Unix seconds when the window ends; None where it does not say.
-        wait: Seconds to wait before the next request; None where it does not say.
+        limit, remaining: Requests per window, and those left; None if not given or ``unlimited``.
+        reset_at: End of the window in unix seconds; None if not given.
+        wait: Seconds to wait before the next request; None if not given.
     """
 
     limit: int | None = None
@@ -68,14 +68,14 @@ class Told:
 
 
 def read_limits(headers: Mapping[str, str], now: float) -> Told:
-    """Return what the headers of an answer say about the rate limit.
+    """Return the rate-limit information in the headers of a response.
 
     Reads ``Retry-After`` in seconds or as an HTTP date, and ``X-RateLimit-*``, else ``RateLimit-*``. A reset may be a
-    time (unix seconds or milliseconds, or a date) or seconds from now. Times are compared with the answer's own
-    ``Date`` when there is one: two clocks need not agree. ``Retry-After`` wins over the reset.
+    time (unix seconds or milliseconds, or a date) or seconds from now. Times are compared with the response's own
+    ``Date``, if any, because the clocks may differ. ``Retry-After`` takes precedence over the reset.
 
     Args:
-        headers: Headers of the answer, looked up without regard to case.
+        headers: Headers of the response, case-insensitive.
         now: Unix seconds.
     """
     there = http_date(headers.get("date", ""))
@@ -94,18 +94,18 @@ def read_limits(headers: Mapping[str, str], now: float) -> Told:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return how many seconds OrgX asks to wait, or None when it does not say; see `read_limits`."""
+    """Return the seconds that OrgX asks to wait; None if not given. See `read_limits`."""
     return read_limits(headers, now).wait
 
 
 @dataclass
 class Spending:
-    """What was spent for one table.
+    """The cost of reading one table.
 
     Attributes:
         requests: Requests sent, retries included.
         retries: Requests sent again.
-        waited_seconds: Time its requests waited; several at once are added up.
+        waited_seconds: Total time its requests waited; parallel waits are added up.
     """
 
     requests: int = 0
@@ -115,18 +115,18 @@ class Spending:
 
 @dataclass
 class RateBudget:
-    """What this run may still spend: requests, and seconds of waiting.
+    """The budget of a run: requests and waiting time.
 
     One instance serves every worker. ``acquire`` is called before each request and ``observe`` after it.
-    A wait that OrgX asks for holds back all workers, not only the one that was told.
+    A wait that OrgX asks for holds back all workers, not only the one that received it.
 
     Attributes:
-        max_requests: Requests this run may send; None for no bound.
+        max_requests: Requests this run may send; None for no limit.
         max_wait: Seconds this run may spend waiting on limits and backoff, as wall-clock time.
         spent: Requests sent.
-        waited: Seconds spent waiting, overlapping waits of several workers counted once.
-        sleep: Waits in place of the wait that `stop` ends.
-        limit, remaining, reset_at: What OrgX last said; None where it did not, or said ``unlimited``.
+        waited: Seconds spent waiting; overlapping waits count once.
+        sleep: Replaces the wait that `stop` interrupts.
+        limit, remaining, reset_at: Last values from OrgX; None if not given or ``unlimited``.
     """
 
     max_requests: int | None = None
@@ -147,13 +147,13 @@ class RateBudget:
     _counted_until: float = 0.0
 
     def acquire(self, spending: Spending | None = None) -> None:
-        """Take one request from the budget, after waiting as long as OrgX asked for.
+        """Take one request from the budget, after waiting as long as OrgX asks.
 
         Args:
-            spending: Where to note it as well.
+            spending: Records the request too.
 
         Raises:
-            BudgetError: The requests are used up, the wait would pass ``max_wait``, or the run was interrupted.
+            BudgetError: The requests are used up, the wait would exceed ``max_wait``, or the run was interrupted.
         """
         while True:
             with self._lock:
@@ -161,7 +161,7 @@ class RateBudget:
                     raise BudgetError("the run was interrupted")
                 if self.max_requests is not None and self.spent >= self.max_requests:
                     raise BudgetError(
-                        f"this run's {self.max_requests} requests are used up (--max-requests); what was read is kept"
+                        f"this run's {self.max_requests} requests are used up (--max-requests); the rows read are kept"
                     )
                 now = self.clock()
                 wait = max(self._hold_until, self._exhausted_until(now)) - now
@@ -175,26 +175,26 @@ class RateBudget:
             self._wait_until(now + wait, self._hold_why or "the rate limit is used up", spending)
 
     def stop(self) -> None:
-        """Wake whoever waits, and let no further request out: somebody wants this run to end."""
+        """Wake all waiting threads and refuse further requests, to end the run."""
         self._stopped.set()
 
     @property
     def stopped(self) -> bool:
-        """Return whether no further request goes out."""
+        """Return whether further requests are refused."""
         return self._stopped.is_set()
 
     def note_retry(self, spending: Spending | None = None) -> None:
-        """Count a request that is sent again."""
+        """Count a retry."""
         with self._lock:
             self.retries += 1
             if spending is not None:
                 spending.retries += 1
 
     def hold(self, seconds: float, why: str, spending: Spending | None = None) -> None:
-        """Hold back every request for ``seconds`` from now, and wait as well.
+        """Hold back every request for ``seconds`` from now, and wait.
 
         Raises:
-            BudgetError: The wait would pass ``max_wait``.
+            BudgetError: The wait would exceed ``max_wait``.
         """
         with self._lock:
             until = self.clock() + seconds
@@ -203,15 +203,15 @@ class RateBudget:
         self._wait_until(until, why, spending)
 
     def pause(self, seconds: float, why: str, spending: Spending | None = None) -> None:
-        """Wait without holding back the others: one request's own backoff.
+        """Wait without holding back other requests, for the backoff of one request.
 
         Raises:
-            BudgetError: The wait would pass ``max_wait``.
+            BudgetError: The wait would exceed ``max_wait``.
         """
         self._wait_until(self.clock() + seconds, why, spending)
 
     def observe(self, headers: Mapping[str, str]) -> None:
-        """Read what an answer says about the rate limit; see `read_limits`."""
+        """Update the limits from a response; see `read_limits`."""
         told = read_limits(headers, self.clock())
         if told.limit is None and told.remaining is None and told.reset_at is None:
             return
@@ -219,7 +219,7 @@ class RateBudget:
             self.limit = told.limit
             known, self.remaining = self.remaining, told.remaining
             if known is not None and told.remaining is not None and _is_same_window(self.reset_at, told.reset_at):
-                # Answers overtake each other: within one window the smallest number is the newest.
+                # Responses can arrive out of order: within one window, the smallest number is the newest.
                 self.remaining = min(known, told.remaining)
             self.reset_at = told.reset_at
 
@@ -237,7 +237,7 @@ class RateBudget:
             if self.waited + seconds > self.max_wait:
                 raise BudgetError(
                     f"{why}: waiting {_about(seconds)} more would exceed --max-wait ({self.max_wait:.0f} s, "
-                    f"{self.waited:.0f} s waited so far); what was read is kept"
+                    f"{self.waited:.0f} s waited so far); the rows read are kept"
                 )
             overlap = max(0.0, min(until, self._counted_until) - start)
             self.waited += seconds - overlap
@@ -256,18 +256,18 @@ def _is_same_window(one: float | None, other: float | None) -> bool:
 
 
 def _number(text: str) -> float | None:
-    """Return the number that a header begins with; what follows a comma or semicolon describes it."""
+    """Return the leading number of a header; text after a comma or semicolon is a parameter."""
     found = _NUMBER.match(text)
     return float(found[1]) if found else None
 
 
 def _seconds_until(text: str, there: float, *, epoch: float) -> float | None:
-    """Return the seconds from now to what a header names: a time, a date or seconds.
+    """Return the seconds from now until the time in a header: a time, a date or seconds.
 
     Args:
-        text: The header.
-        there: Unix seconds, by the clock of whoever sent it.
-        epoch: From which number on it is a time.
+        text: The header value.
+        there: Current unix seconds by the sender's clock.
+        epoch: Numbers from this value on are times.
     """
     number = _number(text)
     if number is None:
@@ -296,5 +296,5 @@ def _iso_date(text: str) -> float | None:
 
 
 def _about(seconds: float) -> str:
-    """Return a wait as text that is the same for two tables which hear of one limit within a second."""
+    """Return a wait as text, rounded so that two tables that hit one limit show the same text."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,4 +1,4 @@
-"""What a listing is asked for, and what it says of itself: order, keys, how far it came, how sure it is."""
+"""Types for reading a list: order, keys, report with verdict, and resume position."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 def worse(one: Verdict, other: Verdict) -> Verdict:
-    """Return which of two verdicts claims less."""
+    """Return the weaker of two verdicts."""
     return max(one, other, key=VERDICTS.index)
 
 
 class Order(Enum):
-    """The order that was asked for; whether the rows obey it is checked on each page."""
+    """The requested order; each page is checked for it."""
 
     CREATED = "created_at ascending"
     UPDATED = "updated_at descending"
@@ -31,12 +31,12 @@ class Order(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RowKeys:
-    """How to read from a row what paging needs.
+    """How to read the keys needed for paging from a row.
 
     Attributes:
-        id: The row's id as text; None when it has none.
-        created: When the row was made; None when it does not say.
-        updated: When the row last changed; None when it does not say.
+        id: The row's id as text; None if it has none.
+        created: When the row was created; None if unknown.
+        updated: When the row last changed; None if unknown.
     """
 
     id: Callable[[Row], str | None]
@@ -46,29 +46,29 @@ class RowKeys:
 
 @dataclass
 class ListingReport:
-    """What was seen while a listing was read.
+    """Observations while a list was read.
 
     Attributes:
-        finished: Whether the read came to its end.
-        moved: Whether anything hinted that the list changed while it was read.
-        reasons: Sentences, each a piece of evidence that is missing.
+        finished: Whether the read reached the end of the list.
+        moved: Whether there were signs that the list changed during the read.
+        reasons: Sentences, one per missing piece of evidence.
         gap: Whether rows that existed throughout the read may be missing.
-        may_be_mended: Whether a later read may bring what this one misses.
-        pages: Requests that brought a page of this listing.
-        received: Rows in those pages, repeats included.
-        repeats: Rows that came again beyond the overlap that was asked for.
+        may_be_mended: Whether a later read may return what is missing.
+        pages: Pages received.
+        received: Rows in those pages, including repeats.
+        repeats: Rows received again, apart from the requested overlap.
         seams_repaired: Gaps between two pages that were closed by reading earlier offsets.
         passes: How often the whole list was read.
-        rows_without_id: Rows without an id; they are kept out.
-        totals: Smallest, largest and last ``total`` that OrgX reported; None when it reported none.
-        order_obeyed: Whether the rows came in the order that was asked for; None before the first page.
-        order_shown: Whether rows came that tell this order from others. For ``updated_at`` descending: one made before
-            its successor although it changed later, which newest-made-first never brings. For ``created_at`` ascending:
-            one made before its successor. Rows of one time, and times in the future, show nothing.
+        rows_without_id: Rows without an id; they are skipped.
+        totals: Smallest, largest and last ``total`` that OrgX reported; None if it reported none.
+        order_obeyed: Whether the rows were in the requested order; None before the first page.
+        order_shown: Whether the rows distinguish this order from others. For ``updated_at`` descending: a row created
+            before its successor although it changed later, which never occurs when sorted by creation. For
+            ``created_at`` ascending: a row created before its successor. Equal and future times show nothing.
         stopped_early: Whether reading ended at the watermark instead of the end of the list.
-        total_doubtful: Whether ``total`` counts something else than the list.
-        short_by: How many rows ``total`` promises beyond those that came.
-        page_size: Rows a full page really held.
+        total_doubtful: Whether ``total`` counts something other than the list.
+        short_by: Number of rows by which ``total`` exceeds those received.
+        page_size: Actual number of rows in a full page.
     """
 
     finished: bool = False
@@ -92,26 +92,26 @@ class ListingReport:
 
     @property
     def verdict(self) -> Verdict:
-        """How sure the read is.
+        """How reliable the read is.
 
-        ``certified``: all evidence is present. ``repaired``: likewise, though the list moved. ``uncertified``: evidence
-        is missing, see ``reasons``, or the read did not come to its end.
+        ``certified``: all evidence is present. ``repaired``: the same, although the list changed. ``uncertified``:
+        evidence is missing, see ``reasons``, or the read did not reach its end.
         """
         if self.reasons or not self.finished:
             return "uncertified"
         return "repaired" if self.moved else "certified"
 
     def note_total(self, total: int) -> None:
-        """Note what OrgX counts."""
+        """Record a total."""
         low, high, _ = self.totals or (total,) * 3
         self.totals = (min(low, total), max(high, total), total)
 
     def miss(self, reason: str, *, gap: bool = False) -> None:
-        """Note a piece of evidence that is missing, also after the end.
+        """Record a missing piece of evidence; also allowed after the end.
 
         Args:
             reason: A sentence.
-            gap: Whether rows may be missing, rather than only a second source that would confirm them.
+            gap: Whether rows may be missing, not only a confirmation of them.
         """
         reason = visible(reason)
         self.gap = self.gap or gap
@@ -120,7 +120,7 @@ class ListingReport:
             self.reasons.append(reason)
 
     def note_limit(self, reason: str) -> None:
-        """Note that rows may be missing because the route cannot be asked for more: no later read does better."""
+        """Record that rows may be missing because the route cannot return more, even in a later read."""
         mended = self.may_be_mended
         self.miss(reason, gap=True)
         self.may_be_mended = mended
@@ -128,17 +128,17 @@ class ListingReport:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a listing has come whose rows keep their places; a later listing can go on from here.
+    """Position in a list whose rows keep their places; a later read can continue from here.
 
     Attributes:
-        offset: Where the last page that was accepted ended.
-        covered_to: Sort key, which is the time of creation in Unix seconds, negative where the newest come first; every
-            row that existed throughout and has a smaller one has come.
-        tied: Whether rows that share one time, more than a page holds, lie before it: their order proves nothing.
-        head: Sort key at the head of the list when it was first read, where the newest come first: what is newer is
-            read at the end. None where new rows come last.
-        workspace: Id of the workspace whose list it is; None for the list that is read without naming one.
-        met: The workspaces whose rows have come from the list that is read without naming one.
+        offset: End of the last accepted page.
+        covered_to: Sort key: the creation time in Unix seconds, negated if the newest come first. Every row that
+            existed throughout and has a smaller key has been received.
+        tied: Whether more rows than a page holds share one time before it, so that their order proves nothing.
+        head: Sort key at the head when the list was first read, if the newest come first; newer rows are read at the
+            end. None if new rows come last.
+        workspace: Id of the workspace of the list; None for the list read without naming one.
+        met: Workspaces with rows in the list read without naming one.
     """
 
     offset: int

@@ -1,8 +1,7 @@
-"""OrgX over MCP: questions as calls of ``orgx_search``, answers as pages, refusals as our errors; one session a run.
+"""The MCP transport: queries as calls of ``orgx_search``, results as pages; one session per run.
 
-What travels, and how, is the official SDK's work (`mcp_session`), which is imported when the first session is opened:
-that takes seconds. Each request is sent once, but for what OrgX asks to be done anew: a session that it lost, a token
-that has expired.
+The official SDK does the protocol (`mcp_session`). It is imported when the first session is opened, because that takes
+seconds. Each request is sent once, except after a lost session or an expired token.
 """
 
 from __future__ import annotations
@@ -37,21 +36,21 @@ from orgx_source.login.tokens import Tokens
 
 SEARCH = "orgx_search"
 MOST_ROWS = 100
-# initialize, the notification that follows it, tools/list, and the DELETE at the end, which is paid for beforehand.
+# initialize, its notification, tools/list, and the final DELETE, which is counted in advance.
 REQUESTS_TO_OPEN = 3
 LOST_STATUSES = frozenset({404, 409})
-# A place that OrgX names as a number travels as a cursor of our own.
+# A position that OrgX gives as a number is passed on as a cursor of our own.
 PLACE = "\x00place "
 _SCOPE = re.compile(r'scope="([^"]*)"')
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One tool that a session lists.
+    """A tool offered by a session.
 
     Attributes:
         name: Its name.
-        arguments: The arguments that it names; empty where it names none.
+        arguments: Names of its arguments; empty if it declares none.
     """
 
     name: str
@@ -60,18 +59,18 @@ class Tool:
 
 @dataclass
 class Outcome:
-    """What became of one request.
+    """The outcome of one request.
 
     Attributes:
-        status: HTTP status; 0 when no answer came.
-        headers: Of the answer, in small letters.
-        body: Of the answer.
-        trouble: Why no answer came, or none that can be followed.
+        status: HTTP status; 0 if there was no response.
+        headers: Response headers, in lower case.
+        body: Response body.
+        trouble: Why there was no usable response.
         rpc_error: JSON-RPC error: code, message, data.
-        is_error: Whether the tool says that it failed.
-        structured: What the tool answers.
-        text: The same in words.
-        meta: What stands beside it.
+        is_error: Whether the tool reported an error.
+        structured: Structured result of the tool.
+        text: Text result of the tool.
+        meta: Metadata of the result.
     """
 
     status: int = 0
@@ -86,16 +85,16 @@ class Outcome:
 
 
 class Session(Protocol):
-    """One session: what `McpTransport` needs of the SDK. Several threads use one instance at once."""
+    """One session: the part of the SDK that `McpTransport` needs. Thread-safe."""
 
     def open(self, token: str) -> tuple[Outcome, list[Tool]]:
-        """Initialize, and list the tools: three requests."""
+        """Initialize and list the tools: three requests."""
 
     def call(self, token: str, tool: str, arguments: Mapping[str, Any]) -> Outcome:
         """Call a tool: one request."""
 
     def close(self, token: str | None) -> None:
-        """End it: one request, or none where no token is given."""
+        """End the session: one request, or none without a token."""
 
 
 def _connect(url: str) -> Session:
@@ -105,15 +104,15 @@ def _connect(url: str) -> Session:
 
 
 class McpTransport(Transport):
-    """OrgX's MCP door; one instance serves all tables and threads of a run."""
+    """OrgX's MCP endpoint; one thread-safe instance serves a whole run."""
 
     def __init__(self, url: str, tokens: Tokens, connect: Callable[[str], Session] = _connect) -> None:
         """Prepare; nothing is sent.
 
         Args:
-            url: Address of the door.
-            tokens: Gives access tokens.
-            connect: Makes a session, which is not open yet.
+            url: URL of the endpoint.
+            tokens: Provides access tokens.
+            connect: Creates a session without opening it.
         """
         self._url = url
         self._path = urlsplit(url).path or "/"
@@ -134,7 +133,7 @@ class McpTransport(Transport):
 
     @property
     def overhead(self) -> int:
-        """Return how many requests of a run are no pages, as far as is known so far."""
+        """Return the number of requests that fetch no page, as far as known."""
         return self._overhead
 
     def bootstrap(self) -> Row:
@@ -155,14 +154,14 @@ class McpTransport(Transport):
         """Fetch one page of a typed search.
 
         Raises:
-            ScopeError: The login was not granted what it takes.
-            RouteClosedError: The session lists no such tool, or refuses.
-            RateLimitError, ServerError, EnvelopeError, ConnectionFailedError: Another try may succeed.
-            ConfigError: The login has ended.
+            ScopeError: The login lacks a required scope.
+            RouteClosedError: The session does not offer the tool, or refuses it.
+            RateLimitError, ServerError, EnvelopeError, ConnectionFailedError: A retry may succeed.
+            ConfigError: The login has expired.
             ApiError: Any other refusal.
         """
         entity_type = route.params["type"]
-        # Every page is asked for in full: what OrgX proposes for the next call has dropped filters before.
+        # Every request repeats all filters: the next call that OrgX suggests has dropped filters before.
         arguments: dict[str, Any] = {"type": entity_type, "limit": min(query.limit or MOST_ROWS, MOST_ROWS)}
         if query.workspace_id:
             arguments["workspace_id"] = query.workspace_id
@@ -184,7 +183,7 @@ class McpTransport(Transport):
     # -- one call --------------------------------------------------------------------------------------------------
 
     def _call(self, tool: str, arguments: Mapping[str, Any]) -> Outcome:
-        """Call a tool; in a session that is opened anew once where it was lost, with a token that is renewed once."""
+        """Call a tool; reopen a lost session once, and refresh an expired token once."""
         lost = renewed = False
         while True:
             token = self._tokens.access()
@@ -222,15 +221,15 @@ class McpTransport(Transport):
             if SEARCH not in self._tools:
                 listed = ", ".join(sorted(self._tools)) or "none"
                 raise RouteClosedError(
-                    f"{self._path} lists no tool {SEARCH} for this login (it lists {listed}); log in again and allow "
-                    "initiatives:read",
+                    f"{self._path} does not offer the tool {SEARCH} to this login (it offers {listed}); log in "
+                    "again and allow initiatives:read",
                     status=403,
                     path=self._path,
                 )
             return self._session
 
     def _forget(self, session: Session) -> None:
-        """Open another session for the next call, unless somebody else has already."""
+        """Open a new session for the next call, unless another thread already has."""
         with self._lock:
             if self._session is session:
                 self._session = None
@@ -248,16 +247,16 @@ class McpTransport(Transport):
         if failure is None:
             return
         if isinstance(failure, ConnectionFailedError) or outcome.status in LOST_STATUSES:
-            # Whatever it was, the next try begins with a session of its own.
+            # Whatever the cause, the next attempt uses a new session.
             self._forget(session)
         if outcome.status == 429 or "retry-after" in outcome.headers:
-            # Every answer says when the allowance is full again; only these ask to wait for it.
+            # Every response says when the allowance resets; only these ask to wait for it.
             failure.retry_after = retry_after(outcome.headers, time.time())
         raise failure
 
 
 class _OpeningError(Exception):
-    """A session could not be opened; says what was answered."""
+    """A session could not be opened; holds the outcome."""
 
     def __init__(self, session: Session, outcome: Outcome) -> None:
         super().__init__()
@@ -265,7 +264,7 @@ class _OpeningError(Exception):
 
 
 def _without_the_end(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return what an answer says of the allowance, less the one request that ends the session."""
+    """Return the allowance in a response, less the one request that ends the session."""
     remaining = headers.get("x-ratelimit-remaining", "")
     return {**headers, "x-ratelimit-remaining": str(max(0, int(remaining) - 1))} if remaining.isdigit() else headers
 
@@ -274,12 +273,12 @@ def _without_the_end(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def failure_of(outcome: Outcome, tool: str, *, path: str, host: str) -> OrgxError | None:
-    """Return what failed as one of our errors; None where the tool has answered.
+    """Return a failure as an `OrgxError`; None if the tool succeeded.
 
     Args:
-        outcome: What came.
+        outcome: The outcome of the call.
         tool: The tool that was called.
-        path: Path of the door, for the error.
+        path: Path of the endpoint, for the error.
         host: Its host, for the error.
     """
     status = outcome.status
@@ -292,10 +291,8 @@ def failure_of(outcome: Outcome, tool: str, *, path: str, host: str) -> OrgxErro
             "that is OrgX's address now, set ORGX_MCP_URL to it"
         )
     if status == 401:
-        # A token that is not renewed has said so before; this one was new.
-        return ConfigError(
-            f"OrgX refuses a token at {host} that was renewed a moment ago; log in again: orgx-sync login"
-        )
+        # A token that could not be refreshed raised an error before; this one was new.
+        return ConfigError(f"{host} refused a token that was just refreshed; log in again: orgx-sync login")
     if status == 403 and (scope := _SCOPE.search(outcome.headers.get("www-authenticate", ""))):
         return _scope_error(scope[1], path)
     if status in LOST_STATUSES:
@@ -315,19 +312,19 @@ def _of_rpc(outcome: Outcome, path: str) -> OrgxError:
         what = said.get("code") or message
         return ServerError(f"200 from {path}, but with the error {code} ({what})", status=500, path=path)
     if outcome.trouble is not None or code == -32000:
-        return ConnectionFailedError(f"{path} broke the answer off ({outcome.trouble or message})")
+        return ConnectionFailedError(f"{path} interrupted the response ({outcome.trouble or message})")
     content_type = outcome.headers.get("content-type", "")
     if code == -32602:
         return ApiError(f"{path} refused: {message}", status=400, path=path)
     return EnvelopeError(
-        f"200 from {path}, but no answer could be read in it ({message}); {excerpt(outcome.body, content_type)}",
+        f"200 from {path}, but the response could not be read ({message}); {excerpt(outcome.body, content_type)}",
         status=200,
         path=path,
     )
 
 
 def _of_tool(outcome: Outcome, tool: str, path: str) -> OrgxError | None:
-    """Return why a tool failed, structured or only in words; None where it did not."""
+    """Return why a tool failed, structured or as text; None if it did not."""
     structured = outcome.structured or {}
     error = structured.get("error")
     if not outcome.is_error and structured.get("ok") is not False and not (error and "results" not in structured):
@@ -363,7 +360,7 @@ def _missing_scope(details: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
 
 def _scope_error(scope: str, path: str) -> ScopeError:
     return ScopeError(
-        f"This login was not granted the scope {scope}; log in again (orgx-sync login) and allow it",
+        f"This login lacks the scope {scope}; log in again (orgx-sync login) and allow it",
         status=403,
         path=path,
         code="insufficient_scope",
@@ -373,17 +370,17 @@ def _scope_error(scope: str, path: str) -> ScopeError:
 def page_of(
     outcome: Outcome, entity_type: str, arguments: Mapping[str, Any], *, path: str, by_cursor: bool = True
 ) -> Page:
-    """Return the answer of a typed search as a page.
+    """Return the result of a typed search as a page.
 
     Args:
-        outcome: A call that has not failed.
-        entity_type: The type that was asked for.
-        arguments: What was asked.
-        path: Path of the door, for errors.
-        by_cursor: Whether the tool takes cursors; else places are named as offsets.
+        outcome: A successful call.
+        entity_type: The requested type.
+        arguments: The arguments of the call.
+        path: Path of the endpoint, for errors.
+        by_cursor: Whether the tool takes cursors; else positions are offsets.
 
     Raises:
-        EnvelopeError: There is no list of rows of that type in it, or only a window of it.
+        EnvelopeError: It has no list of rows of that type, or only an excerpt.
     """
     structured = outcome.structured or {}
     found = structured.get("pagination")
@@ -420,12 +417,12 @@ def _problem_with(structured: Mapping[str, Any], pagination: Mapping[str, Any], 
     if structured.get("type", entity_type) != entity_type:
         return f"with rows of type {structured['type']} instead of {entity_type}"
     if pagination.get("exhaustive") is False or pagination.get("mode") == "relevance_window":
-        return "with what is most relevant only, not with the list"
+        return "with the most relevant rows only, not with the list"
     return None
 
 
 def _without_type(row: dict[str, Any], entity_type: str) -> Row:
-    """Return a row without the type of every row here: the same key holds the kind of a task or decision elsewhere."""
+    """Return a row without ``type``: here it is the entity type, elsewhere the kind of a task or decision."""
     return {key: value for key, value in row.items() if key != "type"} if row.get("type") == entity_type else row
 
 

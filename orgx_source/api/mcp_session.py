@@ -1,7 +1,7 @@
-"""One MCP session by the official SDK, on a thread of its own with an event loop; imported when it is needed.
+"""One MCP session with the official SDK, in its own thread with an event loop; imported on demand.
 
-The SDK sees every answer whole and made safe, and sends nothing but what was asked for: a stream for what the server
-might want to say would cost requests, and tell a reader nothing.
+The SDK receives every response complete and sanitised, and sends only what was requested: no stream for server
+messages, which would cost requests and bring a reader nothing.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from orgx_source.version import __version__
 
 logger = logging.getLogger(__name__)
 
-# OrgX gives what stands behind its door 30 s.
+# OrgX gives the servers behind its MCP endpoint 30 s.
 TIMEOUT = httpx2.Timeout(45.0, connect=10.0, pool=None)
 CALL_SECONDS = 60.0
 END_SECONDS = 5.0
 CLOSED = "closed the session"
 SESSION_HEADER = "mcp-session-id"
-# Said of the bytes as they came; what is handed on is plain.
+# These headers describe the original bytes; the body passed on is decompressed.
 _OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 T = TypeVar("T")
 
 
 class _Exchange:
-    """One request of ours: the token it takes, and what was answered last."""
+    """One request: its token, and the last response."""
 
     def __init__(self, token: str) -> None:
         self.token = token
@@ -54,7 +54,7 @@ _current: ContextVar[_Exchange] = ContextVar("exchange")
 
 
 class _Wire(httpx2.AsyncClient):
-    """Sends what the SDK wants to send, with the token of whoever asked, and keeps what was answered."""
+    """Sends the SDK's requests with the caller's token, and keeps the responses."""
 
     session_id: str | None = None
 
@@ -85,11 +85,11 @@ def _what_happened(error: httpx2.HTTPError) -> str:
         return "did not answer in time"
     if isinstance(error, httpx2.ConnectError):
         return f"could not be reached ({error})"
-    return f"broke the connection off ({type(error).__name__})"
+    return f"closed the connection ({type(error).__name__})"
 
 
 def _made_safe(body: bytes, exchange: _Exchange) -> bytes:
-    """Return an answer as any parser takes it; what a tool answers, however deep and strange, is kept for ourselves."""
+    """Return a response that any parser accepts; the tool's result, however deep or unusual, is kept separately."""
     if body.lstrip()[:1] in (b"{", b"["):
         return _safe_json(body, exchange)
     lines = [
@@ -114,7 +114,7 @@ class SdkSession:
     """One session; see `orgx_source.api.mcp.Session`."""
 
     def __init__(self, url: str) -> None:
-        """Start its thread; nothing is sent."""
+        """Start the thread; sends nothing."""
         self._url = url
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -128,7 +128,7 @@ class SdkSession:
         self._ready.wait()
 
     def open(self, token: str) -> tuple[Outcome, list[Tool]]:
-        """Initialize, and list the tools."""
+        """Initialize and list the tools."""
         return self._wait(self._open(token)) or (Outcome(trouble=CLOSED), [])
 
     def call(self, token: str, tool: str, arguments: Mapping[str, Any]) -> Outcome:
@@ -136,7 +136,7 @@ class SdkSession:
         return self._wait(self._call(token, tool, dict(arguments))) or Outcome(trouble=CLOSED)
 
     def close(self, token: str | None) -> None:
-        """End the session where a token is given, and its thread."""
+        """End the session, if a token is given, and the thread."""
         with self._lock:
             if self._closed:
                 return
@@ -152,7 +152,7 @@ class SdkSession:
         try:
             self._loop.run_until_complete(self._live())
         except Exception:
-            # Answers that come when the session is closed already find nobody, and the SDK says so.
+            # The SDK logs responses that arrive after the session was closed.
             logger.info("an MCP session ended", exc_info=True)
         finally:
             self._ready.set()
@@ -175,7 +175,7 @@ class SdkSession:
             await self._leave.wait()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """Return what comes of the work; None where somebody else closes the session meanwhile, which was lost."""
+        """Return the result of the work; None if another thread closed the lost session meanwhile."""
         try:
             return asyncio.run_coroutine_threadsafe(work, self._loop).result(2 * CALL_SECONDS)
         except (RuntimeError, CancelledError, TimeoutError):
@@ -223,7 +223,7 @@ class SdkSession:
 
 
 async def _filled(exchange: _Exchange, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work, and note in the outcome what the SDK makes of an answer that is none."""
+    """Do the work, and record SDK errors about invalid responses in the outcome."""
     try:
         await work
     except MCPError as error:

@@ -1,4 +1,4 @@
-"""How bytes travel: through which proxy, with whose certificates, and how long one answer may take altogether."""
+"""Network settings: proxy, certificates, and a total timeout per response."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ Clock = Callable[[], float]
 
 
 class OverdueError(Exception):
-    """An answer did not come to its end in the time that it may take."""
+    """A response was not complete within its time limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxySetting:
-    """The proxy between here and OrgX, and where it was set.
+    """The proxy to OrgX, and where it was set.
 
     Attributes:
-        address: Its address, which may hold a password.
-        variable: What names it: a variable of the environment, or the system's settings.
+        address: Its URL, which may contain a password.
+        variable: Where it is set: an environment variable, or the system's settings.
     """
 
     address: str
@@ -40,7 +40,7 @@ class ProxySetting:
 
     @property
     def is_address(self) -> bool:
-        """Whether it names a host, and a port that can be one."""
+        """Whether it has a host and a valid port."""
         try:
             parts = urlsplit(self.address)
             return bool(parts.hostname) and parts.port != 0
@@ -48,7 +48,7 @@ class ProxySetting:
             return False
 
     def __str__(self) -> str:
-        """Return how to name it: scheme, host and port, and the variable."""
+        """Return its description: scheme, host, port and the variable."""
         try:
             parts = urlsplit(self.address)
             port = f":{parts.port}" if parts.port else ""
@@ -58,7 +58,7 @@ class ProxySetting:
 
 
 def find_proxy(base_url: str) -> ProxySetting | None:
-    """Return the proxy that the environment or the system sets for an address; never one for loopback."""
+    """Return the proxy that the environment or system sets for a URL; never one for loopback."""
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     if is_loopback(host):  # guard: loopback-without-proxy
@@ -77,20 +77,20 @@ def _variable(scheme: str) -> str:
 
 
 class Patience:
-    """Bounds what a thread waits for within `until`: the bounds of each read and write alone add up without end."""
+    """Limits the total time that a thread waits within `until`; timeouts per read and write have no total limit."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         """Prepare.
 
         Args:
-            clock: Seconds that pass.
+            clock: Monotonic time in seconds.
         """
         self._clock = clock
         self._own = threading.local()
 
     @contextmanager
     def until(self, seconds: float) -> Iterator[None]:
-        """Bound what this thread does inside of the block."""
+        """Limit the time of this thread inside the block."""
         self._own.end = self._clock() + seconds
         try:
             yield
@@ -99,18 +99,18 @@ class Patience:
 
     @property
     def is_over(self) -> bool:
-        """Whether this thread has waited as long as it may."""
+        """Whether this thread has used up its time."""
         end: float | None = getattr(self._own, "end", None)
         return end is not None and self._clock() >= end
 
     def left(self, timeout: float | None) -> float | None:
-        """Return the seconds that one step may take.
+        """Return the timeout of one step, in seconds.
 
         Args:
-            timeout: Seconds that it may take at most; None for no bound.
+            timeout: Maximum seconds for the step; None for no limit.
 
         Raises:
-            OverdueError: None are left.
+            OverdueError: No time is left.
         """
         end: float | None = getattr(self._own, "end", None)
         if end is None:
@@ -122,14 +122,14 @@ class Patience:
 
 
 class PatientStream:
-    """A connection of httpcore's, of which every step has a share in one deadline."""
+    """An httpcore stream whose steps share one deadline."""
 
     def __init__(self, stream: Any, patience: Patience) -> None:
         self._stream = stream
         self._patience = patience
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what is there."""
+        """Read available bytes."""
         data: bytes = self._stream.read(max_bytes, self._patience.left(timeout))
         return data
 
@@ -144,17 +144,17 @@ class PatientStream:
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> PatientStream:
-        """Return the same connection, encrypted."""
+        """Return the same stream with TLS."""
         encrypted = self._stream.start_tls(ssl_context, server_hostname, self._patience.left(timeout))
         return PatientStream(encrypted, self._patience)
 
     def get_extra_info(self, info: str) -> Any:
-        """Return what httpcore asks about the connection."""
+        """Return information about the connection for httpcore."""
         return self._stream.get_extra_info(info)
 
 
 class PatientBackend:
-    """A network of httpcore's that makes patient streams."""
+    """An httpcore network backend that creates streams with a deadline."""
 
     def __init__(self, backend: Any, patience: Patience) -> None:
         self._backend = backend
@@ -173,38 +173,38 @@ class PatientBackend:
 def make_network(
     base_url: str, limits: httpx.Limits, proxy: ProxySetting | None, patience: Patience
 ) -> httpx.HTTPTransport:
-    """Return httpx's network, which keeps to the deadlines of a patience.
+    """Return an httpx transport that keeps the deadlines of a patience.
 
     Raises:
-        ConfigError: The proxy or the certificates that the environment names cannot be used.
+        ConfigError: The proxy or certificates set in the environment cannot be used.
     """
     certificates = _trusted(base_url)
     try:
         if proxy is not None and not proxy.is_address:
-            raise ValueError("no host, or no port that can be one")
+            raise ValueError("no host, or an invalid port")
         network = httpx.HTTPTransport(
             verify=certificates, limits=limits, proxy=proxy.address if proxy else None, trust_env=False
         )
     except ImportError:
         raise ConfigError(
-            f"{proxy} speaks SOCKS, for which a package is missing; pip install 'httpx[socks]', or change the setting"
+            f"{proxy} uses SOCKS, which needs a package: pip install 'httpx[socks]', or change the setting"
         ) from None
     except (ValueError, httpx.InvalidURL):
         named = proxy.variable if proxy else "the address"
         raise ConfigError(
-            f"The proxy in {named} cannot be used: it must look like http://host:port or socks5://host:port. Mend or "
+            f"The proxy in {named} cannot be used: it must look like http://host:port or socks5://host:port. Fix or "
             f"unset {named}"
         ) from None
-    # httpx passes no network on to httpcore; a test fails when one of the two calls these otherwise.
+    # httpx cannot pass a backend to httpcore; a test fails if either changes this signature.
     pool: Any = network._pool
     pool._network_backend = PatientBackend(pool._network_backend, patience)
     return network
 
 
 def _trusted(base_url: str) -> ssl.SSLContext:
-    """Return whose certificates count: what SSL_CERT_FILE or SSL_CERT_DIR name, else certifi's."""
+    """Return the trusted certificates: from SSL_CERT_FILE or SSL_CERT_DIR, else certifi's."""
     if urlsplit(base_url).scheme == "http":
-        # Nothing is encrypted on the way to loopback; this one trusts nobody.
+        # Plain http is used for loopback; this context trusts no certificate.
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE") if os.environ.get(name)]
     directory = os.environ.get("SSL_CERT_DIR")

@@ -1,25 +1,25 @@
-"""A whole listing, read through offset pages while the rows in it move.
+"""Reads a full list through offset pages while its rows move.
 
-The promise: every row that existed throughout the read arrives, each id once in the newest version seen, and a
-row that never existed never does; or the verdict says ``uncertified`` and why. The room knows neither HTTP nor
-tables: a page is fetched by a callable, and three functions tell a row's id and times.
+The guarantee: every row that existed throughout the read is returned, each id once in the newest version seen, and no
+other row is; or the verdict is ``uncertified`` and says why. The module knows neither HTTP nor tables: a callable
+fetches a page, and three functions return a row's id and times.
 
-How the promise is kept, per order of the list:
+How the guarantee is kept, by order of the list:
 
 * **Sorted and obeyed** (``created_at`` ascending, ``updated_at`` descending): a page is a contiguous slice, so it
   holds every row whose sort key lies strictly between its first and its last. Slices that overlap in key space
-  leave no gap, whatever was inserted or deleted between the requests. Pages are asked for with some rows of
-  overlap; where the slices do not meet, earlier offsets are read until they do.
-* **updated_at descending**: an edit carries a row to the head, past the point that was reached. So the head is read
-  again until one single page reaches back behind the first request.
+  leave no gap, whatever was inserted or deleted between the requests. Pages are requested with an overlap; if the
+  slices do not meet, earlier offsets are read until they do.
+* **updated_at descending**: an edit moves a row to the head, before the current position. So the head is read again
+  until a single page reaches back before the first request.
 * **Any other order**: nothing can be derived from the keys. Seams are compared id by id, and the list is read
-  twice: two passes without a sign of movement that bring the same ids have missed nothing.
+  twice: two passes without signs of movement that return the same ids have missed nothing.
 
-``total`` is the cross-check on all three, never the proof: an insert and a deletion cancel out in it.
+``total`` is a cross-check for all three, never a proof: an insert and a deletion cancel out.
 
-All this holds for one list. Pages may also come from copies of it that differ in age: a replica that lags, a cache.
-What they hold gives them away: rows in an older version than had come before, a head that lacks rows of before although
-the count did not fall, seams that cannot be joined. Such a read is ``uncertified``, whatever a second pass brings.
+All this holds for one list. Pages may also come from copies of different age: a lagging replica, a cache. The content
+reveals them: rows in older versions than before, a head that lacks earlier rows although the count did not fall, seams
+that cannot be joined. Such a read is ``uncertified``, whatever a second pass returns.
 """
 
 from __future__ import annotations
@@ -44,18 +44,17 @@ FetchPage = Callable[[int, int], Page]
 PAGE_SIZE = 100
 AHEAD = 16
 HEAD_ROUNDS = 6
-# A page that meets the one in front of it and yet brings nothing new: as often as that a list may move between two
-# requests, then it is no list.
+# Maximum number of consecutive pages that meet the previous one but have nothing new; after that, it is not a list.
 VAIN_REPAIRS = 3
-# ``Date`` has whole seconds, was sent a moment ago, and may come from a machine whose clock is behind that of the one
-# that stamps: together less than this. A row from the future within it hides at most what changes in so many seconds.
+# ``Date`` has whole seconds, is slightly old, and may come from a machine whose clock is behind the one that stamps the
+# rows: together less than this. A row dated into the future by less hides at most the changes of that many seconds.
 CLOCK_TOLERANCE_SECONDS = 5.0
 
-# How often as many pages as the first total promises may be asked for before the way to the end is looked at, and how
-# many more in any case. A total from a cache may be far too small: then the end comes nearer nevertheless.
+# Progress is checked after this multiple of the pages that the first total promises, plus a constant. A cached total
+# may be far too small; the end comes nearer nevertheless.
 PATIENCE = 4
 PATIENCE_PAGES = 50
-# The most for a list that tells neither a total nor when its rows were made: two million rows at 100 a page.
+# Limit for a list without a total and without creation times: two million rows at 100 per page.
 UNCOUNTED_PAGES = 20_000
 
 PAGES_DIFFER = "pages of the list contradict each other, as if they were of different age"
@@ -63,9 +62,9 @@ PAGES_DIFFER = "pages of the list contradict each other, as if they were of diff
 
 @dataclass(slots=True)
 class _Slice:
-    """One page as it came: where it was asked for, its ids, and its sort keys (None where a row has none).
+    """One received page: its offset, its ids, and its sort keys (None for a row without one).
 
-    ``known`` is how many ids were known when it was asked for.
+    ``known`` is the number of ids known when it was requested.
     """
 
     offset: int
@@ -90,7 +89,7 @@ class _Slice:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A page that was asked for: its offset, where it is on its way, and how many ids were known by then."""
+    """A requested page: its offset, its future, and the number of ids known at that time."""
 
     offset: int
     future: Future[Page] | None
@@ -99,13 +98,13 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Look:
-    """How far a walk had come when it looked whether it gains on the list, and what has come since.
+    """State of a walk at its last progress check, and rows received since.
 
     Attributes:
-        requests: Pages that had been asked for.
-        left: Rows to the end of the list by its total; None where it has none, or counts something else.
-        dated: Rows since then that say when they were made.
-        young: Those of them that were made since the read began.
+        requests: Pages requested by then.
+        left: Rows to the end according to the total; None if there is none or it counts something else.
+        dated: Rows since then with a creation time.
+        young: Those of them created since the read began.
     """
 
     requests: int
@@ -116,24 +115,24 @@ class _Look:
 
 @dataclass(slots=True)
 class _Pass:
-    """What one walk from offset 0 has established.
+    """The knowledge gained by one walk from offset 0.
 
     Attributes:
-        ids: Ids that came. Those of the first walk are all that the listing knows: it keeps no second set of them.
-        covered_to: Every row that existed throughout and has a smaller sort key has come.
-        first_key: Sort key at the head when the walk began; of rows without one at the head, the first behind them.
-        keyless: Pages asked for before the one that brought it.
-        moved: Whether anything hinted that the list changed meanwhile.
-        unproven: Whether a gap cannot be excluded by the sort keys.
-        tied: Whether it cannot, only because more rows than a page holds share one time or have none.
+        ids: Ids received. The listing uses the first walk's set and keeps no second one.
+        covered_to: Every row that existed throughout and has a smaller sort key has been received.
+        first_key: Sort key at the head when the walk began; if rows at the head have none, the first one after them.
+        keyless: Pages requested before the one that contained it.
+        moved: Whether there were signs that the list changed meanwhile.
+        unproven: Whether the sort keys cannot exclude a gap.
+        tied: Whether the only cause is that more rows than a page holds share one time or have none.
         without_id: Positions in the list of rows without an id.
-        requests: Pages asked for.
-        repeated_head: Pages in a row that brought the first page again.
-        empty_at: Smallest offset at which a page came back empty.
-        vain_repairs: Seams in a row whose repair brought nothing new.
-        look: When it last looked whether it gains on the list; None before the first time.
-        is_head: Whether it reads the head again, behind which all has come.
-        resume: Where it begins; None at offset 0.
+        requests: Pages requested.
+        repeated_head: Consecutive pages equal to the first page.
+        empty_at: Smallest offset of an empty page.
+        vain_repairs: Consecutive seams whose repair found nothing new.
+        look: The last progress check; None before the first one.
+        is_head: Whether it rereads the head, after which all rows have been received.
+        resume: Its start; None for offset 0.
     """
 
     ids: Set[str] = field(default_factory=set)
@@ -153,7 +152,7 @@ class _Pass:
     resume: Position | None = None
 
     def add(self, ids: Iterable[str]) -> None:
-        """Note that these came."""
+        """Record these ids."""
         if isinstance(self.ids, set):
             self.ids.update(ids)
 
@@ -163,10 +162,10 @@ def _is_sorted(keys: Sequence[float | None]) -> bool:
 
 
 class Listing:
-    """Iterate to receive the rows; ``report`` is complete when the iteration is.
+    """Iterate to receive the rows; ``report`` is complete after the iteration.
 
-    Yields lists of rows, each id once. Only rows that changed while the list was being read come a second time,
-    in the newer version, in the last list.
+    Yields lists of rows, each id once. Only rows that changed during the read are yielded a second time, in the newer
+    version, in the last list.
     """
 
     _position: Position | None = None
@@ -190,19 +189,19 @@ class Listing:
         ahead: int = AHEAD,
         now: Callable[[], datetime | None] = lambda: None,
     ) -> None:
-        """Prepare the read; no request is made before the first iteration.
+        """Prepare the read; sends no request before the first iteration.
 
         Args:
             fetch: Fetches one page.
             keys: Reads id and times from a row.
-            order: The order that the requests ask for.
-            watermark: With ``Order.UPDATED``: everything older is known, stop there if the order is obeyed.
-            resume: What an earlier listing in this order had covered: of that, only a head with new rows comes again.
-            page_size: Rows to ask for; the server may give fewer.
-            executor: Where pages are fetched ahead; None fetches one after another.
-            ahead: Most pages to hand to the executor before the one being checked is done.
-            now: What the clock said that stamps the rows, when it answered last; None while that is unknown. Times
-                beyond it prove nothing: a row that has one counts as one without a time.
+            order: The order requested.
+            watermark: With ``Order.UPDATED``: everything older is known; stop there if the order is obeyed.
+            resume: Position of an earlier listing in this order; of its rows, only a head with new rows is read again.
+            page_size: Rows to request; the server may return fewer.
+            executor: Fetches pages ahead; None fetches them one after another.
+            ahead: Maximum number of pages to fetch ahead.
+            now: Last known time of the clock that stamps the rows; None if unknown. A row with a later time counts as a
+                row without a time.
         """
         self.report = ListingReport()
         self._fetch = fetch
@@ -217,7 +216,7 @@ class Listing:
         self._latest = -inf
         self._size = page_size
         self._given = RowIds()
-        # By the place of the id: when the version that was given last changed; not a number where it does not say.
+        # By position of the id: when the last yielded version changed; NaN if unknown.
         self._stamps = array("d")
         self._held: dict[str, Row] = {}
         self._revised: dict[str, Row] = {}
@@ -225,9 +224,9 @@ class Listing:
 
     @property
     def position(self) -> Position | None:
-        """Where a later listing can go on; None where nothing can be derived from the order of the rows.
+        """Position from which a later listing can continue; None if the order of the rows proves nothing.
 
-        With ``Order.UPDATED`` it holds only where no row can get a new time, or all are read that got one.
+        With ``Order.UPDATED`` it is valid only if no row can get a new time, or all rows with a new time are read.
         """
         return self._position if self.report.order_obeyed and self.report.passes == 1 else None
 
@@ -235,7 +234,7 @@ class Listing:
         """Read the list.
 
         Raises:
-            DriftError: The server ignores ``offset``, or the list moves too fast to be read.
+            DriftError: The server ignores ``offset``, or the list changes too fast to be read.
         """
         current, previous = _Pass(self._given, resume=self._resume), None
         self._look_at_clock()
@@ -285,15 +284,15 @@ class Listing:
                 if joined is piece:
                     bridged = None
                 elif bridged is None and repaired == self.report.seams_repaired:
-                    # One page bridges rows that share a time; the one behind it, and those read ahead, still hold.
+                    # One page bridges rows that share a time; the next one, and those read ahead, are still valid.
                     bridged = piece
                 else:
-                    # What was read ahead starts from offsets that no longer mean the same rows.
+                    # Pages read ahead start at offsets that no longer refer to the same rows.
                     bridged = None
                     self._forget(ahead)
                 fresh, ended = self._accept(joined, state, last, late=late and joined is piece)
                 if state.first_key is None and joined.first_key is not None:
-                    # Only rows without a usable time lie before it, so what is newer got there after it was asked for.
+                    # Only rows without a usable time precede it, so newer rows arrived after it was requested.
                     state.first_key, state.keyless = joined.first_key, state.requests - 1
                 yield fresh
                 last = joined
@@ -309,7 +308,7 @@ class Listing:
             self.report.stopped_early = True
 
     def _find_position(self, resume: Position, state: _Pass) -> _Slice:
-        """Return a page that begins behind what is covered: deletions since have moved the rest up."""
+        """Return a page that starts after the covered rows: deletions since have moved the rest up."""
         state.covered_to = resume.covered_to
         state.tied = resume.tied
         back = max(2, self._page_size // 10)
@@ -321,7 +320,7 @@ class Listing:
 
     @staticmethod
     def _is_behind(piece: _Slice, resume: Position) -> bool:
-        """Whether the page begins with rows that had come; among rows of one time that is all that can be asked."""
+        """Whether the page starts with known rows; among rows with the same time, this is all that can be checked."""
         if resume.tied:
             return bool(piece.ids) and (piece.first_key is None or piece.first_key <= resume.covered_to)
         return piece.first_key is not None and piece.first_key < resume.covered_to
@@ -348,7 +347,7 @@ class Listing:
             state.moved = state.moved or (report.totals is not None and report.totals[2] != page.total)
             report.note_total(page.total)
             self._first_total = page.total if self._first_total is None else self._first_total
-            # Rows beyond the total: it counts something else than the list.
+            # More rows than the total: it counts something other than the list.
             self._total_doubtful = self._total_doubtful or (len(page.rows) > 0 and page.total <= offset)
         if self._order is not Order.UNKNOWN:
             obeyed = _is_sorted(keys)
@@ -358,7 +357,7 @@ class Listing:
         return piece
 
     def _without_copies(self, rows: Sequence[Row], state: _Pass) -> tuple[Sequence[Row], list[str | None]]:
-        """Return a page without repeated rows, of each the newer copy, and their ids: positions count rows once."""
+        """Return a page without repeated rows (the newer copy is kept) and the ids: positions count each row once."""
         ids = list(map(self._keys.id, rows))
         if len(set(ids)) == len(ids):
             return rows, ids
@@ -383,7 +382,7 @@ class Listing:
         return [None if moment is None else sign * moment.timestamp() for moment in map(read, rows)]
 
     def _shows_order(self, piece: _Slice) -> bool:
-        """Whether a sorted page would not look the same in the order in which servers list when they are not asked."""
+        """Whether a sorted page differs from the default order of servers."""
         pairs = enumerate(pairwise(piece.keys))
         strict = (place for place, (a, b) in pairs if a is not None and b is not None and a < b)
         if self._order is Order.CREATED:
@@ -395,7 +394,7 @@ class Listing:
         return False
 
     def _look_at_clock(self) -> None:
-        # The latest that it said: an answer may overtake another, or come from a cache with the time of its making.
+        # The latest time seen: responses may arrive out of order, or come from a cache with an old date.
         if (now := self._now()) is not None:
             self._latest = max(self._latest, now.timestamp())
             self._began_at = self._latest if self._began_at is None else self._began_at
@@ -404,12 +403,12 @@ class Listing:
         return self._latest != -inf and stamp > self._latest + CLOCK_TOLERANCE_SECONDS  # guard: times-beyond-the-clock
 
     def _without_future(self, keys: list[float | None]) -> list[float | None]:
-        """Return the sort keys, None for those beyond the clock."""
+        """Return the sort keys, None for those in the future."""
         sign = 1 if self._order is Order.CREATED else -1
         return [None if key is None or self._is_future(sign * key) else key for key in keys]
 
     def _learn_page_size(self, piece: _Slice) -> None:
-        """Take the size of a full page from what came, not from what was asked for."""
+        """Derive the size of a full page from the rows received, not from the limit requested."""
         received, echoed = len(piece.ids), piece.page.limit
         size = min(self._page_size, echoed) if echoed else self._page_size
         self._size = received if received and (received > size or not self._says_end(piece)) else size
@@ -417,11 +416,11 @@ class Listing:
 
     @property
     def _overlap(self) -> int:
-        """Rows that two neighbouring pages share: the last one is not enough, another may have the same time."""
+        """Number of rows shared by neighbouring pages; one is not enough, because another may have the same time."""
         return min(self._size - 1, max(2, self._size // 10)) if self._size > 1 else 0
 
     def _look_ahead(self, ahead: deque[_Asked], last: _Slice, stop_at: float | None) -> None:
-        """Ask for the next page, and for as many after it as are likely to be needed."""
+        """Request the next page, and as many after it as will probably be needed."""
         step = max(1, self._size - self._overlap)
         start = ahead[-1].offset + step if ahead else max(last.end - self._overlap, last.offset + 1)
         total = last.page.total if not self._total_doubtful else None
@@ -430,8 +429,9 @@ class Listing:
             if total is not None:
                 wanted = self._ahead
             elif last.page.has_more:
-                # The end is unknown: look ahead the further, the longer the list has proved to be; half as far as where
-                # it is known, because what lies beyond the end is asked for in vain.
+                # The end is unknown: look ahead further the longer the list has proved to be, but half as far as with a
+                # known
+                # end, because pages beyond the end are wasted.
                 wanted = min(max(1, self._ahead // 2), max(1, self.report.pages // 2))
         while len(ahead) < wanted and (not ahead or total is None or start + self._overlap < total):
             future = self._executor.submit(self._fetch, start, self._page_size) if self._executor else None
@@ -446,14 +446,14 @@ class Listing:
         ahead.clear()
 
     def _goes_in_circles(self, last: _Slice, state: _Pass) -> bool:
-        """Stop a read that cannot end: return True when all rows came nevertheless.
+        """Stop a read that cannot end; return True if all rows were received nevertheless.
 
         Raises:
             DriftError: Pages repeat, or there are several times more than the list can have.
         """
         counted = self.report.totals[1] if self.report.totals else 0
         if last.offset > 0 and len(last.ids) > 1 and last.ids == self._first_ids:
-            # Once can be chance: as many rows inserted at the head as the offset advanced.
+            # Once may be a coincidence: as many rows inserted at the head as the offset advanced.
             state.repeated_head += 1
             if state.repeated_head > 1 and 0 < counted <= len(state.ids):
                 return True
@@ -461,7 +461,7 @@ class Listing:
                 if self._read(0, state).ids == last.ids:
                     of_total = f" of {counted}" if counted else ""
                     raise DriftError(
-                        f"offset {last.offset} brought the first page again: offset is ignored, so only "
+                        f"offset {last.offset} returned the first page again: offset is ignored, so only "
                         f"{len(state.ids)}{of_total} rows can be reached on this route"
                     )
                 state.repeated_head = 0
@@ -476,9 +476,9 @@ class Listing:
         return False
 
     def _is_outrun(self, last: _Slice, state: _Pass) -> bool:
-        """Whether the list grows about as fast as it is read, so that its end hardly comes nearer.
+        """Whether the list grows about as fast as it is read, so that its end is hardly getting nearer.
 
-        That is looked at behind several times the pages that the first total promised, and then now and again.
+        Checked after several times the pages that the first total promised, and occasionally after that.
         """
         step = max(1, self._size - self._overlap)
         if state.look is None:
@@ -492,7 +492,7 @@ class Listing:
         before, left = state.look, self._count_left(last)
         state.look = _Look(state.requests, left)
         if left is not None and before.left is not None:
-            # Where seams are repaired, half of the requests bring the end no nearer.
+            # While seams are repaired, half of the requests make no progress.
             return 4 * (before.left - left) < (state.requests - before.requests) * step
         if before.dated:
             return 2 * before.young > before.dated
@@ -512,7 +512,7 @@ class Listing:
     # -- seams ---------------------------------------------------------------------------------------------------
 
     def _join(self, piece: _Slice, last: _Slice, state: _Pass) -> _Slice:
-        """Return the page, or an earlier one that does meet what is known when this one does not."""
+        """Return the page or, if it does not meet the known rows, an earlier one that does."""
         back = 0
         while not self._meets(piece, last, state):
             if piece.offset == 0 or state.vain_repairs >= (1 if self._torn else VAIN_REPAIRS):
@@ -522,7 +522,7 @@ class Listing:
                 state.empty_at = piece.offset
             start = self._start_of_ties(piece, last) if back == 0 else 0
             if start is None:
-                # No page can hold all the rows that share this one time: their order proves nothing.
+                # No page holds all rows that share this time: their order proves nothing.
                 state.tied = True
                 return piece
             back = max(1, 2 * back) if back else max(1, self._size - self._overlap)
@@ -533,7 +533,7 @@ class Listing:
         return piece
 
     def _meets(self, piece: _Slice, last: _Slice, state: _Pass) -> bool:
-        """Whether nothing can lie between what is known and this page."""
+        """Whether no row can lie between the known rows and this page."""
         if piece.offset == 0:
             return self._is_head(piece, state)
         overlap = last.end - piece.offset
@@ -541,31 +541,31 @@ class Listing:
         if not only and (overlap <= 0 or piece.ids[:overlap] != last.ids[-overlap:]):
             state.moved = True
         if self._overlap == 0:
-            # Pages of one row share nothing that could meet.
+            # Pages of one row cannot overlap.
             state.unproven = True
             return True
         if not piece.ids:
-            # The overlap itself should have come: the list became shorter, its rows moved up past us.
+            # The overlap is missing: the list became shorter and its rows moved up past this offset.
             return False
         if self._order is Order.UNKNOWN or not self.report.order_obeyed:
             return piece.ids[0] in state.ids
         if piece.keys[0] is None:
-            # Rows without a time stand together at one end, in an order that proves nothing.
+            # Rows without a time are together at one end, in an order that proves nothing.
             state.tied = True
             return piece.ids[0] in state.ids
         if last.first_key is not None and piece.keys[-1] is not None and piece.keys[-1] < last.first_key:
-            # A later page that lies wholly before the one in front of it: sorted the other way round, perhaps.
+            # A page entirely before the previous one: perhaps the list is sorted in reverse.
             state.unproven = True
         return piece.keys[0] < state.covered_to
 
     def _is_head(self, piece: _Slice, state: _Pass) -> bool:
-        """Whether a page from offset 0 can be the head of the list whose rows are known.
+        """Whether a page from offset 0 can be the head of the list already read.
 
-        Nothing lies before it, so it need not meet what is known; but what it does not hold any more was deleted, and
-        the count says so.
+        Nothing precedes it, so it need not meet the known rows; but rows that it no longer has were deleted, and the
+        count must confirm that.
         """
         if self._order is Order.UNKNOWN or not self.report.order_obeyed:
-            # There the pages prove nothing anyway; two passes have to agree.
+            # Without an order pages prove nothing anyway; two passes must agree.
             return True
         if piece.first_key is not None and piece.first_key <= state.covered_to:
             return True
@@ -576,13 +576,13 @@ class Listing:
         return gone <= self._count_deleted(piece)
 
     def _count_deleted(self, piece: _Slice) -> int:
-        """Return how many rows fewer than at most are counted now."""
+        """Return by how many rows the count has fallen below its maximum."""
         if self.report.totals is None or piece.page.total is None or self._total_doubtful:
             return 0
         return max(0, self.report.totals[1] - piece.page.total)
 
     def _start_of_ties(self, piece: _Slice, last: _Slice) -> int | None:
-        """Return where the rows begin that share the time at the seam; 0 when none do, None when they fill a page."""
+        """Return the start of the rows that share the time at the seam; 0 if none do, None if they fill a page."""
         tie = piece.keys[0] if piece.keys else None
         if tie is None or last.last_key != tie or not self.report.order_obeyed:
             return 0
@@ -595,22 +595,22 @@ class Listing:
     # -- a list of one page ------------------------------------------------------------------------------------------
 
     def _look_again(self, state: _Pass) -> None:
-        """Read the first page again where the second brought nothing, and nothing else proves that it was the list.
+        """Read the first page again if the second was empty and nothing else proves that the first was the list.
 
-        It is the same: all its rows were there when the second page was asked for, which then told how long the list
-        was, so that there were no others.
+        If it is unchanged, all its rows existed when the second page was requested, and that page showed the end of the
+        list, so there were no others.
         """
         if state.requests == 2 and self._holds_all(state) and not (self._first_is_all or self._is_proven(state)):
             again = self._read(0, state)
             self._first_is_all = again.ids == self._first_ids and not state.moved
 
     def _holds_all(self, state: _Pass) -> bool:
-        """Whether nothing came but the first page, and nothing moved."""
+        """Whether only the first page had rows, and nothing moved."""
         brought = len(state.ids) + len(state.without_id)
         return self._resume is None and not state.moved and brought == len(self._first_ids)
 
     def _came_at_once(self, state: _Pass) -> bool:
-        """Whether the first page was the list, and is known to be."""
+        """Whether the first page is known to be the full list."""
         if self._resume is not None:
             return False
         return self.report.pages == 1 or (self._first_is_all and self._holds_all(state))
@@ -618,10 +618,10 @@ class Listing:
     # -- the head ------------------------------------------------------------------------------------------------
 
     def _reread_head(self, state: _Pass) -> Iterator[list[Row]]:
-        """Read from offset 0 until a single page reaches back to the moment the previous walk began.
+        """Read from offset 0 until a single page reaches back to the start of the previous walk.
 
-        That page holds everything newer. It need not reach behind that moment: an edit made since is later, and rows
-        that share the moment may be more than a page holds.
+        That page holds everything newer. It need not reach beyond that time: edits since are later, and more rows than
+        a page holds may share it.
         """
         began = state.first_key
         for _ in range(HEAD_ROUNDS):
@@ -646,13 +646,13 @@ class Listing:
         state.unproven = True
 
     def _lacks_newer_rows(self, probe: _Pass, state: _Pass, known: int) -> bool:
-        """Whether the one page of a probe lacks rows that were known to be newer than its last, and not deleted."""
+        """Whether the page of a probe lacks rows that are newer than its last row and were not deleted."""
         if self.report.totals is None or self._total_doubtful or state.first_key is None:
             return False
         there = [place for place in self._given.places(probe.ids) if place is not None]
         newer = [stamp > -probe.covered_to for stamp in self._stamps[:known]]
         lacking = sum(newer) - sum(newer[place] for place in there if place < known)
-        # What came to the head since the walk began may have been made, and as many more rows deleted.
+        # Rows new at the head since the walk began may have been created, and as many others deleted.
         came = sum(self._stamps[place] > -state.first_key for place in there)
         _, high, last = self.report.totals
         return lacking > high - last + came
@@ -660,9 +660,9 @@ class Listing:
     # -- rows ----------------------------------------------------------------------------------------------------
 
     def _accept(self, piece: _Slice, state: _Pass, last: _Slice, *, late: bool = False) -> tuple[list[Row], bool]:
-        """Take a page's rows: return those whose id was not given before, and whether the list ends here.
+        """Add a page's rows; return those with new ids, and whether the list ends here.
 
-        A page that was fetched before the one in front of it is ``late``: only a later time makes its copies news.
+        A page fetched before its predecessor is ``late``: its copies count as new only with a later time.
         """
         if not self._first_ids:
             self._first_ids, self._first_is_all = piece.ids, piece.offset == 0 and self._claims_end(piece)
@@ -698,13 +698,13 @@ class Listing:
     def _sort_out(
         self, copies: Mapping[str, Row], places: Sequence[int | None], known_before: int, *, late: bool
     ) -> tuple[list[Row], dict[str, Row]]:
-        """Return the rows that were not given before, and those that are a measure for the next page.
+        """Return the new rows, and those to compare the next page with.
 
         Args:
             copies: Id to row.
-            places: Per row its place among those that were given; None where it was not.
-            known_before: How many rows had been given when the page was asked for.
-            late: Whether the page was fetched before the one in front of it.
+            places: Per row its position among the rows yielded; None if not yielded.
+            known_before: Number of rows yielded when the page was requested.
+            late: Whether the page was fetched before its predecessor.
         """
         fresh: list[Row] = []
         held: dict[str, Row] = {}
@@ -720,9 +720,9 @@ class Listing:
                     self._stamps[place] = nan if stamp is None else stamp
                 elif stamp != known:
                     if stamp is not None and known is not None and place < known_before:
-                        # A newer version had come before this page was asked for.
+                        # A newer version was received before this page was requested.
                         self._torn = self._torn or row_id not in self._revised
-                    # Copies older than what was given before are no measure for the next page.
+                    # Outdated copies are not used to compare the next page.
                     continue
             held[row_id] = row
         return fresh, held
@@ -737,7 +737,7 @@ class Listing:
         return mine is not None and theirs is not None and mine < theirs
 
     def _is_news(self, row_id: str, row: Row, stamp: float | None, known: float | None, *, late: bool) -> bool:
-        """Whether this copy of a known row is a newer version; without times, the last one that came counts."""
+        """Whether this copy of a known row is a newer version; without times, the last one received counts."""
         if stamp is not None and known is not None and stamp != known:
             return stamp > known
         if late:
@@ -757,16 +757,16 @@ class Listing:
         return self._says_end(piece)
 
     def _says_end(self, piece: _Slice) -> bool:
-        """Whether the page says that nothing follows, and could have held more.
+        """Whether the page says that nothing follows, and is not full.
 
-        A total that a cache is too old for counts too few, and has_more may be made from it: behind a full page, only
-        one more request tells. It finds the rows that the next page shares with this one, or the rest of the list.
+        A cached total may be too small, and has_more may be derived from it: after a full page, only one more request
+        decides. It returns the overlap with this page, or the rest of the list.
         """
         full = min(self._size, piece.page.limit or self._size)
         return len(piece.ids) < full and self._claims_end(piece)  # guard: full-page
 
     def _claims_end(self, piece: _Slice) -> bool:
-        """Whether the page itself says, without contradiction, that nothing follows."""
+        """Whether the page consistently says that nothing follows."""
         received, total, has_more = len(piece.ids), piece.page.total, piece.page.has_more
         if received == 0:
             return True
@@ -774,8 +774,8 @@ class Listing:
             return has_more is False
         if piece.end < total or has_more:
             return False
-        # A total equal to one full page may count that page only, and one that the page goes beyond counts something
-        # else than the list: has_more decides, or one more request. So it does where nothing says what a full page is.
+        # A total equal to one full page may count only that page, and a total that the page exceeds counts something
+        # else: has_more decides, or one more request. The same applies if the size of a full page is unknown.
         return has_more is False or (piece.end == total and received < (piece.page.limit or 0))  # guard: total
 
     # -- the verdict ---------------------------------------------------------------------------------------------
@@ -803,7 +803,7 @@ class Listing:
         if self._outrun:
             report.miss(f"the list grows as fast as it is read; stopped after {report.pages} pages", gap=True)
         if self._resume is not None:
-            # What came before is not in this count; whoever knows all rows compares.
+            # Rows of earlier runs are not in this count; the caller compares the totals.
             report.total_doubtful = self._total_doubtful
         elif not report.stopped_early:
             self._judge_total(state)
@@ -821,18 +821,18 @@ class Listing:
         if self._order is Order.UNKNOWN:
             return "the order of the list is unknown"
         if not self.report.order_obeyed:
-            return f"rows do not come by {self._order.value} as asked"
+            return f"rows are not sorted by {self._order.value} as requested"
         return "many rows share one time or have none"
 
     def _judge_total(self, state: _Pass) -> None:
         report = self.report
         if report.totals is None:
-            report.miss("OrgX gave no total to compare with")
+            report.miss("OrgX reports no total to compare with")
             return
         _, high, last = report.totals
         report.short_by = self._missing(state)
         if report.short_by:
-            report.miss(f"OrgX counts {last} rows, {len(state.ids)} came", gap=True)
+            report.miss(f"OrgX counts {last} rows, {len(state.ids)} were received", gap=True)
         elif self._total_doubtful or (not state.moved and len(state.ids) > high):
             report.total_doubtful = True
-            report.miss(f"OrgX counts {high} rows, but {len(state.ids)} came: its total is unreliable")
+            report.miss(f"OrgX counts {high} rows, but {len(state.ids)} were received: its total is unreliable")

@@ -1,4 +1,4 @@
-"""What one request asks of a list: a value, in the words of no transport."""
+"""The query of one list request, independent of the transport."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from orgx_source.api.listing import Order
 
 Parent = tuple[str, str]
-"""Entity type and id of what an artifact is attached to."""
+"""Type and id of the entity that an artifact is attached to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +16,16 @@ class PageQuery:
     """One request of a list route.
 
     Attributes:
-        limit: Rows to give at most; None leaves it to OrgX.
+        limit: Maximum number of rows; None leaves it to OrgX.
         offset: Rows to skip.
-        cursor: Where the page before said that the next one begins.
-        order: The order to give them in; ``UNKNOWN`` leaves it to OrgX.
-        since: Only what changed since.
+        cursor: The next cursor of the previous page.
+        order: The sort order; ``UNKNOWN`` leaves it to OrgX.
+        since: Only rows changed since.
         ids: Only these rows.
         fields: Only these keys of each row.
         workspace_id: Only rows of this workspace.
-        equals: Only rows in which a key has this value.
-        parent: Only what belongs to this entity.
+        equals: Only rows in which a key has a given value.
+        parent: Only rows that belong to this entity.
     """
 
     limit: int | None = None

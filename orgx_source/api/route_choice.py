@@ -1,4 +1,4 @@
-"""Which route serves a table: the first of its routes that is open to this key."""
+"""Chooses the route of a table: the first one that is open to this key."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from orgx_source.errors import ApiError, ConfigError, RouteClosedError
 
 logger = logging.getLogger(__name__)
 
-# A route that answers one of these will not serve this key; 400 and 422 come from a route that does not know the type.
+# With these statuses a route does not serve this key; 400 and 422 mean that it does not know the entity type.
 CLOSED_STATUSES = frozenset({400, 401, 403, 404, 405, 406, 410, 422, 451, 501})
 
 REST: frozenset[Door] = frozenset({"rest"})
-KEY_NEEDED = "MCP does not serve that; it takes an API key (SOURCES__ORGX__API_KEY or ORGX_API_KEY)"
+KEY_NEEDED = "MCP does not serve this; set an API key (SOURCES__ORGX__API_KEY or ORGX_API_KEY)"
 NOT_OPEN = "not open to this key"
 NOT_OPEN_TO_LOGIN = f"not open to this login: {KEY_NEEDED}"
 
@@ -29,11 +29,11 @@ def choose_routes(table: str, pinned: Mapping[str, str], doors: Collection[Door]
 
     Args:
         table: Name of the table.
-        pinned: Table name to the one route to use for it.
-        doors: The doors that the settings open.
+        pinned: Table name to the only route to use for it.
+        doors: The interfaces that the settings allow.
 
     Raises:
-        ConfigError: A route is pinned that the table does not have, or none of its doors is open.
+        ConfigError: A pinned route does not exist, or no route can be used with these settings.
     """
     routes = ROUTES[table]
     wanted = pinned.get(table)
@@ -47,12 +47,12 @@ def choose_routes(table: str, pinned: Mapping[str, str], doors: Collection[Door]
         names = ", ".join(route.name for route in routes)
         raise ConfigError(f"{table} has no route {wanted}; it can be read from {names}")
     if chosen[0].door not in doors:
-        raise ConfigError(f"{table} is to be read from {wanted}: {_what_opens(chosen[0].door)}")
+        raise ConfigError(f"{table} cannot be read from {wanted}: {_what_opens(chosen[0].door)}")
     return chosen
 
 
 def served_tables(doors: Collection[Door]) -> list[str]:
-    """Return the tables that some route behind these doors serves."""
+    """Return the tables that have a route on these interfaces."""
     return [table for table, routes in ROUTES.items() if any(route.door in doors for route in routes)]
 
 
@@ -70,19 +70,19 @@ def read_first_open(
     doors: Collection[Door] = REST,
     known: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[T]:
-    """Yield what is read from the first route that is open to this key.
+    """Yield rows from the first route that is open to this key.
 
     Args:
         table: Name of the table.
-        pinned: Table name to the one route to use for it.
+        pinned: Table name to the only route to use for it.
         read: Reads from a route.
-        closed: Gets the routes that refused, with their status.
-        doors: The doors that the settings open.
-        known: Routes that refused lately and are not asked, name to status.
+        closed: Receives the routes that refused, with their status.
+        doors: The interfaces that the settings allow.
+        known: Routes that refused recently and are skipped, name to status.
 
     Raises:
         RouteClosedError: None is open.
-        OrgxError: From ``read``, when the route is open and fails.
+        OrgxError: From ``read``, if the route is open and fails.
     """
     refusal: ApiError | None = None
     for route in choose_routes(table, pinned, doors):
@@ -116,26 +116,26 @@ def ask_first_open(
     doors: Collection[Door] = REST,
     known: Mapping[str, str] = MappingProxyType({}),
 ) -> T:
-    """Return the answer of the first route that is open to this key; see `read_first_open`."""
+    """Return the result of the first route that is open to this key; see `read_first_open`."""
     return next(read_first_open(table, pinned, lambda route: [ask(route)], closed, doors, known))
 
 
 def statuses(closed: Iterable[str]) -> dict[str, str]:
-    """Return the routes that refused, name to status, from the list that `read_first_open` makes."""
+    """Return the routes that refused, name to status, from the list that `read_first_open` fills."""
     return {name: status.rstrip(")") for name, _, status in (each.rpartition(" (") for each in closed)}
 
 
 def closed_note(closed: Iterable[str], since: str | None = None) -> str:
-    """Return the sentence for an optional table of which no route is open.
+    """Return the note for an optional table without an open route.
 
     Args:
         closed: The routes that refused, with their status.
-        since: When that was seen first, as ISO 8601.
+        since: When this was first seen, as ISO 8601.
     """
     when = f" since {since[:10]}" if since else ""
     return f"{NOT_OPEN}{when} ({', '.join(closed)})"
 
 
 def tells_all(table: str, route: Route) -> bool:
-    """Return whether a route tells all that OrgX says of a row; the later ones of a table tell a part of it."""
+    """Return whether a route returns complete rows; a table's later routes return some columns only."""
     return route is ROUTES[table][0]

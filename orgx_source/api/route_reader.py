@@ -1,6 +1,7 @@
-"""One table from one route, one class for each way in which routes page: lists of rows, and how sure they are.
+"""Reads one table from one route, with one class per kind of paging; returns rows and a verdict.
 
-Chooses no route and keeps no state. What a read asks first is one method, which `check` and `plan` ask too.
+It neither chooses routes nor keeps state. The first request of a read is a method of its own, used by `check` and
+`plan` too.
 """
 
 from __future__ import annotations
@@ -30,27 +31,27 @@ from orgx_source.times import parse_timestamp, utc_now
 
 logger = logging.getLogger(__name__)
 
-# No maximum is published; 100 is the largest that OrgX's own schema names.
+# No maximum is published; 100 is the largest value in OrgX's own schema.
 ROWS_ASKED = 100
 EVENTS_ASKED = 1000
 IDS_AT_ONCE = 100
 MAX_CURSOR_PAGES = 100_000
-# Pages in a row that bring no new row, with a new cursor each.
+# Consecutive pages without a new row, each with a new cursor.
 MAX_IDLE_PAGES = 100
-# Events to ask for at most in one answer.
+# Maximum number of events to request at once.
 MAX_EVENTS = 100_000
-# The smallest largest page that a server may have: below it, answers of one length are chance.
+# Smallest plausible page limit of a server: responses of equal length below it are a coincidence.
 SMALLEST_PAGE = 10
-# After so many entities that were refused, and none that was answered, the route counts as closed.
+# After this many refused entities, and none served, the route counts as closed.
 REFUSED_ENTITIES = 10
-# What a list can be asked without, and what is asked instead: all of its rows, in OrgX's own order and page size.
+# Query parts that can be dropped if refused; the list is then read in full, in OrgX's own order and page size.
 OPTIONS: dict[str, Any] = {"order": Order.UNKNOWN, "since": None, "limit": None}
-# 401, 403, 404 and 410 speak of the path; these may speak of the question.
+# 401, 403, 404 and 410 concern the path; these may concern the query.
 QUESTION_STATUSES = frozenset({400, 422})
 
 
 def row_keys(table: Table) -> RowKeys:
-    """Return how to read id and times from this table's rows, over all keys of their families."""
+    """Return how to read id and times from this table's rows, including all aliases."""
     id_keys = table.columns[0].keys
 
     def text(row: Row) -> str | None:
@@ -74,15 +75,14 @@ def row_keys(table: Table) -> RowKeys:
 
 @dataclass(frozen=True)
 class Access:
-    """What the readers of one run share.
+    """The resources shared by the readers of one run.
 
     Attributes:
         client: Sends the requests.
-        executor: Runs them side by side.
-        workspace: Bootstrap's answer: the workspace that the key resolves to.
-        parents: Gives everything an artifact can be attached to.
-        workspaces: Gives the ids of the workspaces that are seen, and whether these are all; for lists that are those
-            of one workspace.
+        executor: Runs them in parallel.
+        workspace: From bootstrap: the workspace that the key resolves to.
+        parents: Yields all entities that an artifact can be attached to.
+        workspaces: Returns the ids of the visible workspaces, and whether these are all; for lists of one workspace.
     """
 
     client: OrgxClient
@@ -94,13 +94,13 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a read will bring and cost, as far as its first page tells.
+    """The expected size and cost of a read, according to its first page.
 
     Attributes:
-        rows: Rows to read; None where only the read itself can tell.
-        requests: Requests to send, about; None likewise.
-        at_least: Whether both may be more.
-        then_whole: Whether fewer rows are listed than are known, so that the list is read in full after the changes.
+        rows: Rows to read; None if unknown before the read.
+        requests: Approximate number of requests; None if unknown.
+        at_least: Whether both are lower bounds.
+        then_whole: Whether OrgX lists fewer rows than are known, so that a full read follows the changes.
     """
 
     rows: int | None
@@ -110,29 +110,29 @@ class Estimate:
 
 
 class RouteReader(ABC):
-    """Reads one table from one route; made by `open_route`.
+    """Reads one table from one route; created by `open_route`.
 
     Iterate over `rows` to receive lists of rows, each id once; ``report`` is complete when the iteration is.
 
     Attributes:
         route: The route.
-        report: What was seen, and the verdict.
-        spending: What it cost.
-        refused: What OrgX refused to be asked on this route, although the list itself is open.
-        last_refusal: The last of these answers.
-        has_places: Whether the list can be read from a place in its middle.
+        report: The observations and the verdict.
+        spending: The cost.
+        refused: Query parts that OrgX refused on this route, although the list itself is open.
+        last_refusal: The last of these errors.
+        has_places: Whether the list can be read from any position.
     """
 
     has_places = False
 
     def __init__(self, access: Access, table: Table, route: Route, spending: Spending | None = None) -> None:
-        """Prepare to read; no request is made.
+        """Prepare to read, without requests.
 
         Args:
-            access: What readers share.
-            table: What to read.
-            route: Where to read it.
-            spending: Where to note what it costs.
+            access: The shared resources.
+            table: The table.
+            route: The route.
+            spending: Records the cost.
         """
         self.route = route
         self.report = ListingReport()
@@ -148,18 +148,18 @@ class RouteReader(ABC):
 
     @property
     def position(self) -> Position | None:
-        """Where a later read can go on; None where this route or its order does not allow that."""
+        """Position from which a later read can continue; None if this route or its order does not allow it."""
         return None
 
     def rows(self, watermark: datetime | None = None, resume: Position | None = None) -> Iterator[list[Row]]:
-        """Read the table, or with a watermark what changed since, where the route can tell.
+        """Read the table or, with a watermark and a suitable route, the changes since.
 
         Args:
-            watermark: Older changes are known.
-            resume: Rows before it were read by an earlier run; for routes that sort.
+            watermark: Time up to which changes are known.
+            resume: Position up to which an earlier run has read; for routes that sort.
 
         Raises:
-            OrgxError: From the client, or a list that cannot be read to its end.
+            OrgxError: From the client, or the list cannot be read to its end.
         """
         self._is_resumed = resume is not None
         try:
@@ -179,21 +179,21 @@ class RouteReader(ABC):
         self.report.finished = True
 
     def _watched(self, batches: Iterable[list[Row]]) -> Iterator[list[Row]]:
-        """Remember the id of one row that is there."""
+        """Remember the id of one existing row."""
         for rows in batches:
             self._living = next((row_id for row in rows if (row_id := self._keys.id(row)) is not None), self._living)
             yield rows
 
     @abstractmethod
     def first(self, watermark: datetime | None) -> PageQuery | None:
-        """Return what `rows` asks first; None where bootstrap has told it all."""
+        """Return the first query of `rows`; None if bootstrap already has the answer."""
 
     @abstractmethod
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
         """Yield lists of rows, each id once, and complete the report."""
 
     def first_page(self, watermark: datetime | None = None) -> Page | None:
-        """Fetch what `rows` fetches first; None where bootstrap has told it all.
+        """Fetch the first page of `rows`; None if bootstrap already has the answer.
 
         Raises:
             OrgxError: From the client.
@@ -209,20 +209,20 @@ class RouteReader(ABC):
             return self._fetch(query)
 
     def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
-        """Return what a read will bring and cost.
+        """Return the expected size and cost of a read.
 
         Args:
             page: Its first page.
             watermark: As for `rows`.
-            offset: Rows that an earlier read, which was cut short, has read already.
-            known: Rows that the warehouse holds and does not call deleted.
+            offset: Rows already read by an earlier, interrupted read.
+            known: Number of rows in the warehouse that are not deleted.
         """
         return Estimate(len(page.rows), 1, at_least=page.is_all(None) is False)
 
     def find_ids(self, ids: Sequence[str]) -> set[str] | None:
-        """Ask OrgX for exactly these ids; return those it still has, None when that cannot be told.
+        """Request exactly these ids; return those that still exist, or None if that cannot be determined.
 
-        Where the route takes no ids, refuses to be asked for them or answers with others, it is read a second time.
+        If the route takes no ids, refuses them or returns other rows, the list is read a second time.
 
         Raises:
             OrgxError: From the client.
@@ -250,7 +250,7 @@ class RouteReader(ABC):
         return None if again.report.verdict == "uncertified" else found & set(ids)
 
     def find_rows(self, ids: Sequence[str]) -> list[Row]:
-        """Ask OrgX for the rows with these ids; return those that came, none where it cannot be asked for single rows.
+        """Request the rows with these ids; return those received, or none if the route does not support single rows.
 
         Raises:
             OrgxError: From the client.
@@ -271,11 +271,11 @@ class RouteReader(ABC):
         return found
 
     def sample(self, total: int, share: float) -> list[Row] | None:
-        """Return one page of rows from somewhere in the list; None where the route has no such place.
+        """Return one page of rows from a given position in the list; None if the route does not support that.
 
         Args:
-            total: How many rows the list has.
-            share: Where the page begins: 0 at the oldest row, 1 at the newest.
+            total: Number of rows in the list.
+            share: Start of the page: 0 at the oldest row, 1 at the newest.
 
         Raises:
             OrgxError: From the client.
@@ -283,10 +283,10 @@ class RouteReader(ABC):
         return None
 
     def _ask_for_ids(self, ids: Sequence[str]) -> set[str] | None:
-        """Return those of the ids that are there; None where the answers are no answers to the question."""
-        # A page that was cut short would make rows look as if they were gone: never ask for more than a page holds.
+        """Return the ids that exist; None if the responses do not match the query."""
+        # In a truncated page, rows would look deleted: never request more than a page holds.
         size = min(IDS_AT_ONCE, self.report.page_size or IDS_AT_ONCE)
-        # A row that was read a moment ago is asked for as well: an answer without it proves nothing of the others.
+        # A row just read is requested too: a response without it proves nothing about the others.
         witness = {self._living} if self._living is not None and size > 1 else set()
         found: set[str] = set()
         step = size - len(witness)
@@ -299,7 +299,7 @@ class RouteReader(ABC):
                 found |= answered & due
                 if not answered & due:
                     break
-                # The answer may have been cut: those that did not come are asked for again, until none of them comes.
+                # The response may be truncated: request the missing ones again until none of them is returned.
                 due -= answered
         return found
 
@@ -310,7 +310,7 @@ class RouteReader(ABC):
         except ApiError as refusal:
             if "fields" in self._left_out or refusal.status not in QUESTION_STATUSES:
                 raise
-            # Perhaps only the wish for few keys is refused.
+            # Perhaps only the field selection is refused.
             page = self._fetch(query)
             self._left_out |= {"fields"}
             self._note_refusal("fields", refusal)
@@ -319,7 +319,7 @@ class RouteReader(ABC):
     # -- what is refused ---------------------------------------------------------------------------------------------
 
     def _leave_out(self, refusal: ApiError, watermark: datetime | None) -> bool:
-        """Find out what of the first question is refused, and leave it out from now on.
+        """Find out which part of the first query is refused, and omit it from now on.
 
         Returns whether the list can be read without it.
         """
@@ -350,7 +350,7 @@ class RouteReader(ABC):
         self.last_refusal = refusal
 
     def _told(self, error: BudgetError, watermark: datetime | None, *, resumed: bool) -> BudgetError:
-        """Return the error of a read that a bound has ended, with what that means for the next run."""
+        """Return the error of a read stopped by a limit, with what the next run will do."""
         error.can_go_on = self.position is not None or (resumed and not self.report.pages)
         if error.can_go_on:
             prospect = "the next run continues from there"
@@ -366,7 +366,7 @@ class RouteReader(ABC):
         return error.add(prospect)
 
     def _least_requests(self, watermark: datetime | None) -> int:
-        """Return how many requests one read takes at least, as far as is known when it was ended."""
+        """Return the minimum number of requests for one read, as far as known when it stopped."""
         report = self.report
         size = report.received // report.pages if report.pages else 0
         total = report.totals[2] if report.totals and watermark is None else 0
@@ -388,29 +388,29 @@ class RouteReader(ABC):
         return page
 
     def _accepted(self, query: PageQuery) -> PageQuery:
-        """Return a query without what was refused."""
+        """Return a query without the refused parts."""
         left_out = {name: plain for name, plain in OPTIONS.items() if name in self._left_out}
         return replace(query, **left_out) if left_out else query
 
 
 def _is_refusal(error: ApiError) -> bool:
-    """Whether OrgX refused a question, or answered it in no known shape; not the key, the rate or a failure."""
+    """Whether OrgX refused the query or returned an unknown format; not the key, the rate limit or a failure."""
     return not isinstance(error, AuthError | RateLimitError | ServerError)
 
 
 class OffsetReader(RouteReader):
-    """Limit and offset: joined by their seams, resumed, and stopped at a watermark where the route sorts."""
+    """Limit and offset: checks seams between pages, resumes, and stops at a watermark if the route sorts."""
 
     has_places = True
     _listing: Listing | None = None
 
     @property
     def position(self) -> Position | None:
-        """Where a later read can go on; None where this route or its order does not allow that."""
+        """Position from which a later read can continue; None if this route or its order does not allow it."""
         return self._listing.position if self._listing is not None else None
 
     def first(self, watermark: datetime | None) -> PageQuery:
-        """Return what `rows` asks first."""
+        """Return the first query of `rows`."""
         return PageQuery(order=self._order(watermark), limit=self._page_size, offset=0)
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
@@ -423,8 +423,9 @@ class OffsetReader(RouteReader):
             resume=resume,
             page_size=self._page_size,
             executor=self._access.executor,
-            # Twice: while pages that have come wait for their turn, no worker should be idle (5 % of a first sync at
-            # 50 ms). When the list turns out to have moved, those that nobody has begun to fetch cost nothing.
+            # Twice: no worker should be idle while received pages wait (5 % of a first sync at 50 ms). If the list
+            # has
+            # moved, pages not yet being fetched cost nothing.
             ahead=2 * self._access.client.config.workers,
             now=lambda: self._access.client.server_time,
         )
@@ -449,12 +450,12 @@ class OffsetReader(RouteReader):
         return max(report.pages + 1, passes * _count_pages(report.totals[2], report.page_size or self._page_size))
 
     def sample(self, total: int, share: float) -> list[Row] | None:
-        """Return one page of rows, by the time when they were made where the route sorts."""
+        """Return one page of rows, sorted by creation time if the route sorts."""
         offset = int(share * max(0, total - self._page_size))
         return list(self._fetch(replace(self._accepted(self.first(None)), offset=offset)).rows)
 
     def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
-        """Return what a read will bring and cost: all pages, or those with changes."""
+        """Return the expected size and cost of a read: all pages, or those with changes."""
         size = page.limit or len(page.rows) or self._page_size
         if watermark is None:
             remaining = len(page.rows) if page.total is None else max(0, page.total - offset)
@@ -462,7 +463,7 @@ class OffsetReader(RouteReader):
         stamps = [self._keys.updated(row) or self._keys.created(row) for row in page.rows]
         changed = sum(stamp is None or stamp >= watermark for stamp in stamps)
         if changed == len(page.rows) and (page.has_more or (page.total or 0) > changed):
-            # More than a page has changed; where it ends, only reading on would tell.
+            # More than a page has changed; how much more is unknown before the read.
             return Estimate(len(page.rows), 2, at_least=True)
         if page.total is not None and page.total < known:
             return Estimate(page.total, 1 + _count_pages(page.total, size), then_whole=True)
@@ -470,20 +471,20 @@ class OffsetReader(RouteReader):
 
 
 def _count_pages(rows: int, size: int) -> int:
-    """Return how many pages of this size, each overlapping the next by a tenth, hold so many rows."""
+    """Return the number of pages for this many rows, with an overlap of a tenth."""
     overlap = max(1, size // 10)
     return 1 + max(0, math.ceil((rows - size) / max(1, size - overlap)))
 
 
 class WorkspacesReader(OffsetReader):
-    """The list of workspaces, which is always read in full, joined with what bootstrap says of its own one."""
+    """The list of workspaces, always read in full, with bootstrap's details added to the key's own workspace."""
 
     def first(self, watermark: datetime | None) -> PageQuery:
-        """Return what `rows` asks first."""
+        """Return the first query of `rows`."""
         return super().first(None)
 
     def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
-        """Return what a read will bring and cost: all pages."""
+        """Return the expected size and cost of a read: all pages."""
         return super().estimate(page, None, offset, known)
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
@@ -499,10 +500,10 @@ class WorkspacesReader(OffsetReader):
 
 
 class BootstrapReader(RouteReader):
-    """The one workspace that bootstrap tells."""
+    """The one workspace that bootstrap returns."""
 
     def first(self, watermark: datetime | None) -> None:
-        """Return nothing: bootstrap has told it all."""
+        """Return None: bootstrap already has the answer."""
         return
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
@@ -512,7 +513,7 @@ class BootstrapReader(RouteReader):
 
 
 class _PlainReader(RouteReader):
-    """What the other ways have in common: pages without seams, and a report that is kept by hand."""
+    """Base of the other readers: pages without seams, and a report filled by the reader."""
 
     def __init__(self, access: Access, table: Table, route: Route, spending: Spending | None = None) -> None:
         super().__init__(access, table, route, spending)
@@ -520,7 +521,7 @@ class _PlainReader(RouteReader):
         self._last = Page([])
 
     def _unseen(self, page: Page) -> list[Row]:
-        """Count a page, and return its rows that did not come before; of two copies the last."""
+        """Count a page and return its new rows; of two copies, the last."""
         report = self.report
         report.pages += 1
         report.received += len(page.rows)
@@ -535,15 +536,15 @@ class _PlainReader(RouteReader):
         return list(fresh.values())
 
     def _follow(self, query: PageQuery, page: Page, watch: _Watch | None = None) -> Iterator[list[Row]]:
-        """Yield the rows of an answer, and of those that its cursors lead to; ``_last`` is the last of them.
+        """Yield the rows of a response and of all following pages; ``_last`` is the last page.
 
         Args:
-            query: What was asked.
-            page: What was answered.
-            watch: Looks at each page.
+            query: The query.
+            page: The response.
+            watch: Called with each page.
 
         Raises:
-            DriftError: The cursors lead to no end.
+            DriftError: The cursors do not reach an end.
         """
         asked: set[str] = set()
         idle = 0
@@ -565,7 +566,7 @@ class _PlainReader(RouteReader):
 
     @staticmethod
     def _is_at_rest(page: Page, query: PageQuery) -> bool:
-        """Whether a page without new rows is the end, although it names a cursor: that of the end itself."""
+        """Whether a page without new rows is the last one although it names a cursor: one that points to the end."""
         return page.has_more is False or not (page.has_more or page.rows or page.next_cursor != query.cursor)
 
     @property
@@ -573,21 +574,21 @@ class _PlainReader(RouteReader):
         return len(self._seen) + self.report.rows_without_id
 
     def _compare_with_total(self, total: int | None) -> None:
-        """Hold what came against what OrgX counts."""
+        """Compare the rows received with OrgX's total."""
         report = self.report
         if total is None:
-            report.miss("the route gives no total to compare with")
+            report.miss("the route reports no total to compare with")
             return
         report.note_total(total)
         if total > self._came:
             report.short_by = total - self._came
-            report.miss(f"OrgX counts {total} rows, {len(self._seen)} came", gap=True)
+            report.miss(f"OrgX counts {total} rows, {len(self._seen)} were received", gap=True)
         elif total < self._came:
             report.total_doubtful = True
-            report.miss(f"OrgX counts {total} rows, but {len(self._seen)} came: its total is unreliable")
+            report.miss(f"OrgX counts {total} rows, but {len(self._seen)} were received: its total is unreliable")
 
     def _miss_promised(self) -> None:
-        """Note that OrgX says that more rows follow, and gives no way to ask for them."""
+        """Record that OrgX says that more rows follow but gives no way to request them."""
         self.report.short_by = max(1, self.report.short_by)
         promise = "OrgX says that more rows follow, but not how to request them"
         self.report.miss(promise, gap=True)  # guard: promised-rows
@@ -599,10 +600,10 @@ class _PlainReader(RouteReader):
 
 
 class CursorReader(_PlainReader):
-    """An opaque cursor from page to page."""
+    """Pages by opaque cursor."""
 
     def first(self, watermark: datetime | None) -> PageQuery:
-        """Return what `rows` asks first."""
+        """Return the first query of `rows`."""
         return PageQuery(limit=ROWS_ASKED, since=watermark)
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
@@ -614,14 +615,14 @@ class CursorReader(_PlainReader):
         self._judge()
 
     def _judge_end(self, query: PageQuery, first: Page) -> None:
-        """Judge whether the last page was the end, and hold what came against the total."""
+        """Judge whether the last page was the end, and compare the rows received with the total."""
         last, total = self._last, self._last.total
         full = len(last.rows) >= (last.limit or query.limit or ROWS_ASKED)
         if query.since is None:
             self._compare_with_total(total)
         elif total is None or total <= self._came:
-            # What a total counts here is not known: the whole list, or what changed.
-            self.report.miss("the route gives no total to compare with")
+            # It is unknown whether the total counts the full list or only the changes.
+            self.report.miss("the route reports no total to compare with")
         else:
             self.report.note_total(total)
         if last.next_cursor is not None:
@@ -629,18 +630,18 @@ class CursorReader(_PlainReader):
         if last.has_more or (full and total is not None and total > self._came):
             self._miss_promised()
         elif full and last is first and total is None and last.has_more is None and not last.names_no_cursor:
-            self.report.note_limit("the answer was full and may not be complete; rows may be missing")
+            self.report.note_limit("the response was full and may be incomplete; rows may be missing")
 
 
 class LimitReader(_PlainReader):
-    """One answer of at most so many rows; where it may not be the whole, one more for each value of a filter."""
+    """One response with a limit; if it may be incomplete, one more per value of a filter."""
 
     def first(self, watermark: datetime | None) -> PageQuery:
-        """Return what `rows` asks first."""
+        """Return the first query of `rows`."""
         return PageQuery(limit=ROWS_ASKED)
 
     def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
-        """Return what a read will bring and cost: one answer, and those for the values of a filter."""
+        """Return the expected size and cost of a read: one response, and those for the values of a filter."""
         if not page.rows or page.is_all(ROWS_ASKED):
             return Estimate(len(page.rows), 1)
         return Estimate(len(page.rows), 1 + len(self.route.slices[1] if self.route.slices else ()), at_least=True)
@@ -650,7 +651,7 @@ class LimitReader(_PlainReader):
         page = self._fetch(query)
         yield from self._follow(query, page)
         followed = page.next_cursor is not None and self._last.has_more is not True
-        # Nothing in an answer without rows could have been cut.
+        # A response without rows cannot have been truncated.
         if page.rows and not followed and page.is_all(query.limit) is not True:  # guard: short-answer-is-no-end
             name, values = self.route.slices or ("", ())
             slices = Slices(name, page, query.limit, self._keys.id)
@@ -687,19 +688,19 @@ class LimitReader(_PlainReader):
                 f"rows that may be missing cannot be requested: {name}={', '.join(slices.refused)} was refused"
             )
         if slices.full:
-            report.note_limit(f"answers were full, older rows may be missing ({', '.join(slices.full)})")
+            report.note_limit(f"responses were full, older rows may be missing ({', '.join(slices.full)})")
         elif slices.suspected:
-            report.note_limit(f"answers may be cut, older rows may be missing ({', '.join(slices.suspected)})")
+            report.note_limit(f"responses may be truncated, older rows may be missing ({', '.join(slices.suspected)})")
         if slices.unnamed is not None:
-            report.note_limit(f"rows whose {name} was not asked for may be missing; {slices.unnamed} such rows came")
+            report.note_limit(f"rows with other values of {name} may be missing ({slices.unnamed} were received)")
 
 
 class FeedReader(_PlainReader):
-    """The newest events, and where they may be more than one answer holds, a larger answer.
+    """The newest events; if one response may not hold them all, a larger response.
 
     Attributes:
-        reached: Time of the oldest event in an answer that may have been cut: events before it, or at the same time,
-            may be missing. None when everything that was asked for came.
+        reached: Time of the oldest event in a possibly truncated response: events at or before it may be missing. None
+            if everything requested was received.
     """
 
     def __init__(self, access: Access, table: Table, route: Route, spending: Spending | None = None) -> None:
@@ -709,7 +710,7 @@ class FeedReader(_PlainReader):
         self._compared: set[int] = set()
 
     def first(self, watermark: datetime | None) -> PageQuery:
-        """Return what `rows` asks first."""
+        """Return the first query of `rows`."""
         return PageQuery(limit=EVENTS_ASKED, since=watermark)
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
@@ -718,10 +719,10 @@ class FeedReader(_PlainReader):
         page = self._fetch(query)
         yield from self._follow(query, page)
         if page.next_cursor is not None and len(self._seen) > len(page.rows) and self._last.has_more is not True:
-            # Cursors have led on to the oldest event.
+            # Cursors have led to the oldest event.
             complete = True
         else:
-            # One that led to nothing is the place of events to come.
+            # A cursor without rows is the position for future events.
             page = replace(page, next_cursor=None)
             query, page, complete = yield from self._widen(query, page)
         if not complete:
@@ -731,7 +732,7 @@ class FeedReader(_PlainReader):
         self._judge()
 
     def _widen(self, query: PageQuery, page: Page) -> Generator[list[Row], None, tuple[PageQuery, Page, bool]]:
-        """Ask for larger answers until one is all there is, or the server gives no larger one."""
+        """Request larger responses until one is complete or the server returns no larger one."""
         self._longest = max(self._longest, len(page.rows))
         grew = True
         while not (complete := (yield from self._is_complete(query, page))) and grew:
@@ -746,10 +747,10 @@ class FeedReader(_PlainReader):
         return query, page, complete
 
     def _is_complete(self, query: PageQuery, page: Page) -> Generator[list[Row], None, bool]:
-        """Return whether an answer holds everything since the time that was asked for.
+        """Return whether a response holds everything since the requested time.
 
-        Where its total counts otherwise, or none is given, older events are asked for: an answer that is longer shows
-        that this one was not cut.
+        If its total differs or is missing, older events are requested: a longer response shows that this one was not
+        truncated.
         """
         came = len(page.rows)
         if page.is_all(query.limit) or (not came and page.total is None and not page.has_more):
@@ -767,7 +768,7 @@ class FeedReader(_PlainReader):
 
     @staticmethod
     def _larger_limit(query: PageQuery, page: Page) -> int | None:
-        """Return how many events to ask for next; None where asking for more is of no use."""
+        """Return how many events to request next; None if requesting more is useless."""
         if query.limit is None:
             return None
         if page.total is not None and page.total > len(page.rows):
@@ -780,7 +781,7 @@ class FeedReader(_PlainReader):
         return wanted if wanted > query.limit else None
 
     def _fetch_if_granted(self, query: PageQuery) -> Page | None:
-        """Fetch an answer that the server may refuse to give, or may not manage to."""
+        """Fetch a response that the server may refuse or fail to return."""
         try:
             return self._fetch(query)
         except ApiError as failure:
@@ -790,7 +791,7 @@ class FeedReader(_PlainReader):
             return None
 
     def _step_forward(self, query: PageQuery, page: Page) -> Generator[list[Row], None, bool]:
-        """Read on from the newest event, where a server gives the oldest first; return whether all came."""
+        """Continue from the newest event if a server returns the oldest first; return whether all were received."""
         stamps = self._stamps(page)
         while len(stamps) > 1 and stamps[0] < stamps[-1] and stamps == sorted(stamps):
             page = self._fetch(replace(query, since=stamps[-1]))
@@ -805,7 +806,7 @@ class FeedReader(_PlainReader):
         return [moment for row in page.rows if (moment := self._keys.created(row)) is not None]
 
     def _oldest(self, page: Page) -> datetime:
-        # Events that name no time reach back to nowhere.
+        # Events without a time say nothing about how far back they reach.
         return min(self._stamps(page), default=self._access.client.server_time or utc_now())
 
     def _judge_feed(self, page: Page, *, complete: bool) -> None:
@@ -814,22 +815,24 @@ class FeedReader(_PlainReader):
         if total is not None:
             report.note_total(total)
         if complete:
-            # A total that is larger counts other events than those that were asked for.
+            # A larger total counts events other than those requested.
             if total is None:
-                report.miss("OrgX gave no total to compare with")
+                report.miss("OrgX reports no total to compare with")
         elif total is not None and total > len(page.rows):
             report.note_limit(
                 f"OrgX gives the newest {len(page.rows)} of {total} events{since}; older ones cannot be requested"
             )
         else:
-            report.note_limit(f"OrgX gave no total to compare with, and {len(page.rows)} events may not be all{since}")
+            report.note_limit(
+                f"OrgX reports no total to compare with, and {len(page.rows)} events may not be all{since}"
+            )
 
 
 class EntityReader(_PlainReader):
-    """One request for each entity that something may be attached to."""
+    """One request per entity that artifacts can be attached to."""
 
     def first(self, watermark: datetime | None) -> PageQuery:
-        """Return the question for the workspace, which only shows whether the route is open."""
+        """Return a query for the workspace, which only shows whether the route is open."""
         return self._query(("initiative", str(self._workspace_id)))
 
     @staticmethod
@@ -837,7 +840,7 @@ class EntityReader(_PlainReader):
         return PageQuery(parent=parent, limit=ROWS_ASKED)
 
     def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
-        """Return nothing known: only reading the entities tells how many there are."""
+        """Return an unknown size and cost: the number of entities is known only after reading them."""
         return Estimate(None, None)
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
@@ -862,10 +865,12 @@ class EntityReader(_PlainReader):
 
     def _judge_entities(self, sizes: Sequence[int], cut: int, refusals: Sequence[ApiError]) -> None:
         if cut:
-            self.report.note_limit(f"{cut} entities have more artifacts than one answer holds")
+            self.report.note_limit(f"{cut} entities have more artifacts than one response holds")
         longest = max(sizes, default=0)
         if longest >= SMALLEST_PAGE and sizes.count(longest) > 1:
-            self.report.note_limit(f"answers for {sizes.count(longest)} entities hold {longest} rows and may be cut")
+            self.report.note_limit(
+                f"responses for {sizes.count(longest)} entities have {longest} rows and may be truncated"
+            )
         if refusals:
             self.report.note_limit(
                 f"OrgX refused to list the artifacts of {len(refusals)} entities ({refusals[0].status})"
@@ -873,7 +878,7 @@ class EntityReader(_PlainReader):
             self._note_refusal(f"artifacts of {len(refusals)} entities", refusals[0])
 
     def _of_entity(self, parent: Parent) -> Page | ApiError | None:
-        """Return the answer for an entity, a refusal of it, or None for one that vanished meanwhile."""
+        """Return the response for an entity, its refusal, or None for an entity deleted meanwhile."""
         try:
             return self._fetch(self._query(parent))
         except ApiError as error:
@@ -885,14 +890,13 @@ class EntityReader(_PlainReader):
 
 
 class SearchReader(_PlainReader):
-    """The newest first, page after page by cursor, in one workspace after the other where a list is that of one.
+    """Pages by cursor, newest first; workspace by workspace if a list covers only one.
 
-    Pages by cursor share no rows. Where rows come by the time when they were made, the newest first, new ones go to the
-    head: they move the rest down, so that rows come twice, and deletions move it up, so that rows are passed over. So
-    nothing was passed over between two pages if the total did not fall from one to the next. A list whose total stays
-    put, that comes in order and once, and holds as many rows as it counts, was read in full. Any other is read again
-    by offsets, in pages that share rows. So is the rest of a list of which an earlier run has read a part: first what
-    lies behind its last page, then what is newer than its first row.
+    Pages by cursor do not overlap. With rows sorted by creation time, newest first, inserts move the other rows down,
+    so that rows repeat, and deletions move them up, so that rows are skipped. Nothing was skipped between two pages if
+    the total did not fall. A list with a constant total, in order, without repeats and with as many rows as its total
+    was read in full. Any other list is read again by offsets, in overlapping pages. So is the rest of a list of which
+    an earlier run has read a part: first what lies behind its last page, then what is newer than its first row.
     """
 
     _watch: _Watch | None = None
@@ -902,17 +906,17 @@ class SearchReader(_PlainReader):
 
     @property
     def position(self) -> Position | None:
-        """Where a later read can go on: in which workspace's list, and where in it."""
+        """Position from which a later read can continue: the workspace's list, and the place in it."""
         source = self._listing or self._watch
         place = None if source is None else source.position
         return place and replace(place, workspace=self._asked.workspace_id, met=tuple(sorted(self._met)))
 
     def first(self, watermark: datetime | None) -> PageQuery:
-        """Return what `rows` asks first."""
+        """Return the first query of `rows`."""
         return PageQuery(limit=ROWS_ASKED)
 
     def first_page(self, watermark: datetime | None = None) -> Page | None:
-        """Fetch the first page of each workspace; return that of the first, with the total of all."""
+        """Fetch the first page of each workspace; return the first of them, with the sum of the totals."""
         page = super().first_page(watermark)
         if page is None:
             return None
@@ -926,7 +930,7 @@ class SearchReader(_PlainReader):
         return replace(page, total=None if None in totals else sum(total or 0 for total in totals))
 
     def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
-        """Return what a read will bring and cost: all pages of each workspace, or those behind a place and the head."""
+        """Return the expected size and cost: all pages of each workspace, or those after a position and the head."""
         size = page.limit or ROWS_ASKED
         if offset:
             remaining = max(0, sum(self._sizes) - offset)
@@ -966,7 +970,7 @@ class SearchReader(_PlainReader):
         self._met |= {value.casefold() for value in named}
 
     def _others(self) -> list[str]:
-        """Return the workspaces whose rows have to be asked for: none where those of several came already."""
+        """Return the workspaces to read separately: none if rows of several were received already."""
         if self._access.client.config.workspace_id is not None:
             return []
         listed, complete = self._access.workspaces()
@@ -1004,8 +1008,8 @@ class SearchReader(_PlainReader):
         yield from self._read_by_offsets(query, ordered=watch.in_order, resume=None)
 
     def _read_by_offsets(self, query: PageQuery, *, ordered: bool, resume: Position | None) -> Iterator[list[Row]]:
-        """Yield the rows of one workspace that did not come by cursors, or not in an earlier run."""
-        # By the time when rows were made, which in this order is what the time of their last change is in the other.
+        """Yield the rows of one workspace that reading by cursor, or an earlier run, missed."""
+        # Creation time plays the role here that the time of the last change plays in the other order.
         listing = self._listing = Listing(
             lambda offset, limit: self._fetch(replace(query, limit=limit, offset=offset)),
             replace(self._keys, updated=self._keys.created),
@@ -1042,7 +1046,7 @@ class SearchReader(_PlainReader):
 
 
 class _Watch:
-    """Looks at the pages of a list as they come, whether it stands still."""
+    """Watches the pages of a list for changes."""
 
     def __init__(self, keys: RowKeys) -> None:
         self._keys = keys
@@ -1059,18 +1063,18 @@ class _Watch:
 
     @property
     def stood_still(self) -> bool:
-        """Whether each page told the same total, and brought rows that are older than those before, each once."""
+        """Whether every page had the same total, and only rows older than those before, each once."""
         return len(self._totals) == 1 and None not in self._totals and self.in_order and not self._repeated
 
     @property
     def position(self) -> Position | None:
-        """Where a later read can go on; None where rows may have been passed over."""
+        """Position from which a later read can continue; None if rows may have been skipped."""
         if self._newest is None or self._oldest is None or self._fell or not self.in_order:  # guard: passed-over
             return None
         return Position(self._rows, -self._oldest.timestamp(), self._tied, -self._newest.timestamp())
 
     def look(self, page: Page) -> None:
-        """Take notice of a page."""
+        """Check a page."""
         self._fell = self._fell or page.total is None or (self.last_total or 0) > page.total
         self._totals.add(page.total)
         self.last_total = page.total
@@ -1083,19 +1087,19 @@ class _Watch:
                 continue
             if row_id is not None:
                 self._ids.add(row_id)
-            # A row without a time has no place in the order: the others prove nothing of it.
+            # A row without a time has no position in the order; the other rows prove nothing about it.
             self.in_order = self.in_order and made is not None and (self._oldest is None or made <= self._oldest)
             self._oldest = made or self._oldest
             self._newest = self._newest or made
-        # One time from the end of the page before to the end of this one.
+        # All rows since the end of the previous page share one time.
         self._tied = self._tied or (before is not None and before == self._oldest and bool(page.rows))
 
 
 class ToldReader(_PlainReader):
-    """What the transport has told with the workspace; nothing is asked."""
+    """Rows that the transport returned with the workspace; sends no request."""
 
     def first(self, watermark: datetime | None) -> None:
-        """Return nothing: bootstrap has told it all."""
+        """Return None: bootstrap already has the answer."""
         return
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
@@ -1103,7 +1107,7 @@ class ToldReader(_PlainReader):
         rows = [dict(self._access.workspace)] if told is None else [dict(row) for row in told]
         yield self._unseen(Page(rows))
         if told is None:
-            self.report.miss("OrgX lists more workspaces than one answer holds", gap=True)
+            self.report.miss("OrgX lists more workspaces than one response holds", gap=True)
         else:
             self.report.note_total(len(rows))
         self._judge()
@@ -1113,19 +1117,21 @@ class SnapshotReader(_PlainReader):
     """Everything at once."""
 
     def first(self, watermark: datetime | None) -> PageQuery:
-        """Return what `rows` asks."""
+        """Return the query of `rows`."""
         return PageQuery()
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
         page = self._fetch(self.first(watermark))
         rows = self._unseen(page)
         if page.total is None:
-            self.report.miss("OrgX gave no total to compare with")
+            self.report.miss("OrgX reports no total to compare with")
         else:
             self.report.note_total(page.total)
         if page.total is not None and page.total != self._came:
             self.report.short_by = max(0, page.total - self._came)
-            self.report.miss(f"OrgX counts {page.total} rows, {len(self._seen)} came", gap=page.total > self._came)
+            self.report.miss(
+                f"OrgX counts {page.total} rows, {len(self._seen)} were received", gap=page.total > self._came
+            )
         elif page.has_more or page.next_cursor is not None:
             self._miss_promised()
         self._judge()
@@ -1133,22 +1139,22 @@ class SnapshotReader(_PlainReader):
 
 
 class WindowReader(_PlainReader):
-    """One answer of what is live or recent: rows that it does not hold may be older, and are no deletions."""
+    """One response with live or recent rows; missing rows may be older and do not count as deleted."""
 
     def first(self, watermark: datetime | None) -> PageQuery:
-        """Return what `rows` asks."""
+        """Return the query of `rows`."""
         return PageQuery(limit=self.route.asks)
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
         query = self._accepted(self.first(watermark))
         page = self._fetch(query)
         yield from self._follow(query, page)
-        # Its total is not noted: it counts the window, and the warehouse holds what has left that.
+        # Its total is not recorded: it counts the window, and the warehouse also holds rows that have left it.
         came, full = self._came, query.limit is not None and len(page.rows) >= query.limit
         if page.total is not None and page.total > came:
-            self.report.note_limit(f"OrgX counts {page.total} rows and gives {came}; it cannot be asked for the others")
+            self.report.note_limit(f"OrgX counts {page.total} rows and returned {came}; the others cannot be requested")
         elif self._last.has_more or (full and page.is_all(query.limit) is not True and self._last is page):
-            self.report.note_limit(f"the answer was full ({came} rows) and may be cut; it cannot be asked for more")
+            self.report.note_limit(f"the response was full ({came} rows) and may be truncated")
         self._judge()
 
 
@@ -1168,5 +1174,5 @@ READERS: dict[Paging, type[RouteReader]] = {
 
 
 def open_route(access: Access, table: Table, route: Route, spending: Spending | None = None) -> RouteReader:
-    """Return the reader of a table from a route; no request is made."""
+    """Return the reader of a table from a route; sends no request."""
     return READERS[route.paging](access, table, route, spending)

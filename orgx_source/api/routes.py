@@ -1,4 +1,4 @@
-"""Which paths can serve a table, in order of preference, and what each of them can do. Data, not code."""
+"""The paths that can serve each table, in order of preference, with their features. Data only."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ class Route:
         name: Short name, used in reports and to pin a route: the path, with its type for the generic one.
         path: Path below the base URL.
         params: Query parameters that are always sent.
-        keys: Names under which the rows may stand in the answer, first match wins.
+        keys: Names under which the rows may appear in the response; the first match wins.
         paging: ``offset`` (limit and offset), ``workspaces`` (the same, joined with bootstrap's), ``cursor`` (opaque
-            next cursor), ``limit`` (one answer of at most ``limit`` rows), ``snapshot`` (everything at once), ``feed``
-            (newest rows), ``by_entity`` (one request per parent), ``bootstrap``, ``search`` (the newest first, by
-            cursor), ``told`` (by the transport, without a request), ``window`` (one answer of what is live or recent).
-            A class each in `route_reader`.
-        sorts: Whether ``order_by`` and ``order_direction`` are understood.
-        since: Name of the parameter that asks for what changed since; None when there is none.
-        takes_ids: Whether ``ids`` asks for single rows.
+            next cursor), ``limit`` (one response of at most ``limit`` rows), ``snapshot`` (everything at once),
+            ``feed`` (newest rows), ``by_entity`` (one request per parent), ``bootstrap``, ``search`` (the newest first,
+            by cursor), ``told`` (by the transport, without a request), ``window`` (one response with live or recent
+            rows). `route_reader` has a class for each.
+        sorts: Whether ``order_by`` and ``order_direction`` are supported.
+        since: Name of the parameter for changes since a time; None if there is none.
+        takes_ids: Whether ``ids`` selects single rows.
         needs_workspace: Whether ``workspace_id`` is required.
-        slices: A filter and its values, which together name most rows, for a ``limit`` route that came back full.
-        asks: Rows that a ``window`` is asked for at most; None leaves it to OrgX.
-        unfold: Makes the rows of an answer that is more than a list; see `unfold`.
-        caveat: What may be missing even when the route answers well; None when nothing is known to.
-        source: Where the facts come from and how sure they are.
-        door: Which credentials it takes: a key (``rest``), or a login (``mcp``).
+        slices: A filter and its values, which together cover most rows, for a ``limit`` route with a full response.
+        asks: Limit requested from a ``window``; None leaves it to OrgX.
+        unfold: Builds rows from a response that is not a plain list; see `unfold`.
+        caveat: What may be missing even if the route works; None if nothing is known to be.
+        source: Where the facts come from, and how certain they are.
+        door: Required credentials: a key (``rest``) or a login (``mcp``).
     """
 
     name: str
@@ -63,7 +63,7 @@ class Route:
 
     @property
     def tells_changes(self) -> bool:
-        """Whether it can be asked for what changed."""
+        """Whether it supports reading changes."""
         return self.sorts or self.since is not None
 
 

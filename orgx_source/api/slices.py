@@ -1,6 +1,6 @@
-"""A list that gives one answer and no further page, asked once more for each value of a filter: what that proves.
+"""Reads a list without further pages once per value of a filter, and judges what that proves.
 
-Judges answers; sends nothing.
+Sends no requests.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from dataclasses import dataclass, field
 
 from orgx_source.api.envelope import Page, Row
 
-# After so many answers that do not obey the filter, or refusals of it, and none that does, the rest is not asked.
+# After this many responses that ignore or refuse the filter, and none that obeys it, the rest is not requested.
 TRIES = 2
 
 
 @dataclass
 class Slices:
-    """The answers to one question, without a filter and with each of its values.
+    """The responses to one query, without the filter and with each of its values.
 
     Attributes:
         name: The filter: a key of the rows.
-        whole: The answer without it.
-        asked: Rows that every question asked for at most; None when that was left to OrgX.
+        whole: The response without it.
+        asked: Requested limit; None if it was left to OrgX.
         row_id: Reads a row's id.
-        obeyed: Value to its answer.
-        ignored: Values whose answers hold other rows.
-        refused: Values that were answered with an error.
+        obeyed: Value to its response.
+        ignored: Values whose responses have other rows.
+        refused: Values that returned an error.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Slices:
     refused: list[str] = field(default_factory=list)
 
     def values(self, named: Sequence[str]) -> Iterator[str]:
-        """Yield the values to ask for: those named, and those that rows have; none once the filter proves useless."""
+        """Yield the values to request: the declared ones and those found in rows, until the filter proves useless."""
         met = (row.get(self.name) for page in self._pages() for row in page.rows)
         for value in dict.fromkeys([*named, *(value for value in met if isinstance(value, str) and value)]):
             if not self.obeyed and len(self.ignored) + len(self.refused) >= TRIES:
@@ -45,7 +45,7 @@ class Slices:
             yield value
 
     def add(self, value: str, page: Page) -> None:
-        """Take the answer for a value."""
+        """Add the response for a value."""
         if self._obeys(value, page):
             self.obeyed[value] = page
         else:
@@ -53,29 +53,29 @@ class Slices:
 
     @property
     def brought_more(self) -> bool:
-        """Whether the filter brought rows that the answer without it lacks: that one was cut."""
+        """Whether the filter returned rows that the response without it lacks, which was therefore truncated."""
         return not self._union <= self._ids(self.whole)
 
     @property
     def full(self) -> list[str]:
-        """Questions whose answers were cut: as far as the answers themselves tell, or known because others were."""
+        """Queries with truncated responses, according to the responses themselves or to the filtered ones."""
         cut = self.whole.is_all(self.asked) is False or self._is_full(self.whole) or self.brought_more
         return [question for question, page in self._open() if cut or self._is_full(page)]
 
     @property
     def suspected(self) -> list[str]:
-        """Questions whose answers may be cut: none was longer, and nothing else shows how long one may be."""
+        """Queries whose responses may be truncated: none was longer, and the maximum length is unknown."""
         return [] if self.full else [question for question, _ in self._open()]
 
     @property
     def unnamed(self) -> int | None:
-        """Rows whose value cannot be asked for; None when the answer without a filter was not cut."""
+        """Rows whose value cannot be requested; None if the response without a filter was not truncated."""
         if not self.obeyed or not (self.brought_more or self.full):
             return None
         return len(self._ids(self.whole) - self._union)
 
     def _open(self) -> Iterator[tuple[str, Page]]:
-        """Yield the questions whose answers nothing proves to be all there is."""
+        """Yield the queries whose responses are not proven to be complete."""
         longest = max(len(page.rows) for page in self._pages())
         questions = {f"{self.name}={value}": page for value, page in self.obeyed.items()}
         if self._ids(self.whole) - self._union:
@@ -100,7 +100,7 @@ class Slices:
         return set().union(*map(self._ids, self.obeyed.values()))
 
     def _obeys(self, value: str, page: Page) -> bool:
-        """Whether an answer was filtered: OrgX may know a value under another name, but not under several."""
+        """Whether a response was filtered: OrgX may use another name for a value, but not several."""
         found = {str(row.get(self.name)) for row in page.rows}
         if found <= {value}:
             return True

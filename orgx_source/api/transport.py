@@ -1,7 +1,6 @@
-"""The one thing that is different between doors to OrgX: how a question gets there and an answer comes back.
+"""The transport interface: sends one request to OrgX and returns the response.
 
-Retries, waiting and the budget are the client's, around any transport. HTTP is one; a list of pages in a test is
-another.
+Retries, waiting and the budget belong to the client. Implementations are HTTP, MCP and, in tests, a list of pages.
 """
 
 from __future__ import annotations
@@ -18,24 +17,24 @@ from orgx_source.errors import ConfigError
 
 
 def _ignore(headers: Mapping[str, str]) -> None:
-    """Take no notice."""
+    """Ignore it."""
 
 
 def _no_more() -> None:
-    """Know no bound."""
+    """Apply no limit."""
 
 
 class Transport(ABC):
-    """Sends one request and returns its answer; several threads use one instance at once.
+    """Sends one request and returns its response; thread-safe.
 
-    A failure is raised as an `OrgxError`: its ``retryable`` says whether the client may send the request again, its
-    ``retry_after`` how long OrgX asks to wait before.
+    A failure is raised as an `OrgxError`: ``retryable`` says whether the client may retry, ``retry_after`` how long
+    OrgX asks to wait first.
 
     Attributes:
-        server_time: What OrgX's clock said with its last answer; None when it does not say.
-        observe: To be called with what each answer says about rate limits (``X-RateLimit-*``); set by the client.
-        spend: To be called before each request beyond the one that was asked for; set by the client.
-        workspaces: The workspaces that are seen, where bootstrap has told them all; else None.
+        server_time: OrgX's time in its last response; None if it sent none.
+        observe: Called with the rate-limit information of each response (``X-RateLimit-*``); set by the client.
+        spend: Called before each additional request; set by the client.
+        workspaces: The visible workspaces if bootstrap listed them all; else None.
     """
 
     server_time: datetime | None = None
@@ -45,7 +44,7 @@ class Transport(ABC):
 
     @property
     def overhead(self) -> int:
-        """Return how many requests of a run are no pages, as far as is known so far."""
+        """Return the number of requests that fetch no page, as far as known."""
         return 1
 
     @abstractmethod
@@ -53,7 +52,7 @@ class Transport(ABC):
         """Fetch the workspace that the key resolves to.
 
         Raises:
-            OrgxError: It was refused, or no answer can be read.
+            OrgxError: It was refused, or the response cannot be read.
         """
 
     @abstractmethod
@@ -61,18 +60,18 @@ class Transport(ABC):
         """Fetch one page of a list.
 
         Raises:
-            OrgxError: It was refused, or no answer can be read.
+            OrgxError: It was refused, or the response cannot be read.
         """
 
     def run_tool(self, tool: str, arguments: Mapping[str, Any]) -> Row:
-        """Let OrgX run a tool; return its answer as it came, also one that says ``ok: false``.
+        """Run a tool at OrgX; return its response unchanged, including one with ``ok: false``.
 
         Raises:
-            ConfigError: Nothing behind this door runs tools.
-            OrgxError: It was refused, or no answer can be read.
+            ConfigError: This transport cannot run tools.
+            OrgxError: It was refused, or the response cannot be read.
         """
-        raise ConfigError("Saved searches of memory take an API key (SOURCES__ORGX__API_KEY or ORGX_API_KEY)")
+        raise ConfigError("Saved searches of memory need an API key (SOURCES__ORGX__API_KEY or ORGX_API_KEY)")
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
         return

@@ -1,6 +1,6 @@
-"""Rows from answers that are more than a list: a tree, events inside rows, one object with sums. Nothing is dropped.
+"""Builds rows from responses that are not plain lists: a tree, nested events, an object with sums. Drops nothing.
 
-A function each, for `Route.unfold`: it takes the answer and the list that was found in it, and returns the rows.
+Each function is a `Route.unfold`: it takes the response and the list found in it, and returns the rows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from orgx_source.tables import Row, snake_case
 
-# Values that open something: preview_token is one. Not tokens_used, token_count, api_key_id.
+# Secrets, such as preview_token. Not tokens_used, token_count or api_key_id.
 _SECRET = re.compile(r"(^|_)(token|secret|passwords?|passwd|credentials?|api_key|private_key|authorization|cookies?)$")
 
 
@@ -25,7 +25,7 @@ def without_secrets(value: Any) -> Any:
 
 
 def sessions(document: Mapping[str, Any], rows: list[Row] | None) -> list[Row] | None:
-    """Return the nodes of the tree of sessions, with the parents that only its edges name."""
+    """Return the nodes of the session tree, with parents that only its edges name."""
     if rows is None:
         return None
     parents = {
@@ -43,14 +43,14 @@ def sessions(document: Mapping[str, Any], rows: list[Row] | None) -> list[Row] |
 
 
 def handoffs(document: Mapping[str, Any], rows: list[Row] | None) -> list[Row] | None:
-    """Return handoffs without their events, which have a table of their own."""
+    """Return handoffs without their events, which have their own table."""
     if rows is None:
         return None
     return [{k: v for k, v in row.items() if k != "events"} if isinstance(row, dict) else row for row in rows]
 
 
 def handoff_events(document: Mapping[str, Any], rows: list[Row] | None) -> list[Row] | None:
-    """Return the events of all handoffs; one that does not name its handoff belongs to the one it stands in."""
+    """Return the events of all handoffs; an event without a handoff id gets that of its parent."""
     if rows is None:
         return None
     return [
@@ -80,7 +80,7 @@ def _work_receipt(row: Row) -> Row:
 
 
 def _size(value: Any) -> Any:
-    """Return how many: OrgX may list criteria or count them."""
+    """Return the number of criteria, which OrgX either lists or counts."""
     return len(value) if isinstance(value, list) else value
 
 
@@ -93,7 +93,7 @@ BREAKDOWNS = {
 
 
 def usage(document: Mapping[str, Any], rows: list[Row] | None) -> list[Row] | None:
-    """Return a row for the total of the period, and one for each key of each breakdown; None without a period."""
+    """Return one row for the period's total and one per key of each breakdown; None without a period."""
     told = _mapping(document, "data") or document
     period, actual = _mapping(told, "period"), _mapping(told, "actual")
     start = period.get("start")

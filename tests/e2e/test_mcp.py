@@ -101,7 +101,7 @@ def test_without_a_key_what_mcp_serves_is_synced_and_the_rest_says_why_not(login
             closed = name in ("agents", "activity")
             assert table.verdict == (None if closed else "certified"), table
             assert table.note == status.tables[name].note == health[name]
-            assert (table.note or "").startswith("not open to this login: MCP does not serve that") == closed
+            assert (table.note or "").startswith("not open to this login: MCP does not serve this") == closed
             assert (table.note is None) != closed
         asked = sync_over_mcp(tables=["agents"])
         assert (asked.exit_code, asked.tables["agents"].verdict) == (3, None)
@@ -262,7 +262,7 @@ def test_trouble_on_the_way_costs_no_row(trouble: str, login: Any) -> None:
 
 REFUSALS = {
     "a tool that fails in words": (Fault("tool_text_error"), "MCP error -32602: Tool orgx_search not found", 1),
-    "a list without search": (Fault("no_search"), "lists no tool orgx_search", 1),
+    "a list without search": (Fault("no_search"), "does not offer the tool orgx_search", 1),
     "a door that is closed": (Fault("status", 403, path="/mcp", after=4), "403 from /mcp", 1),
 }
 
@@ -283,7 +283,7 @@ def test_a_scope_that_was_not_granted_is_named(login: Any) -> None:
         login(box, box.oauth.grant(["initiatives:read"]))
         report = sync_over_mcp(tables=["decisions", "initiatives"])
         assert report.exit_code == 3
-        assert "not granted the scope decisions:read; log in again" in (report.tables["decisions"].error or "")
+        assert "lacks the scope decisions:read; log in again" in (report.tables["decisions"].error or "")
         assert report.tables["initiatives"].verdict == "certified"
 
 

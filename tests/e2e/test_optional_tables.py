@@ -211,7 +211,7 @@ def test_runs_come_through_the_second_door_and_are_one_run_where_the_ids_show_it
         second = sync_at(box, TODAY + timedelta(days=1), ["runs"])
         found = second.tables["runs"]
         assert (found.route, found.rows_new, found.rows_changed, second.exit_code) == ("/api/v1/runs", 0, 0, 0)
-        assert "may be cut" in " ".join(found.reasons)
+        assert "may be truncated" in " ".join(found.reasons)
         third = sync_at(box, TODAY + timedelta(days=2), ["runs"])
         assert third.tables["runs"].requests == 1
         box.heal()

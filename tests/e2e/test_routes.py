@@ -37,7 +37,7 @@ def test_decisions_fall_back_to_v1_and_say_that_full_answers_may_be_cut() -> Non
         report = sync(box, tables=["decisions"])
         table = report.tables["decisions"]
         assert table.route == "/api/v1/decisions"
-        assert "answers were full, older rows may be missing" in " ".join(table.reasons)
+        assert "responses were full, older rows may be missing" in " ".join(table.reasons)
         known = {row["id"] for row in box.world.rows("decision")}
         assert stored("decisions").keys() < known
         assert len(stored("decisions")) > 100  # one question per status reached beyond the first answer

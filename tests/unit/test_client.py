@@ -94,7 +94,7 @@ def test_what_will_not_pass_is_sent_once(status: int) -> None:
     ("error", "says"),
     [
         (httpx.ConnectError("[Errno -2] Name or service not known"), "could not be reached"),
-        (httpx.ReadTimeout("slow"), "did not answer in time"),
+        (httpx.ReadTimeout("slow"), "timed out"),
         (httpx.RemoteProtocolError("cut"), "closed the connection"),
     ],
 )
@@ -179,7 +179,7 @@ def test_a_clock_that_is_behind_delays_no_request_beyond_what_orgx_asks_for() ->
 def test_a_wait_beyond_the_bound_ends_the_run_and_says_so(asked: str) -> None:
     door, sent, fake = client(httpx.Response(429, headers={"retry-after": asked}), max_wait=3600)
     began = fake.now
-    with pytest.raises(BudgetError, match=r"OrgX limits the rate: waiting \d+ (s|min) more would exceed --max-wait"):
+    with pytest.raises(BudgetError, match=r"OrgX rate limit reached: waiting \d+ (s|min) more would exceed --max-wait"):
         door.fetch_page(TASKS, PageQuery())
     assert (len(sent), fake.now) == (1, began)
 
@@ -263,7 +263,7 @@ def test_a_redirect_within_the_origin_is_followed_and_to_another_it_is_not() -> 
 
 def test_redirects_in_circles_end() -> None:
     door, sent, _ = client(httpx.Response(302, headers={"location": "/api/entities"}))
-    with pytest.raises(RedirectError, match="in circles"):
+    with pytest.raises(RedirectError, match="in a loop"):
         door.fetch_page(TASKS, PageQuery())
     assert len(sent) == 5
 

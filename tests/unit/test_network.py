@@ -191,7 +191,7 @@ def test_an_answer_that_is_too_large_is_refused_before_it_fills_the_memory(large
     with RawServer(LARGE[large]) as server:
         packed(BLANKS[:10], "gzip")
         tracemalloc.start()
-        with pytest.raises(AnswerTooLargeError, match="/api/entities answered with more than 1 MiB") as refused:
+        with pytest.raises(AnswerTooLargeError, match="/api/entities returned more than 1 MiB") as refused:
             ask(server, max_answer_bytes=2**20)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -227,11 +227,11 @@ def test_a_packed_answer_is_unpacked(codings: tuple[str, ...], header: str) -> N
 @pytest.mark.parametrize(
     ("body", "header", "says"),
     [
-        (GOOD, "gzip", "not packed as gzip"),
-        (GOOD, "deflate", "not packed as deflate"),
-        (GOOD, "br", "packed as br, which was not asked for"),
-        (packed(GOOD, "gzip")[:-9], "gzip", "cut off"),
-        (GOOD, "gzip, gzip, gzip", "packed 3 times"),
+        (GOOD, "gzip", "not valid gzip"),
+        (GOOD, "deflate", "not valid deflate"),
+        (GOOD, "br", "compressed as br, which was not requested"),
+        (packed(GOOD, "gzip")[:-9], "gzip", "truncated"),
+        (GOOD, "gzip, gzip, gzip", "compressed 3 times"),
     ],
 )
 def test_an_answer_that_cannot_be_unpacked_is_an_error(body: bytes, header: str, says: str) -> None:

@@ -46,7 +46,7 @@ def test_a_small_list_is_certified_by_whatever_its_pages_say_beside_the_total(
         options: dict[str, Any] = {"executor": LazyExecutor()} if look_ahead else {}
         listing = Listing(source.fetch, KEYS, order=order, **options)
         assert check_promise(listing, source).keys() == source.throughout
-        reasons = [] if with_total else ["OrgX gave no total to compare with"]
+        reasons = [] if with_total else ["OrgX reports no total to compare with"]
         assert listing.report.reasons == reasons
         assert listing.report.verdict == ("certified" if with_total else "uncertified")
         allowed = costs[list(Order).index(order)]

@@ -166,7 +166,7 @@ def test_a_cursor_is_followed_to_its_end(executor: Any) -> None:
     assert [query.cursor for _, query in transport.asked] == [None, "2", "4"]
     assert {query.since for _, query in transport.asked} == {START}
     assert reader.report.stopped_early
-    assert "the route gives no total to compare with" in reader.report.reasons
+    assert "the route reports no total to compare with" in reader.report.reasons
 
 
 def test_a_cursor_that_comes_again_ends_the_read_with_an_error(executor: Any) -> None:
@@ -182,11 +182,11 @@ def test_a_cursor_that_comes_again_ends_the_read_with_an_error(executor: Any) ->
         # More is promised, without a cursor.
         ([Page(rows(5), has_more=True)], 5, 1, "says that more rows follow"),
         ([Page(rows(5), next_cursor="5"), Page(rows(5, 5), has_more=True)], 10, 1, "says that more rows follow"),
-        ([Page(rows(100), total=250)], 100, 150, "OrgX counts 250 rows, 100 came"),
-        ([Page(rows(5), total=6, has_more=False)], 5, 1, "OrgX counts 6 rows, 5 came"),
+        ([Page(rows(100), total=250)], 100, 150, "OrgX counts 250 rows, 100 were received"),
+        ([Page(rows(5), total=6, has_more=False)], 5, 1, "OrgX counts 6 rows, 5 were received"),
         ([Page(rows(5), total=4)], 5, 0, "its total is unreliable"),
-        ([Page(rows(100))], 100, 0, "full and may not be complete"),
-        ([Page(rows(20), limit=20)], 20, 0, "full and may not be complete"),
+        ([Page(rows(100))], 100, 0, "full and may be incomplete"),
+        ([Page(rows(20), limit=20)], 20, 0, "full and may be incomplete"),
         ([Page([*rows(1), {"name": "no id"}], has_more=False)], 1, 0, "rows without an id: 1"),
         # Ends that are none, and ends that are one.
         ([Page([], next_cursor="0"), Page(rows(5), total=5, has_more=False)], 5, 0, ""),
@@ -255,8 +255,9 @@ def decisions(**counts: int) -> list[dict[str, Any]]:
     return [row | {"status": status} for row, status in zip(rows(len(made)), made, strict=True)]
 
 
-NO_TOTAL = "the route gives no total to compare with"
-FULL, CUT = "answers were full, older rows may be missing", "answers may be cut, older rows may be missing"
+NO_TOTAL = "the route reports no total to compare with"
+FULL = "responses were full, older rows may be missing"
+CUT = "responses may be truncated, older rows may be missing"
 
 
 @pytest.mark.parametrize(
@@ -265,13 +266,23 @@ FULL, CUT = "answers were full, older rows may be missing", "answers may be cut,
         # As long as the longest answer: cut perhaps, or surely where another one was.
         ({"pending": 60}, 20, 20, [f"{CUT} (status=pending)"]),
         ({"pending": 7}, 20, 7, [f"{CUT} (status=pending)"]),
-        ({"pending": 40, "approved": 15, "declined": 5}, 20, 40, [f"{FULL} (status=pending)", "not asked for"]),
-        ({"pending": 110, "approved": 30}, 100, 130, [f"{FULL} (status=pending)", "not asked for"]),
+        (
+            {"pending": 40, "approved": 15, "declined": 5},
+            20,
+            40,
+            [f"{FULL} (status=pending)", "other values of status"],
+        ),
+        ({"pending": 110, "approved": 30}, 100, 130, [f"{FULL} (status=pending)", "other values of status"]),
         # Nothing was cut, or all that was cut came by the slices.
         ({"pending": 4, "approved": 3}, 20, 7, []),
-        ({"pending": 15, "approved": 15, "declined": 15, "cancelled": 15}, 20, 60, ["not asked for may be missing; 0"]),
+        (
+            {"pending": 15, "approved": 15, "declined": 15, "cancelled": 15},
+            20,
+            60,
+            ["other values of status may be missing (0"],
+        ),
         # A status that nobody named is asked for where a row has it.
-        ({"pending": 15, "odd": 15}, 20, 30, ["not asked for may be missing; 0"]),
+        ({"pending": 15, "odd": 15}, 20, 30, ["other values of status may be missing (0"]),
     ],
 )
 def test_a_short_answer_is_asked_for_in_slices(
@@ -305,7 +316,7 @@ def test_where_the_end_is_proven_one_request_is_all(told: dict[str, Any], verdic
 @pytest.mark.parametrize(
     ("told", "came", "short_by", "says"),
     [
-        ({"total": 60}, 20, 40, "OrgX counts 60 rows, 20 came"),
+        ({"total": 60}, 20, 40, "OrgX counts 60 rows, 20 were received"),
         ({"total": 20, "limit": 20}, 20, 0, CUT),
         ({"has_more": True}, 20, 1, "says that more rows follow"),
     ],
@@ -449,7 +460,7 @@ def test_a_feed_or_snapshot_without_a_total_says_so(executor: Any) -> None:
         transport.totals = False
         reader = open_reader(transport, name, executor)
         assert len(read(reader)) == 3
-        assert reader.report.reasons == ["OrgX gave no total to compare with"]
+        assert reader.report.reasons == ["OrgX reports no total to compare with"]
         assert reader.report.verdict == "uncertified"
 
 
@@ -468,7 +479,7 @@ def test_a_snapshot_is_held_against_its_total(executor: Any) -> None:
     short = open_reader(transport, AGENTS, executor)
     read(short)
     assert short.report.short_by == 2
-    assert short.report.reasons == ["OrgX counts 4 rows, 2 came"]
+    assert short.report.reasons == ["OrgX counts 4 rows, 2 were received"]
 
 
 def test_entities_are_asked_one_by_one_and_one_that_is_gone_closes_nothing(executor: Any) -> None:
@@ -626,7 +637,7 @@ def test_a_bound_that_ends_a_read_says_what_becomes_of_it(
             read(reader, watermark)
     assert (caught.value.can_go_on, caught.value.needs) == (can_go_on, needs)
     assert says in str(caught.value)
-    assert str(caught.value).startswith(f"this run's {requests} requests are used up (--max-requests); what was read")
+    assert str(caught.value).startswith(f"this run's {requests} requests are used up (--max-requests); the rows read")
 
 
 def test_a_bound_says_its_prospect_once() -> None:
@@ -659,7 +670,7 @@ def test_what_a_read_will_cost_is_told_by_its_first_page(
     assert open_reader(ListTransport(), name, executor).estimate(page, watermark, offset, known) == estimate
 
 
-@pytest.mark.parametrize(("sizes", "says"), [((20, 20, 3), "2 entities hold 20 rows"), ((20, 3), ""), ((3, 3), "")])
+@pytest.mark.parametrize(("sizes", "says"), [((20, 20, 3), "2 entities have 20 rows"), ((20, 3), ""), ((3, 3), "")])
 def test_answers_for_entities_that_are_equally_long_may_be_cut(sizes: Any, says: str, executor: Any) -> None:
     pages = [Page(rows(size, 100 * number)) for number, size in enumerate(sizes)]
     transport = ListTransport()
@@ -669,7 +680,7 @@ def test_answers_for_entities_that_are_equally_long_may_be_cut(sizes: Any, says:
     )
     read(reader)
     assert says in " ".join(reader.report.reasons)
-    assert bool(says) == ("may be cut" in " ".join(reader.report.reasons))
+    assert bool(says) == ("may be truncated" in " ".join(reader.report.reasons))
     assert reader.report.totals is None
 
 
