@@ -1,1 +1,1 @@
-"""What the command line does, to be called from Python too. Parses no arguments, prints nothing."""
+"""The commands as Python functions. They parse no arguments and print nothing."""

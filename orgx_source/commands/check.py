@@ -1,6 +1,6 @@
-"""Before the first run: which route answers for each table, what it can prove, and whether the destination takes data.
+"""Checks before the first run: the route of each table, what it can prove, and write access to the destination.
 
-One request per table, and one more for each route that turns out to be closed.
+Sends one request per table, and one more for each closed route.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from orgx_source.warehouse.dataset import Warehouse
 
 @dataclass
 class TableCheck:
-    """What one table's routes answered.
+    """The result for one table's routes.
 
     Attributes:
-        route: The route that a run would use; None when none is open.
+        route: The route that a run would use; None if none is open.
         closed: Routes that refused, with their status.
-        rows: What OrgX counts; None when it does not.
-        total: ``given``, ``missing``, or ``doubtful`` when it contradicts the rows that came.
-        order: ``proven`` (rows came in the order asked for), ``ignored``, ``not sortable`` or ``too few rows``.
+        rows: Total reported by OrgX; None if not reported.
+        total: ``given``, ``missing``, or ``doubtful`` if it contradicts the rows received.
+        order: ``proven`` (rows were in the requested order), ``ignored``, ``not sortable`` or ``too few rows``.
         note: What may be missing on this route.
         error: Why the table cannot be read.
-        exit_code: What that means for a run.
+        exit_code: Exit code that a run would have for this table.
     """
 
     route: str | None = None
@@ -52,19 +52,19 @@ class TableCheck:
 
 @dataclass
 class CheckReport:
-    """What `check` found.
+    """The result of `check`.
 
     Attributes:
-        workspace: Name and id of the workspace that the key resolves to; None when the key was refused.
-        tables: Table name to what its routes answered.
-        destination: What it is.
-        destination_error: Why it cannot be written; None when it can.
+        workspace: Name and id of the workspace that the key resolves to; None if the key was refused.
+        tables: Table name to its result.
+        destination: Name and dataset of the destination.
+        destination_error: Why it cannot be written; None if it can.
         requests: Requests sent.
-        limit, remaining: The rate budget as OrgX last told it; None when it does not.
-        reset_at: When it is full again, unix seconds.
-        login: How long the login for MCP lasts; None where nobody is logged in.
-        error: Why nothing could be checked.
-        exit_code: 0 when a run would succeed.
+        limit, remaining: Last rate limit reported by OrgX; None if not reported.
+        reset_at: When it resets, unix seconds.
+        login: How long the MCP login lasts; None without a login.
+        error: Why the check failed as a whole.
+        exit_code: 0 if a run would succeed.
     """
 
     workspace: str | None = None
@@ -91,12 +91,12 @@ def run_check(
     tables: Sequence[str] | None = None,
     on_table: Callable[[str], None] = lambda name: None,
 ) -> CheckReport:
-    """Ask each table's routes and the destination; never raises for what they answer.
+    """Check each table's routes and the destination; failures are reported, not raised.
 
     Args:
-        config: Key and address.
+        config: The settings.
         pipeline: The pipeline that a run would use.
-        tables: Names of the tables; all when not given.
+        tables: Names of the tables; by default all.
         on_table: Called before each table.
     """
     report = CheckReport(destination=_describe(pipeline))
@@ -156,7 +156,7 @@ def _check_table(session: ReadSession, name: str) -> TableCheck:
             if found.total == "missing" and found.note is None:
                 found.note = "no total: reads cannot be certified"
             if found.total == "doubtful":
-                found.note = f"OrgX counts {page.total} rows and says that more follow: its total is unreliable"
+                found.note = f"OrgX counts {page.total} rows but says that more follow: its total is unreliable"
 
     try:
         ask_first_open(name, session.config.routes, ask, found.closed, session.config.doors)
@@ -169,7 +169,7 @@ def _check_table(session: ReadSession, name: str) -> TableCheck:
     except Exception as error:
         failure = explain(error)
         if not isinstance(failure, ApiError | UnexpectedError):
-            # It would be the same for every other table.
+            # Every other table would fail in the same way.
             raise
         found.error, found.exit_code = str(failure), failure.exit_code
     return found
@@ -186,7 +186,7 @@ def _judge_order(name: str, route: Route, page: Page) -> str:
     if not route.sorts:
         return "not sortable"
     keys = row_keys(TABLES[name])
-    # By default OrgX gives the newest first: an order that is ignored shows.
+    # OrgX's default is newest first, so an ignored order is visible.
     stamps = [moment for row in page.rows if (moment := keys.created(row)) is not None]
     if len(set(stamps)) < 2:
         return "too few rows"

@@ -1,7 +1,6 @@
-"""Writes the tables and views of a dataset, and of its marts, as files: Parquet for programs, CSV for spreadsheets.
+"""Exports the tables and views of a dataset and its marts as files: Parquet for programs, CSV for spreadsheets.
 
-Reads through dlt's SQL client in batches, so memory does not grow with a table. What the destination is called and how
-it is opened is `warehouse`'s business.
+Reads through dlt's SQL client in batches, so memory does not grow with the size of a table.
 """
 
 from __future__ import annotations
@@ -29,37 +28,37 @@ from orgx_source.warehouse.dialect import dialect_of
 FileFormat = Literal["parquet", "csv"]
 
 ROWS_AT_ONCE = 20_000
-# dlt's own tables, and the mark that tells which marts are there.
+# dlt's own tables, and the table that marks the installed marts.
 NOT_FOR_READERS = ("_dlt", "_orgx")
-# What Windows takes for a device, with any ending.
+# Device names on Windows, with any extension.
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 NO_LETTERS_OF_A_FILE = re.compile(r'[\x00-\x1f/\\:*?"<>|]')
-# Of the 255 bytes of a name; the rest is for endings.
+# Of the 255 bytes of a file name; the rest is for extensions.
 LONGEST_NAME = 200
-# A spreadsheet takes a text that begins so for a formula.
+# A spreadsheet treats text with these first characters as a formula.
 FORMULA = r"^[=+\-@\t\r]"
 
 
 class _UnreadableError(DestinationError):
-    """One table or view cannot be read; others may be."""
+    """A table or view cannot be read; others may be readable."""
 
 
 class UnknownTableError(OrgxError):
-    """A table was asked for that is not there."""
+    """A requested table does not exist."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedFile:
-    """One file that was written, or a table or view that could not be read.
+    """A written file, or a table or view that could not be read.
 
     Attributes:
         dataset: Dataset of the table or view.
         table: Its name.
         path: The file.
-        rows: How many rows it holds.
-        error: Why it was not written; None when it was.
+        rows: Number of rows.
+        error: Why it was not written; None if it was.
     """
 
     dataset: str
@@ -69,7 +68,7 @@ class ExportedFile:
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as ``export --json`` prints it."""
+        """Return the JSON of ``export --json``."""
         if self.error is not None:
             return {"dataset": self.dataset, "table": self.table, "error": self.error}
         return {"dataset": self.dataset, "table": self.table, "file": str(self.path), "rows": self.rows}
@@ -77,12 +76,12 @@ class ExportedFile:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column, and as what it is read.
+    """A column, and how to read it.
 
     Attributes:
         name: Its name.
         kind: Type in the file.
-        cast: Type that the database turns it into first; None when it need not.
+        cast: Type that the database casts it to first; None for no cast.
     """
 
     name: str
@@ -98,21 +97,21 @@ def export_tables(
     *,
     guard_formulas: bool = False,
 ) -> list[ExportedFile]:
-    """Write one file per table and view, ``DIRECTORY/DATASET/TABLE.FORMAT``, all of them as of one moment.
+    """Write one file per table and view, ``DIRECTORY/DATASET/TABLE.FORMAT``, all from one snapshot.
 
-    One that cannot be read is named in the answer; those after it are as of a later moment.
+    A table that cannot be read is reported in the result; those after it are from a later snapshot.
 
     Args:
         pipeline: From `make_pipeline`.
-        directory: Made when it does not exist; a file of an earlier export is replaced once the new one is whole.
+        directory: Created if missing; files of an earlier export are replaced atomically.
         file_format: File format.
-        tables: Names of the tables and views to write; all when not given.
-        guard_formulas: Whether an apostrophe goes before each text in a CSV file that looks like a formula.
+        tables: Names of the tables and views to write; by default all.
+        guard_formulas: Whether to put an apostrophe before each text in a CSV file that looks like a formula.
 
     Raises:
-        UnknownTableError: There is no table or view of such a name.
+        UnknownTableError: There is no table or view with such a name.
         ConfigError: The destination does not support SQL.
-        DestinationError: It cannot be read, or holds nothing yet.
+        DestinationError: It cannot be read, or is empty.
         OrgxError: A file cannot be written.
     """
     warehouse = Warehouse(pipeline)
@@ -121,7 +120,7 @@ def export_tables(
         exporting = _Exporting(directory, file_format, guard_formulas)
         while not exporting.is_done:
             with suppress(_UnreadableError), warehouse.kept_open(), warehouse.snapshot():
-                # A query that failed ends the transaction, so the others go on in another.
+                # A failed query ends the transaction; the other tables use a new one.
                 exporting.choose(warehouse.with_client(lambda client: _choose(client, tables)))
                 warehouse.with_client(exporting.go_on)
         return exporting.exported
@@ -137,14 +136,12 @@ def _choose(client: Any, wanted: Sequence[str] | None) -> dict[tuple[str, str], 
         raise DestinationError(f"The dataset {client.dataset_name} is empty; orgx-sync run fills it.")
     for name in wanted or ():
         if name not in names:
-            raise UnknownTableError(
-                f"there is no table or view {name!r} that can be read; there are {', '.join(names)}"
-            )
+            raise UnknownTableError(f"unknown table or view {name!r}; known names: {', '.join(names)}")
     return {key: columns for key, columns in found.items() if not wanted or key[1] in wanted}
 
 
 class _Exporting:
-    """Writes one file after the other, and goes on behind one that cannot be read."""
+    """Writes one file after the other, and continues after one that cannot be read."""
 
     def __init__(self, directory: Path, file_format: FileFormat, guard_formulas: bool) -> None:
         self._directory, self._format, self._guard_formulas = directory, file_format, guard_formulas
@@ -153,14 +150,14 @@ class _Exporting:
         self._found: Mapping[tuple[str, str], list[_Column]] = {}
 
     def choose(self, found: Mapping[tuple[str, str], list[_Column]]) -> None:
-        """Take what is to be written."""
+        """Take the tables to write."""
         self._found = found
 
     def go_on(self, client: Any) -> None:
-        """Write what is not written yet.
+        """Write the remaining tables.
 
         Raises:
-            _UnreadableError: A table or view cannot be read; it is noted.
+            _UnreadableError: A table or view cannot be read; this is recorded.
         """
         names, done = _file_names(self._found), {(file.dataset, file.table) for file in self.exported}
         for (dataset, table), columns in self._found.items():
@@ -178,9 +175,9 @@ class _Exporting:
 
 
 def _file_names(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Return the name of the file of each table, and of the folder of each dataset as table ``""``.
+    """Return the file name of each table, and the folder name of each dataset as table ``""``.
 
-    A name on every system: without what some do not take, not too long, and no two that differ in their case only.
+    The names are valid on every system: no forbidden characters, not too long, and distinct without regard to case.
     """
     names: dict[tuple[str, str], str] = {}
     taken: set[tuple[str, str]] = set()
@@ -224,7 +221,7 @@ def _ask(client: Any, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 
 def _read_batches(client: Any, dataset: str, table: str, columns: Sequence[_Column]) -> Iterator[pa.Table]:
-    """Yield the rows of a table or view, some at a time."""
+    """Yield the rows of a table or view in batches."""
     dialect = dialect_of(client)
     quote = dialect.quote
     listed = ", ".join(f"cast({quote(c.name)} as {c.cast})" if c.cast else quote(c.name) for c in columns)
@@ -244,7 +241,7 @@ def _write_file(
     batches: Iterable[pa.Table],
     guard_formulas: bool = False,
 ) -> int:
-    """Write a file under another name and put it in place when it is whole; return the number of its rows."""
+    """Write a file atomically; return its number of rows."""
     rows = 0
     schema = pa.schema([(column.name, column.kind) for column in columns])
     try:
@@ -266,7 +263,7 @@ def _open_writer(path: Path, file_format: FileFormat, schema: pa.Schema) -> Any:
 
 
 def _with_text_times(table: pa.Table) -> pa.Table:
-    """Return a table whose times are text: Arrow's own form has a space where ISO 8601 has a T."""
+    """Return a table with times as ISO 8601 text; Arrow's own format has a space instead of the T."""
     for number, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
             text = pc.strftime(table.column(number).cast(pa.timestamp("us")), format="%Y-%m-%dT%H:%M:%SZ")
@@ -275,7 +272,7 @@ def _with_text_times(table: pa.Table) -> pa.Table:
 
 
 def _guarded(table: pa.Table) -> pa.Table:
-    """Return a table in which no text begins like a formula: an apostrophe stands before it."""
+    """Return a table with an apostrophe before each text that starts like a formula."""
     for number, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
             texts = table.column(number)

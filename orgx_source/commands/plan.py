@@ -1,6 +1,6 @@
-"""What a run would do: route, requests and rows per table. Nothing is written.
+"""Plans a run: route, requests and rows per table. Writes nothing.
 
-One request per table, and one more for each route that turns out to be closed.
+Sends one request per table, and one more for each closed route.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ Mode = Literal["whole", "changes", "resume"]
 
 @dataclass
 class TablePlan:
-    """What a run would do for one table.
+    """The plan for one table.
 
     Attributes:
-        route: Where it would be read; None when no route is open.
-        mode: ``whole``, ``changes`` (since the cursor) or ``resume`` (a full read that was cut short).
-        because: Why.
-        rows: Rows to read; None where only the read itself can tell.
-        requests: Requests to send, about; None likewise. Rows that share their time of creation at the edge of a page
-            cost one more, so that a table of which much was made at once can take twice as many.
-        at_least: Whether rows and requests may be more than that.
+        route: The route it would be read from; None if none is open.
+        mode: ``whole``, ``changes`` (since the cursor) or ``resume`` (an interrupted full read).
+        because: The reason.
+        rows: Rows to read; None if unknown before the read.
+        requests: Approximate number of requests; None if unknown. Rows with the same creation time at a page boundary
+            cost one more, so a table with many rows created at once can take twice as many.
+        at_least: Whether rows and requests are lower bounds.
         closed: Routes that refused, with their status.
         error: Why the table cannot be read.
-        exit_code: What that means for a run.
+        exit_code: Exit code that a run would have for this table.
     """
 
     route: str | None = None
@@ -56,14 +56,14 @@ class TablePlan:
 
 @dataclass
 class PlanReport:
-    """What `plan` found.
+    """The result of `plan`.
 
     Attributes:
-        tables: Table name to what a run would do for it.
-        requests: What the run would send, as far as that can be told, with the one for the workspace.
-        asked: Requests sent to find out.
-        error: Why nothing could be planned.
-        exit_code: 0 when a run would succeed.
+        tables: Table name to its plan.
+        requests: Requests that the run would send, as far as known, including the one for the workspace.
+        asked: Requests sent for the plan.
+        error: Why the plan failed as a whole.
+        exit_code: 0 if a run would succeed.
     """
 
     tables: dict[str, TablePlan] = field(default_factory=dict)
@@ -85,13 +85,13 @@ def run_plan(
     client: OrgxClient | None = None,
     on_table: Callable[[str], None] = lambda name: None,
 ) -> PlanReport:
-    """Say what `run_sync` would do now; never raises for what OrgX or the destination answer.
+    """Return what `run_sync` would do now; failures of OrgX or the destination are reported, not raised.
 
     Args:
         config: The settings of the run.
-        pipeline: The pipeline that it would fill.
-        tables: Names of the tables; all when not given.
-        client: Reads OrgX, and is closed at the end; made from the settings when not given.
+        pipeline: The pipeline that it would use.
+        tables: Names of the tables; by default all.
+        client: Reads OrgX, and is closed at the end; by default created from the settings.
         on_table: Called before each table.
     """
     report = PlanReport()
@@ -137,7 +137,7 @@ def _plan_table(
     except Exception as error:
         failure = explain(error)
         if not isinstance(failure, ApiError | UnexpectedError):
-            # It would be the same for every other table.
+            # Every other table would fail in the same way.
             raise
         plan.error, plan.exit_code = str(failure), failure.exit_code
     return plan
@@ -146,7 +146,7 @@ def _plan_table(
 def _plan_route(
     plan: TablePlan, reader: RouteReader, beginning: Beginning, living: int, may_sample: Callable[[], bool]
 ) -> None:
-    """Fill in how a table would be read from a route, rows and requests."""
+    """Fill in the mode, rows and requests of a table's read."""
     watermark = beginning.watermark
     page = reader.first_page(watermark)
     plan.because = beginning.because
@@ -157,7 +157,7 @@ def _plan_route(
     estimate = reader.estimate(page, watermark, beginning.offset, living)
     plan.rows, plan.requests, plan.at_least = estimate.rows, estimate.requests, estimate.at_least
     if estimate.then_whole:
-        plan.because += f"; then whole, because OrgX counts {page.total} rows and the warehouse {living}"
+        plan.because += f"; then a full read, because OrgX counts {page.total} rows and the warehouse {living}"
     elif (
         watermark
         and estimate.requests == 1

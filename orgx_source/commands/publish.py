@@ -1,7 +1,7 @@
-"""Puts a copy of the DuckDB file where dashboards read: all of a run or nothing of it, under whoever reads there.
+"""Publishes a copy of the DuckDB file for dashboards, atomically and while readers have the old copy open.
 
-DuckDB makes the copy, in one transaction. A reader that has the older copy open goes on reading that one, which has
-lost its name but not its content; whoever opens the file anew gets the new one.
+DuckDB writes the copy in one transaction. A reader that has the old copy open keeps reading it, because the file
+content stays until it is closed; opening the file again gives the new copy.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from orgx_source.warehouse.duckdb_file import LockPatience
 from orgx_source.warehouse.sql_names import names_in, replace
 from orgx_source.warehouse.target import Target, is_database
 
-# The DuckDB inside a dashboard is often older than ours, and refuses the format that ours writes by default.
+# Dashboards often embed an older DuckDB, which cannot read the default storage format of the current one.
 READABLE_SINCE = "v1.0.0"
-# Databases that DuckDB has already, or cannot tell from a schema.
+# Names of built-in databases, or names that DuckDB confuses with a schema.
 NOT_NAMES = frozenset({"main", "temp", "system"})
 
 
 def problem_with(file: Path, working: Path, dataset: str) -> str | None:
-    """Return why a file cannot take the copy of a working file, as far as that is known beforehand; else None.
+    """Return why a file cannot be the published copy, as far as known in advance; else None.
 
     Args:
-        file: Where the copy shall be.
+        file: Path of the copy.
         working: The DuckDB file that runs fill.
         dataset: Its dataset.
     """
     if problem := _problem_with_place(file):
         return problem
     if file.resolve() == working.resolve() or (file.exists() and working.exists() and file.samefile(working)):
-        return f"{file} is the database that the run itself fills; name another file"
+        return f"{file} is the database that the run itself writes; choose another file"
     name = _catalog(file).lower()
     if name in ("", *NOT_NAMES):
-        return f"DuckDB cannot call a database {name!r}, as it would that in {file.name}; choose another name"
+        return f"{file.name} would be database {name!r}, which is not a valid name in DuckDB; choose another name"
     if name != _catalog(working).lower() and name in (dataset.lower(), marts_dataset(dataset).lower()):
         return (
-            f"DuckDB would call {file.name} by the name of a dataset in it, {name}, and could not tell one from the "
-            f"other; choose another name, such as {dataset}_published.duckdb"
+            f"{file.name} would be database {name}, the name of a dataset in it, and DuckDB could not distinguish the "
+            f"two; choose another name, such as {dataset}_published.duckdb"
         )
     return None
 
@@ -57,12 +57,12 @@ def problem_with(file: Path, working: Path, dataset: str) -> str | None:
 def _problem_with_place(file: Path) -> str | None:
     try:
         if not is_plain(file):
-            return f"{file} is a pipe or a device, and a database needs a plain file"
+            return f"{file} is a pipe or a device; a database must be a regular file"
         place = file.resolve()
         if not place.parent.is_dir():
             return f"the folder {place.parent} does not exist"
         if not os.access(place.parent, os.W_OK | os.X_OK):
-            return f"nothing can be written into the folder {place.parent}"
+            return f"no permission to write to the folder {place.parent}"
         if place.exists() and place.stat().st_size and not is_database(place):
             return f"{file} already exists and is not a DuckDB file, so it is left alone"
     except OSError as error:
@@ -71,23 +71,24 @@ def _problem_with_place(file: Path) -> str | None:
 
 
 def publish(pipeline: Any, working: Path, file: Path, patience: LockPatience) -> None:
-    """Put a copy of a working file in place of another file, atomically.
+    """Replace a file by a copy of the working file, atomically.
 
     Args:
         pipeline: The pipeline that fills the working file.
         working: A DuckDB file.
-        file: Where the copy shall be; an older copy is replaced, and stays when anything fails.
-        patience: How long to wait for the working file when another process has it open.
+        file: Path of the copy; an older copy is replaced, and stays if anything fails.
+        patience: How long to wait for the working file if another process has it open.
 
     Raises:
         PublishError: It cannot be copied, written or put in place.
-        DestinationError: The working file is open elsewhere, or what was read is not loaded yet.
+        DestinationError: The working file is open elsewhere, or data read is not loaded yet.
     """
     try:
         with one_run_at_a_time(pipeline):
             if pipeline.has_pending_data:
-                raise DestinationError("Not everything that was read is loaded; the next run does that.")
-            # DuckDB calls a database by its file name up to the first dot: the copy has its later name from the start.
+                raise DestinationError("Some data is read but not loaded yet; the next run loads it.")
+            # DuckDB names a database by its file name up to the first dot, so the copy has its final name from the
+            # start.
             with whole_file(file.resolve(), durable=True, log=".wal") as unfinished:
                 _copy(working, unfinished, pipeline.dataset_name, patience)
     except DestinationError as error:
@@ -109,11 +110,11 @@ class _View:
     """A view as DuckDB stores it.
 
     Attributes:
-        schema: Where it is.
+        schema: Its schema.
         name: Its name.
         sql: ``CREATE VIEW schema.name AS ...``.
-        comment: What is said about it.
-        columns: Column name to what is said about it.
+        comment: Its comment.
+        columns: Column name to its comment.
     """
 
     schema: str
@@ -123,12 +124,12 @@ class _View:
     columns: Mapping[str, str]
 
     def path(self, catalog: str) -> str:
-        """Return its name in a database."""
+        """Return its qualified name in a database."""
         return ".".join(DUCKDB_FILE.quote(part) for part in (catalog, self.schema, self.name))
 
 
 def _copy(working: Path, unfinished: Path, dataset: str, patience: LockPatience) -> None:
-    """Write a copy that answers under its own name whatever the original answers under the other."""
+    """Write a copy whose queries, views included, work under its own database name."""
     old, new = _catalog(working), _catalog(unfinished)
     renamed = old.lower() != new.lower()
     source = old if renamed else f"{old}_working"
@@ -140,13 +141,13 @@ def _copy(working: Path, unfinished: Path, dataset: str, patience: LockPatience)
         connection.execute(f"detach {DUCKDB_FILE.quote(source)}")
     if not renamed:
         return
-    # Before all others, and not from what DuckDB prints of them: 1.4 prints some that it does not understand itself.
+    # Created first, and not from DuckDB's printed SQL: 1.4 prints some views in a form that it cannot parse.
     renew_marts(Target(dataset=dataset, database=unfinished).pipeline())
     with _opened(unfinished) as connection:
         _remake_views(connection, old, new)
         for view in answering:
             if not _answers(connection, view, new):
-                raise PublishError(f"the view {view.schema}.{view.name} would not answer in a file of that name")
+                raise PublishError(f"the view {view.schema}.{view.name} would not work in a file with that name")
 
 
 @contextmanager
@@ -154,16 +155,16 @@ def _opened(file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     connection = duckdb.connect(str(file), config={"storage_compatibility_version": READABLE_SINCE})
     try:
         yield connection
-        # Closing writes what is left too, but says nothing when that fails.
+        # Closing also writes the rest, but reports no error.
         connection.execute("checkpoint")
     finally:
         connection.close()
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, working: Path, name: str, patience: LockPatience) -> None:
-    """Open the working file to read, as others may meanwhile.
+    """Open the working file read-only; other processes may do the same.
 
-    Never opened as a plain file: closing that would take DuckDB's lock off it, as POSIX locks go.
+    Never opened as an ordinary file: with POSIX locks, closing that would release DuckDB's lock.
     """
     while True:
         try:
@@ -204,14 +205,14 @@ def _answers(connection: duckdb.DuckDBPyConnection, view: _View, catalog: str) -
 
 
 def _remake_views(connection: duckdb.DuckDBPyConnection, old: str, new: str) -> None:
-    """Make the views anew that name the database, with what is said about them, each after those that it reads."""
+    """Recreate the views that name the database, with their comments, in order of dependency."""
     schemas = {name.lower() for (name,) in connection.execute("select schema_name from duckdb_schemas()").fetchall()}
     found = _views(connection, new)
     waiting = [(view, sql) for view in found if (sql := without_catalog(view.sql, old, schemas)) != view.sql]
     while waiting:
         refused = [(view, sql) for view, sql in waiting if not _remake(connection, view, sql)]
         if len(refused) == len(waiting):
-            # Views that did not answer before either; of the others, whoever called tells.
+            # These views did not work before either; the caller reports the others.
             return
         waiting = refused
 
@@ -230,10 +231,10 @@ def _remake(connection: duckdb.DuckDBPyConnection, view: _View, sql: str) -> boo
 
 
 def without_catalog(sql: str, catalog: str, schemas: Collection[str]) -> str:
-    """Return SQL in which no table is named by its database, only by schema and name.
+    """Return SQL without database names in its table names.
 
-    ``orgx.orgx.tasks`` becomes ``orgx.tasks``, which means the same in a file of any other name. Texts stay as they
-    are, but for those that name a table: ``query_table('orgx.orgx.tasks')``.
+    ``orgx.orgx.tasks`` becomes ``orgx.tasks``, which works in a file with any other name. String literals are
+    unchanged, except those that name a table: ``query_table('orgx.orgx.tasks')``.
 
     Args:
         sql: As DuckDB prints it.

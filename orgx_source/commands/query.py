@@ -1,6 +1,6 @@
-"""Answers one query on the warehouse, for whoever has no client of the database at hand. Nothing can be written.
+"""Runs one read-only query on the warehouse, for users without a database client.
 
-A DuckDB file is opened here without dlt, whose import takes longer than most answers.
+A DuckDB file is opened without dlt, whose import takes longer than most queries.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ INSUFFICIENT_PRIVILEGE = "42501"
 T = TypeVar("T")
 Values = tuple[Any, ...]
 Use = Callable[[Sequence[str], Iterator[Values]], T]
-"""Called with the names of the columns and the rows, while the warehouse is open."""
+"""Called with the column names and the rows, while the warehouse is open."""
 
 
 class QueryError(OrgxError):
-    """The database refuses the query; its own words tell why."""
+    """The database rejects the query; the message is the database's."""
 
     exit_code = 2
 
 
 def run_query(target: Target, sql: str, use: Use[T]) -> T:
-    """Ask the warehouse and return what the caller makes of the answer.
+    """Run a query and return what the caller makes of the result.
 
-    Tables are found by their bare names, in the dataset first and then among its marts. Times are UTC.
+    Bare table names are looked up in the dataset first, then in its marts. Times are UTC.
 
     Args:
         target: Where the warehouse is.
-        sql: One statement that reads.
-        use: Takes the answer.
+        sql: One read-only statement.
+        use: Takes the result.
 
     Raises:
-        QueryError: It is no single statement, would write, or cannot be answered.
+        QueryError: It is not a single statement, would write, or fails.
         ConfigError: The destination does not support SQL.
         DestinationError: It cannot be opened.
     """
@@ -70,7 +70,7 @@ def _ask_file(target: Target, sql: str, use: Use[T]) -> T:
         path = ",".join(
             f"{DUCKDB_FILE.quote(catalog)}.{DUCKDB_FILE.quote(dataset)}" for dataset in _existing(connection, target)
         )
-        # Last, and for good: a query reads this file and no other.
+        # Last, and locked: a query can read only this file.
         for setting in (f"search_path = '{path}'", "timezone = 'UTC'", "enable_external_access = false"):
             connection.execute(f"set {setting}")
         connection.execute("set lock_configuration = true")
@@ -88,7 +88,7 @@ def _ask_file(target: Target, sql: str, use: Use[T]) -> T:
 
 
 def _existing(connection: duckdb.DuckDBPyConnection, target: Target) -> list[str]:
-    """Return the dataset and its marts, as far as the file has them.
+    """Return the dataset and its marts, if the file has them.
 
     Raises:
         DestinationError: It has neither.
@@ -99,12 +99,12 @@ def _existing(connection: duckdb.DuckDBPyConnection, target: Target) -> list[str
     existing = [name for name in (dataset, f"{dataset}_marts") if name in found]
     if not existing:
         there = f"; it has {', '.join(sorted(found))}" if found else ""
-        raise DestinationError(f"{target.database} has no dataset {dataset}{there}. --dataset names another one")
+        raise DestinationError(f"{target.database} has no dataset {dataset}{there}. --dataset selects another one")
     return existing
 
 
 def _with_database(sql: str, catalog: str, dataset: str) -> str:
-    """Put the name of the database before names such as ``orgx.tasks`` where it is also called ``orgx``."""
+    """Qualify names such as ``orgx.tasks`` with the database name if the database is also called ``orgx``."""
     if catalog.lower() != dataset.lower():
         return sql
     clashing = [
@@ -119,7 +119,7 @@ def _ask_server(target: Target, sql: str, use: Use[T]) -> T:
 
     warehouse = Warehouse(target.pipeline())
     try:
-        warehouse.require_sql("there is nothing to ask")
+        warehouse.require_sql("there is nothing to query")
 
         def ask(client: Any) -> T:
             dataset = client.dataset_name
@@ -134,7 +134,7 @@ def _ask_server(target: Target, sql: str, use: Use[T]) -> T:
                 raise
             except Exception as error:
                 failure = foreseen(error)
-                # A right or a connection that is missing is for a person to mend; all else is for whoever asks.
+                # Permissions and connections must be fixed by an administrator; all other errors are in the query.
                 raise (failure if failure is not None and not _is_of_the_query(error) else _refusal(error)) from None
 
         with warehouse.kept_open(), warehouse.snapshot():
@@ -149,7 +149,7 @@ def _batches(fetch: Callable[[int], list[Values]]) -> Iterator[Values]:
 
 
 def _parsed(rows: Iterator[Values], documents: Sequence[int]) -> Iterator[Values]:
-    """Read the columns that hold JSON, which DuckDB gives as text and PostgreSQL's driver as what is in it."""
+    """Parse JSON columns, which DuckDB returns as text and PostgreSQL's driver already parsed."""
     for row in rows:
         yield tuple(
             json.loads(value) if number in documents and value is not None else value
@@ -168,16 +168,16 @@ def _is_of_the_query(error: BaseException) -> bool:
 
 
 def _refusal(error: BaseException) -> QueryError:
-    """Return what a database says of a query, with its lines: one of them points at the place."""
+    """Return a database's error with its line breaks: one line points at the position."""
     said = without_secrets(str(getattr(error, "dbapi_exception", error)).strip())
-    # What DuckDB and PostgreSQL say when a query would write, or read another file.
+    # Messages of DuckDB and PostgreSQL if a query would write, or read another file.
     if re.search(r"read-only|has been locked|disabled by configuration", said):
         return QueryError(f"query is read-only. {said}")
     return QueryError(said)
 
 
 def write_csv(out: TextIO, columns: Sequence[str], rows: Iterator[Values]) -> None:
-    """Write an answer as CSV: times as ISO 8601 in UTC, nested values as JSON, null as an empty field."""
+    """Write a result as CSV: times as ISO 8601 in UTC, nested values as JSON, null as an empty field."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
@@ -185,7 +185,7 @@ def write_csv(out: TextIO, columns: Sequence[str], rows: Iterator[Values]) -> No
 
 
 def write_json(out: TextIO, columns: Sequence[str], rows: Iterator[Values]) -> None:
-    """Write an answer as a JSON array of objects, one per line; of columns with one name, each keeps its own."""
+    """Write a result as a JSON array of objects, one per line; duplicate column names are made unique."""
     names = _distinct(columns)
     out.write("[")
     for number, row in enumerate(rows):

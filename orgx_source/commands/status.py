@@ -1,4 +1,4 @@
-"""What the warehouse holds and how old it is, without a single request to OrgX."""
+"""Reports the content and age of the warehouse, without requests to OrgX."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class TableStatus:
-    """One table as it stands.
+    """The state of one table.
 
     Attributes:
         rows: Rows that OrgX listed at the last read.
-        deleted: Rows that it listed once and no more.
+        deleted: Rows that it no longer lists.
         last_change: When the newest version was first seen.
         last_read: When the table was last read.
-        last_whole_read: When every row of it was last read.
-        route: Where it was read from.
-        verdict: How sure the last read that was logged is; None when it failed or none was logged.
-        error: Why the last read that was logged failed; None when it did not.
-        note: Why it was not read although nothing is wrong; None where it was.
+        last_whole_read: When it was last read in full.
+        route: Route of the last read.
+        verdict: Verdict of the last logged read; None if it failed or none was logged.
+        error: Why the last logged read failed; None if it did not.
+        note: Why the table was skipped although nothing is wrong; None if it was read.
     """
 
     rows: int | None
@@ -45,15 +45,15 @@ class TableStatus:
 
 @dataclass
 class PastRun:
-    """One run as `sync_log` tells it.
+    """One run according to `sync_log`.
 
     Attributes:
         run_id: Its id.
-        started_at, finished_at: When it began and ended.
+        started_at, finished_at: Start and end.
         status: ok, incomplete or failed.
         requests: Requests sent, retries included.
-        rows_new, rows_changed, rows_deleted: What was written, over all tables.
-        doubtful: Tables whose read was uncertified.
+        rows_new, rows_changed, rows_deleted: Rows written, over all tables.
+        doubtful: Tables with an uncertified read.
         failed: Tables that could not be read.
     """
 
@@ -71,13 +71,13 @@ class PastRun:
 
 @dataclass
 class StatusReport:
-    """What `status` found.
+    """The result of `status`.
 
     Attributes:
-        tables: Table name to its state; tables that were never read are not in it.
+        tables: Table name to its state; tables never read are missing.
         stale: Names of the tables whose last read is too old, or that were never read; not those that are not open.
         runs: The last ten runs, newest first.
-        exit_code: 0, or 4 when a table is stale.
+        exit_code: 0, or 4 if a table is stale.
     """
 
     tables: dict[str, TableStatus] = field(default_factory=dict)
@@ -97,12 +97,12 @@ RUNS_SHOWN = 10
 
 
 def read_file_status(file: Path, dataset: str, max_age: timedelta) -> StatusReport | None:
-    """Read what a DuckDB file holds, without dlt; None where that takes dlt, or another process has the file.
+    """Read the status of a DuckDB file without dlt; None if that needs dlt, or another process has the file open.
 
     Args:
         file: The file.
         dataset: Its dataset.
-        max_age: How old the last read of a table may be.
+        max_age: Maximum age of a table's last read.
     """
     from orgx_source.warehouse.stored_file import StoredFile, UnknownFormError
 
@@ -112,11 +112,11 @@ def read_file_status(file: Path, dataset: str, max_age: timedelta) -> StatusRepo
 
 
 def read_status(pipeline: Any, max_age: timedelta) -> StatusReport:
-    """Read what is stored.
+    """Read the status of a warehouse.
 
     Args:
         pipeline: From `make_pipeline`.
-        max_age: How old the last read of a table may be.
+        max_age: Maximum age of a table's last read.
 
     Raises:
         ConfigError: The destination's package or settings cannot be used.
@@ -132,12 +132,12 @@ def read_status(pipeline: Any, max_age: timedelta) -> StatusReport:
 
 
 def summarise(stored: StoredFile | Warehouse, states: dict[str, Any], max_age: timedelta) -> StatusReport:
-    """Return what a dataset holds and how old it is.
+    """Return the status of a dataset.
 
     Args:
         stored: The dataset.
-        states: Table name to what it remembers from run to run.
-        max_age: How old the last read of a table may be.
+        states: Table name to its state in dlt.
+        max_age: Maximum age of a table's last read.
     """
     report = StatusReport()
     with stored.kept_open():
@@ -165,7 +165,7 @@ def summarise(stored: StoredFile | Warehouse, states: dict[str, Any], max_age: t
 
 def _read_table(stored: StoredFile | Warehouse, table: Table, state: dict[str, Any]) -> TableStatus:
     rows, deleted, last_change = stored.describe(table)
-    # What was read counts only where it arrived.
+    # A read counts only if its load arrived.
     arrived = stored.has_loads([*(state.get("builds_on") or ()), str(state.get("load_id"))])
     return TableStatus(
         rows,

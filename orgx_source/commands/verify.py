@@ -1,4 +1,4 @@
-"""Whether the warehouse holds what OrgX holds: every row read once more and compared. Nothing is written."""
+"""Compares the warehouse with OrgX: reads every row again and compares it. Writes nothing."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One row that differs.
+    """A row that differs.
 
     Attributes:
         id: Its id.
         problem: ``missing`` (not in the warehouse), ``extra`` (only there) or ``different``.
-        columns: Which columns differ, for a row that is different; ``_row_hash`` where only that was changed.
+        columns: The columns that differ, for a different row; ``_row_hash`` if only that was changed.
     """
 
     id: str
@@ -45,20 +45,20 @@ class Difference:
 
 @dataclass
 class TableComparison:
-    """One table, compared.
+    """The comparison of one table.
 
     Attributes:
-        route: Where it was read; None when no route is open.
-        verdict: How sure the read is.
-        reasons: Why it is not certified.
-        rows_at_orgx: Rows that came.
-        rows_in_warehouse: Rows there that are not marked as deleted.
-        missing, extra, different: How many rows differ, and how.
-        newer: Of the missing and different ones, rows that changed after the last run's cursor.
-        examples: Some of each.
+        route: The route that was read; None if none is open.
+        verdict: How reliable the read is.
+        reasons: Why the read is not certified.
+        rows_at_orgx: Rows received.
+        rows_in_warehouse: Rows in the warehouse not marked as deleted.
+        missing, extra, different: Number of rows that differ, by kind.
+        newer: Of the missing and different rows, those changed after the last run's cursor.
+        examples: Some rows of each kind.
         requests: Requests sent.
         error: Why it could not be compared.
-        exit_code: 1 when anything differs.
+        exit_code: 1 if anything differs.
     """
 
     route: str | None = None
@@ -78,13 +78,13 @@ class TableComparison:
 
 @dataclass
 class VerifyReport:
-    """What `verify` found.
+    """The result of `verify`.
 
     Attributes:
         tables: Table name to its comparison.
         requests: Requests sent.
-        error: Why nothing could be compared.
-        exit_code: 0 when nothing differs, 1 when something does.
+        error: Why the comparison failed as a whole.
+        exit_code: 0 if nothing differs, else 1.
     """
 
     tables: dict[str, TableComparison] = field(default_factory=dict)
@@ -105,13 +105,13 @@ def run_verify(
     client: OrgxClient | None = None,
     on_table: Callable[[str], None] = lambda name: None,
 ) -> VerifyReport:
-    """Compare OrgX with a warehouse, row for row; never raises for what either of them answers.
+    """Compare OrgX with a warehouse, row by row; failures of either are reported, not raised.
 
     Args:
         config: The settings; a workspace filter compares that workspace only.
         pipeline: The pipeline that filled the warehouse.
-        tables: Names of the tables; all when not given.
-        client: Reads OrgX, and is closed at the end; made from the settings when not given.
+        tables: Names of the tables; by default all.
+        client: Reads OrgX, and is closed at the end; by default created from the settings.
         on_table: Called before each table.
     """
     report = VerifyReport()
@@ -182,7 +182,7 @@ class _Comparison:
         spending = Spending()
         reader = self._session.open_route(self._table, route, spending)
         self._found.route = route.name
-        # Rows that have left it are kept.
+        # Rows that have left the window are kept.
         self._is_window = route.paging == "window"
         try:
             waiting: list[Row] = []

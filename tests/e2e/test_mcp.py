@@ -105,7 +105,7 @@ def test_without_a_key_what_mcp_serves_is_synced_and_the_rest_says_why_not(login
             assert (table.note is None) != closed
         asked = sync_over_mcp(tables=["agents"])
         assert (asked.exit_code, asked.tables["agents"].verdict) == (3, None)
-        assert "takes an API key" in (asked.tables["agents"].error or "")
+        assert "set an API key" in (asked.tables["agents"].error or "")
 
 
 def test_a_quiet_night_costs_what_plan_said_and_writes_nothing(login: Any) -> None:

@@ -178,7 +178,7 @@ def test_a_view_that_would_stop_answering_is_named_and_nothing_is_published() ->
     put()
     before = PUBLISHED.read_bytes()
     execute("create view orgx.odd as select * from query('select * from x.orgx.tasks')")
-    with pytest.raises(PublishError, match=r"the view orgx\.odd would not answer in a file of that name"):
+    with pytest.raises(PublishError, match=r"the view orgx\.odd would not work in a file with that name"):
         put()
     assert PUBLISHED.read_bytes() == before
     assert beside() == [PUBLISHED.name]
@@ -275,7 +275,7 @@ def test_half_a_load_is_not_published() -> None:
     with Sandbox(World("small")) as box:
         report = sync(box, ["tasks"])
     pipeline().extract(sync_log_source(log_rows(report, ["tasks"])))
-    with pytest.raises(DestinationError, match="Not everything that was read is loaded"):
+    with pytest.raises(DestinationError, match="Some data is read but not loaded yet"):
         put()
     assert beside() == []
 
@@ -310,16 +310,16 @@ def test_a_working_file_that_another_process_writes_is_waited_for_and_one_that_i
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--publish", "x.duckdb", "--database", "x.duckdb"), "is the database that the run itself fills"),
-        (("--publish", "linked.duckdb", "--database", "x.duckdb"), "is the database that the run itself fills"),
-        (("--publish", "orgx.duckdb"), "is the database that the run itself fills"),
+        (("--publish", "x.duckdb", "--database", "x.duckdb"), "is the database that the run itself writes"),
+        (("--publish", "linked.duckdb", "--database", "x.duckdb"), "is the database that the run itself writes"),
+        (("--publish", "orgx.duckdb"), "is the database that the run itself writes"),
         (("--publish", "nowhere/bi.duckdb"), "does not exist"),
-        (("--publish", "orgx.duckdb", "--database", "x.duckdb"), "by the name of a dataset in it"),
+        (("--publish", "orgx.duckdb", "--database", "x.duckdb"), "the name of a dataset in it"),
         (("--publish", "circle.duckdb"), "cannot be used: Too many levels of symbolic links"),
         (("--publish", "pipe.duckdb"), "is a pipe or a device"),
         (("--publish", "/dev/null"), "is a pipe or a device"),
-        (("--publish", "Main.duckdb"), "DuckDB cannot call a database 'main'"),
-        (("--publish", ".duckdb"), "DuckDB cannot call a database ''"),
+        (("--publish", "Main.duckdb"), "would be database 'main', which is not a valid name"),
+        (("--publish", ".duckdb"), "would be database '', which is not a valid name"),
         (("--publish", "notes.txt"), "is not a DuckDB file, so it is left alone"),
         (("--publish", "readers"), "is a directory"),
         (("--publish", "notes.txt/bi.duckdb"), "cannot be used: Not a directory"),
