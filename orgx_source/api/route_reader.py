@@ -895,8 +895,8 @@ class SearchReader(_PlainReader):
     Pages by cursor do not overlap. With rows sorted by creation time, newest first, inserts move the other rows down,
     so that rows repeat, and deletions move them up, so that rows are skipped. Nothing was skipped between two pages if
     the total did not fall. A list with a constant total, in order, without repeats and with as many rows as its total
-    was read in full. Any other list is read again by offsets, in overlapping pages. So is the rest of a list of which
-    an earlier run has read a part: first what lies behind its last page, then what is newer than its first row.
+    was read in full. Any other list is read again by offsets, in overlapping pages. So is the rest of a list that
+    an earlier run has read in part: first the rows after its last page, then those newer than its first row.
     """
 
     _watch: _Watch | None = None
