@@ -985,7 +985,7 @@ class SearchReader(_PlainReader):
         """Ask how many rows a list has that an earlier run has read."""
         total = self._fetch(replace(query, limit=1)).total
         if total is None:
-            self.report.miss("OrgX gave no total to compare with")
+            self.report.miss("OrgX reports no total to compare with")
         else:
             self._add_total(total)
 

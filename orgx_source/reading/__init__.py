@@ -1,1 +1,1 @@
-"""One table in one run: where to begin, what is new, what is gone, what is remembered. Sends no HTTP, writes no SQL."""
+"""Reads one table in one run: start, changes, deletions and state. Sends no HTTP requests and writes no SQL."""

@@ -1,6 +1,6 @@
-"""Which rows are new or changed, and the Arrow tables that say so: for the table, and for its history.
+"""Detects new and changed rows, and builds the Arrow tables for the table and its history.
 
-Knows what the warehouse holds by id and hash; reads nothing from OrgX and decides nothing about deletions.
+It knows the warehouse's rows by id and hash; it neither reads OrgX nor decides about deletions.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from orgx_source.times import never_before
 from orgx_source.warehouse.dataset import Warehouse
 
 TIME = pa.timestamp("us", "UTC")
-# Seconds: what a time loses on its way through databases and floating point.
+# Seconds: the precision that a time loses in databases and floating point.
 SAME_TIME = 1e-5
 BEGINNING_OF_TIME = datetime(1, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """Rows in the shape of their table.
+    """Rows in the schema of their table.
 
     Attributes:
-        rows: The values, one row each.
-        ids, hashes, workspaces: Per row; a workspace is None where the row names none.
-        updated: Per row when it last changed, in Unix seconds; None where the row does not say.
+        rows: The values.
+        ids, hashes, workspaces: Per row; a workspace is None if the row names none.
+        updated: Per row, when it last changed, in Unix seconds; None if unknown.
     """
 
     rows: pa.Table
@@ -49,7 +49,7 @@ class Batch:
 
     Attributes:
         rows: For the table.
-        history: For its history; None where every version is there already.
+        history: For its history; None if every version is stored already.
     """
 
     rows: pa.Table
@@ -57,24 +57,24 @@ class Batch:
 
 
 class Changes:
-    """Compares rows with what the warehouse holds, and remembers what it handed out.
+    """Compares rows with the warehouse, and remembers the rows it returned.
 
     Attributes:
-        known: What the warehouse will hold after this read, by id.
+        known: The rows that the warehouse will have after this read, by id.
         types: The types of the table's columns.
-        new, changed: How many rows were handed out.
-        waiting: Places of rows in the last page taken that must wait for the next load: this one brings an earlier
+        new, changed: Number of rows returned.
+        waiting: Positions in the last page of rows that must wait for the next load, because this one has an earlier
             version of them.
-        replaced: Hashes of the versions that newer ones replace in the same load.
-        older: Rows that came in a version older than the one that is stored: id to the hash of what came.
-        believed: Such versions that are written nevertheless, because they came in an earlier run too.
-        met_older: Whether any row came in such a version.
-        newest_met, oldest_met: Latest and earliest time of a change among the rows that came, in Unix seconds; the
-            latter since `begin_pass`.
-        since: Changes before this time are known, in Unix seconds; None where the table is read in full.
-        untraced: How many rows differed although they say that they did not change since.
-        went_back: How many rows were written in an older version, because an earlier run saw that too.
-        confirming: Whether the rows that are taken now were asked for one by one.
+        replaced: Hashes of the versions replaced by newer ones in the same load.
+        older: Rows received in a version older than the stored one: id to the received hash.
+        believed: Such versions that are accepted because an earlier run received them too.
+        met_older: Whether any row was received in such a version.
+        newest_met, oldest_met: Latest and earliest change time of the rows received, in Unix seconds; the latter since
+            `begin_pass`.
+        since: Changes before this time are known, in Unix seconds; None for a full read.
+        untraced: Number of rows that differ although their timestamp says that they did not change.
+        went_back: Number of rows written in an older version that an earlier run had received too.
+        confirming: Whether the current rows were requested by id.
     """
 
     def __init__(
@@ -87,15 +87,15 @@ class Changes:
         once: bool = False,
         only: Sequence[str] | None = None,
     ) -> None:
-        """Ask the warehouse what it holds.
+        """Query the rows known to the warehouse.
 
         Args:
             table: The table.
             warehouse: Where it is.
             types: The types of its columns.
             clock: This machine's time in UTC.
-            once: Whether a load brings each row only once.
-            only: Ids of the rows that will come; what is known of others is not asked for.
+            once: Whether a load may contain each row only once.
+            only: Ids of the rows that will be received; others are not queried.
         """
         with warehouse.kept_open():
             if only is None:
@@ -123,7 +123,7 @@ class Changes:
         self._volatile = [c.name for c in table.columns if c.volatile] + [c.name for c in TRACKING_COLUMNS]
 
     def distrust_table(self) -> None:
-        """Take every row for changed, whatever hash is stored with it; the history knows which version it has."""
+        """Treat every row as changed, whatever its stored hash; the history knows its versions."""
         if self._table.keeps_history and self._latest is None:
             self._latest = self._warehouse.latest_versions(self._table)
         for row_id, known in list(self.known.items()):
@@ -131,7 +131,7 @@ class Changes:
 
     @property
     def were_in_doubt(self) -> bool:
-        """Return whether table and history may differ: after a load that stopped half way."""
+        """Return whether table and history may differ after an incomplete load."""
         return self._latest is not None
 
     def shape(self, rows: Sequence[Row], *, partial: bool = False) -> Shaped:
@@ -139,7 +139,7 @@ class Changes:
 
         Args:
             rows: Rows with an id, as OrgX sent them; at least one.
-            partial: Whether the route tells only a part of each row; the rest is kept as it is stored.
+            partial: Whether the route returns only some columns; the others keep their stored values.
         """
         table = self._shaper.shape(rows)
         ids = table.column(self._table.key).to_pylist()
@@ -147,7 +147,7 @@ class Changes:
             table = self._filled(table, ids)
         workspaces: list[str | None] = [None] * len(ids)
         for name in self._table.workspace:
-            # Where it is no text it is no workspace, whatever OrgX means by it.
+            # A value that is not text is not a workspace.
             if name in table.column_names and self.types[name] == "text":
                 values = table.column(name).to_pylist()
                 workspaces = [first or second for first, second in zip(workspaces, values, strict=True)]
@@ -160,7 +160,7 @@ class Changes:
         return [None if value is None else value / 1e6 for value in table.column(name).cast(pa.int64()).to_pylist()]
 
     def take(self, shaped: Shaped) -> Batch | None:
-        """Return the rows that are new or differ from what is known; None when none does."""
+        """Return the rows that are new or differ from the known ones; None if there are none."""
         self.waiting = []
         self._note_times(shaped.updated)
         if self._latest is None and self.known.holds_none_of(shaped.ids):
@@ -173,7 +173,7 @@ class Changes:
             known = self.known.get(row_id)
             differs = known is None or known.deleted or (not frozen and known.row_hash != row_hash)  # guard: revival
             unwritten = differs
-            # The history holds this version already.
+            # The history has this version already.
             differs = differs or row_id in tampered  # guard: values-changed-by-hand
             if self._latest is not None:
                 latest = self._latest.get(row_id)
@@ -204,10 +204,10 @@ class Changes:
         return self._stamped(shaped, changed, to_history)
 
     def begin_pass(self, since: datetime | None = None) -> None:
-        """Begin to read the list once more.
+        """Begin another pass over the list.
 
         Args:
-            since: Only what changed since is read; None reads it whole.
+            since: Only changes since this time are read; None for a full read.
         """
         self.oldest_met, self.untraced = None, 0
         self.since = None if since is None else since.timestamp()
@@ -222,9 +222,9 @@ class Changes:
             self.oldest_met = min(stamps) if self.oldest_met is None else min(self.oldest_met, *stamps)
 
     def _goes_back(self, known: KnownRow, shaped: Shaped, index: int) -> bool:
-        """Return whether a row is older than what is stored, or as old as a deleted one: a replica behind, or a cache.
+        """Return whether a row is older than the stored one, or as old as a deleted one: a lagging replica, or a cache.
 
-        A deleted row that comes again unchanged may live again; OrgX is asked for it alone before that is believed.
+        A deleted row that reappears unchanged may be restored; this is accepted only after requesting the row by id.
         """
         stamp, row_hash = shaped.updated[index], shaped.hashes[index]
         if stamp is None or known.updated is None:
@@ -238,7 +238,7 @@ class Changes:
         return is_older and not believed
 
     def _take_all(self, shaped: Shaped) -> Batch:
-        """Return the rows where none is known: most of a first read."""
+        """Return the rows if no row is known: most of a first read."""
         self.new += len(shaped.ids)
         self.known.add(shaped.ids, shaped.hashes, shaped.workspaces, updated=shaped.updated, given=True)
         every = range(len(shaped.ids))
@@ -257,9 +257,9 @@ class Changes:
         return Batch(table, as_history(history) if history.num_rows else None)
 
     def _tampered(self, shaped: Shaped) -> set[str]:
-        """Return the rows whose stored hash is right and whose stored values are not: somebody changed them by hand.
+        """Return the rows with the right stored hash but different stored values: manual changes.
 
-        Each is reported once: what this read has handed out is not stored yet.
+        Each is reported once: rows returned by this read are not stored yet.
         """
         if self._warehouse.trusted or self._table.append_only:
             return set()
@@ -268,14 +268,14 @@ class Changes:
         return found
 
     def differing(self, shaped: Shaped, *, of_equal_hash: bool = False) -> dict[str, list[str]]:
-        """Compare rows with what is stored of them, value by value: a hash tells what was written, not what is there.
+        """Compare rows with the stored rows, value by value: the hash says what was written, not what is stored now.
 
         Args:
-            shaped: The rows; of one that came more than once, the first counts.
-            of_equal_hash: Whether to leave out rows whose stored hash differs as well.
+            shaped: The rows; of duplicates, the first counts.
+            of_equal_hash: Whether to skip rows whose stored hash differs as well.
 
         Returns:
-            Ids of the rows that are there with other values, and the names of the columns that differ.
+            Ids of the rows stored with other values, and the names of the columns that differ.
         """
         found: dict[str, list[str]] = {}
         place: dict[str, int] = {}
@@ -320,17 +320,17 @@ class Changes:
             yield Batch(marked, history if history is not None and history.num_rows else None)
 
     def _is_deleted_in_history(self, row_id: str) -> bool:
-        """Return whether a load that stopped half way has written the deletion already."""
+        """Return whether an incomplete load has written the deletion already."""
         version = None if self._latest is None else self._latest.get(row_id)
         return version is not None and version.deleted  # guard: deletion-of-a-lost-load
 
     def single_copies(self) -> Iterator[pa.Table]:
-        """Yield one row for each id that the warehouse holds more than once: the newest copy."""
+        """Yield the newest copy of each row that the warehouse has more than once."""
         for table in self._warehouse.fetch_rows(self._table, self.known.doubled, self.types):
             newest: dict[str, tuple[datetime, int]] = {}
             ids, stamps = (table.column(name).to_pylist() for name in (self._table.key, "last_changed_at"))
             for place, (row_id, stamp) in enumerate(zip(ids, stamps, strict=True)):
-                # A copy without a time is older than any with one.
+                # A copy without a time counts as older than any with one.
                 copy = (stamp or BEGINNING_OF_TIME, place)
                 newest[row_id] = max(newest.get(row_id, copy), copy)
             kept = table.take(pa.array([place for _, place in newest.values()], pa.int64()))
@@ -347,7 +347,7 @@ class Changes:
             )
 
     def missing_history(self) -> Iterator[pa.Table]:
-        """Yield the stored rows whose version the history lacks: what a load that stopped half way left out."""
+        """Yield the stored rows whose version is missing from the history after an incomplete load."""
         if self._latest is None:
             return
         latest = self._latest
@@ -359,7 +359,7 @@ class Changes:
         ]
         for table in self._warehouse.fetch_rows(self._table, lacking, self.types):
             ids, stamps = (table.column(name).to_pylist() for name in (self._table.key, "last_changed_at"))
-            # Where history is ahead of the table, the row itself will come again from OrgX.
+            # If the history is ahead of the table, OrgX will send the row again.
             behind = [
                 (version := latest.get(row_id)) is None or version.since is None or version.since < stamp
                 for row_id, stamp in zip(ids, stamps, strict=True)
@@ -371,11 +371,11 @@ class Changes:
                 yield as_history(table.filter(pa.array(behind)))
 
     def undeclared(self, names: Iterable[str]) -> dict[str, ColumnType]:
-        """Return the types of those columns that are not declared."""
+        """Return the types of the undeclared columns."""
         return {name: self.types[name] for name in names if name in self.types and not self.types.is_declared(name)}
 
     def _filled(self, table: pa.Table, ids: list[str]) -> pa.Table:
-        """Add the stored values of columns that a route does not tell: a detour must not wipe them."""
+        """Add the stored values of columns that a route lacks, so that a fallback route does not clear them."""
         known = [row_id for row_id in ids if row_id in self.known]
         pieces = list(self._warehouse.fetch_rows(self._table, known, self.types))
         if not pieces:
@@ -390,20 +390,20 @@ class Changes:
         return table
 
     def _next_stamp(self) -> datetime:
-        """Return a time later than that of every version so far: their order is what history is."""
+        """Return a time later than that of every version so far: the history relies on their order."""
         self._stamp = never_before(self._clock(), self._stamp)  # guard: order-of-versions
         return self._stamp
 
 
 def empty_rows(table: Table) -> pa.Table:
-    """Return no rows, in the shape of a table."""
+    """Return an empty Arrow table in the schema of a table."""
     tracking = TRACKING_COLUMNS[:1] if table.append_only else TRACKING_COLUMNS
     columns = [(column.name, ARROW_TYPES[column.type]) for column in (*table.columns, *tracking)]
     return pa.schema([*columns, ("_dlt_load_id", pa.string())]).empty_table()
 
 
 def as_history(table: pa.Table) -> pa.Table:
-    """Return the rows of a table as versions in its history."""
+    """Return the rows of a table as versions for its history."""
     return table.rename_columns(["valid_from" if name == "last_changed_at" else name for name in table.column_names])
 
 

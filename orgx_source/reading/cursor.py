@@ -1,4 +1,4 @@
-"""Where a read begins, and where the next one will: decisions about values, which ask nobody."""
+"""Decides where a read begins and where the next one will. Pure functions of values, without I/O."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from orgx_source.api.listing import ListingReport
 
-# An event may be written later than its own time says. Known ones cost nothing, so a feed is read a day back each
-# time, and a month back once a week.
+# An event may be written later than its own timestamp. Known events are cheap, so a feed is read one day back each
+# time, and one month back once a week.
 FEED_OVERLAP = timedelta(days=1)
 LOOK_BACK = timedelta(days=30)
 LOOK_BACK_EVERY = timedelta(days=7)
@@ -16,16 +16,16 @@ LOOK_BACK_EVERY = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is known of earlier reads of a table.
+    """The stored state of earlier reads of a table.
 
     Attributes:
-        cursor: Changes up to here are known.
+        cursor: Time up to which changes are known.
         whole_read_at: When the last full read began.
-        was_cut_short: Whether a long read of changes did not come to its end.
-        is_of_origin: Whether all this speaks of the route and workspace that are read now, and its rows did arrive.
-        has_rows: Whether the warehouse holds any row.
-        is_doubted: Whether rows were missing from the last full read that nobody believed to be gone.
-        looked_back_at: When a feed was last read far back.
+        was_cut_short: Whether a long read of changes was interrupted.
+        is_of_origin: Whether all this is about the current route and workspace, and its rows were stored.
+        has_rows: Whether the warehouse has any row.
+        is_doubted: Whether rows missing from the last full read were not accepted as deleted.
+        looked_back_at: When a feed was last read one month back.
     """
 
     cursor: datetime | None = None
@@ -42,10 +42,10 @@ class Beginning:
     """How a read begins.
 
     Attributes:
-        watermark: Only what changed since is read; None reads the whole table.
-        offset: Rows that an earlier read, which was cut short, has read already.
-        because: Why.
-        looks_back: Whether it is the far look back that a feed gets now and then.
+        watermark: Only changes since this time are read; None for a full read.
+        offset: Rows already read by an earlier, interrupted read.
+        because: The reason.
+        looks_back: Whether it is the weekly read of a feed one month back.
     """
 
     watermark: datetime | None
@@ -59,13 +59,13 @@ class Wishes:
     """What the settings, the route and the destination allow.
 
     Attributes:
-        can_be_asked: Whether the destination tells what it holds.
-        tells_changes: Whether the route can be asked for what changed.
-        keeps_order: Whether it sent rows in the order that was asked for, the last time that it showed.
-        is_feed: Whether rows are only added, and are asked for by their time.
-        full: Whether everything is to be read again.
-        full_every: How old the last full read may become; None for a table to which rows are only added.
-        overlap: How far before the cursor a read goes back.
+        can_be_asked: Whether the destination can be queried.
+        tells_changes: Whether the route supports reading changes.
+        keeps_order: Whether it last returned rows in the requested order.
+        is_feed: Whether rows are only added, and are requested by their time.
+        full: Whether to read everything again.
+        full_every: Maximum age of the last full read; None for a table to which rows are only added.
+        overlap: How far before the cursor a read starts.
     """
 
     can_be_asked: bool
@@ -78,12 +78,12 @@ class Wishes:
 
 
 def begin(past: Past, wishes: Wishes, now: datetime) -> Beginning:
-    """Return how a read begins, and why.
+    """Return how a read begins, with the reason.
 
     Args:
-        past: What is known of earlier reads.
+        past: The state of earlier reads.
         wishes: What is allowed.
-        now: When it begins, by this machine's clock.
+        now: Start of the read, by this machine's clock.
     """
     because = _why_whole(past, wishes, now)
     if because is not None or past.cursor is None:
@@ -108,7 +108,7 @@ def _why_whole(past: Past, wishes: Wishes, now: datetime) -> str | None:
     if past.was_cut_short:
         return "a long read of changes was interrupted"
     if not past.is_of_origin:
-        return "the last read was of another route or workspace, or what it read is not in the warehouse"
+        return "the last read used another route or workspace, or its rows are not in the warehouse"
     if past.is_doubted:
         return "rows were missing from the last full read, and another one must confirm it"
     age = now - past.whole_read_at
@@ -119,13 +119,13 @@ def _why_whole(past: Past, wishes: Wishes, now: datetime) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What a read that came to its end leaves.
+    """The result of a completed read.
 
     Attributes:
-        cursor: Changes up to here are known now; None when no row told a time.
-        whole_at: When the full read began that this was; None when it was none that counts.
-        total: What OrgX counts; None where it does not, or its count cannot be relied on.
-        exit_code: What the run must at least leave with.
+        cursor: Time up to which changes are known now; None if no row has a time.
+        whole_at: Start of the read if it was a full read that counts; else None.
+        total: OrgX's total; None if there is none, or it is unreliable.
+        exit_code: Exit code required by this read.
     """
 
     cursor: datetime | None
@@ -137,18 +137,18 @@ class Ending:
 def end(
     listing: ListingReport, past: Past, newest: datetime | None, *, whole_at: datetime | None, bound: datetime
 ) -> Ending:
-    """Return what a read leaves.
+    """Return the result of a read.
 
     Args:
-        listing: What was seen.
-        past: What was known before.
-        newest: The latest change among the rows that came.
-        whole_at: When the read began, if it was a whole one.
-        bound: The start of the read, by whichever clock is behind: what changes meanwhile comes next time.
+        listing: The report of the read.
+        past: The state before.
+        newest: The latest change among the rows received.
+        whole_at: Start of the read, if it was a full one.
+        bound: Start of the read by the slower clock: changes during the read are read next time.
     """
     seen = None if listing.gap and past.cursor is not None else newest  # guard: cursor-before-a-gap
     latest = max((moment for moment in (past.cursor, seen) if moment is not None), default=None)
-    # The first full read counts however sure it is: without one, every later read would be whole.
+    # The first full read counts whatever its verdict: without one, every later read would be a full read.
     counts = (listing.finished and not listing.gap) or past.whole_read_at is None
     total = listing.totals[2] if listing.totals and not listing.total_doubtful else None
     return Ending(

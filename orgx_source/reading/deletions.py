@@ -1,4 +1,4 @@
-"""What OrgX no longer lists: whether counts differ, which rows are missing, and whether that is to be believed."""
+"""Detects deletions: compares counts, finds missing rows, and decides whether they count as deleted."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from orgx_source.reading.table_state import Resume, TableState
 from orgx_source.tables import Table
 from orgx_source.warehouse.dataset import Warehouse
 
-# How far behind a replica may be that answers in place of the database.
+# How far a replica that serves the request may lag behind the database.
 REPLICA_LAG = timedelta(hours=6)
 END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def adds_up(total: int | None, living: int, count_out_of_sight: Callable[[], int], *, gap: bool) -> bool:
-    """Return whether OrgX's count is explained by what the warehouse will hold after a read of changes.
+    """Return whether OrgX's total matches the warehouse after a read of changes.
 
     Args:
-        total: What OrgX counts; None when it does not.
-        living: Rows that the warehouse will hold and not call deleted.
-        count_out_of_sight: Counts those of them that the run cannot see; asked only where the counts differ.
+        total: OrgX's total; None if there is none.
+        living: Rows that the warehouse will have, not counting deleted ones.
+        count_out_of_sight: Counts those of them that are not visible to the run; called only if the counts differ.
         gap: Whether rows may be missing from the read.
     """
     if gap or total is None:
@@ -43,15 +43,15 @@ class Deletions:
     def __init__(
         self, table: Table, warehouse: Warehouse, changes: Changes, view: View, own_workspace: str, now: datetime
     ) -> None:
-        """Prepare; nothing is asked.
+        """Prepare; sends no request or query.
 
         Args:
             table: The table.
-            warehouse: Where it is kept.
-            changes: What is known of its rows.
-            view: What the run sees of it.
+            warehouse: Its warehouse.
+            changes: Its known rows.
+            view: The part of it that is visible to the run.
             own_workspace: The workspace that the key resolves to.
-            now: When the run began.
+            now: Start of the run.
         """
         self._table = table
         self._warehouse = warehouse
@@ -62,13 +62,13 @@ class Deletions:
         self._recent = (now - REPLICA_LAG).timestamp()
 
     def adds_up(self, reader: RouteReader, state: TableState, report: TableReport, *, obeyed: bool) -> bool:
-        """Return whether OrgX's count equals what the warehouse will hold after a read of changes.
+        """Return whether OrgX's total equals the rows that the warehouse will have after a read of changes.
 
         Args:
-            reader: Has read the changes.
-            state: Remembers which rows only an earlier look saw.
-            report: Gets the numbers.
-            obeyed: Whether OrgX counts what was asked for.
+            reader: The reader, after reading the changes.
+            state: Stores which rows only an earlier look saw.
+            report: Receives the numbers.
+            obeyed: Whether OrgX's total obeys the workspace filter.
         """
         totals, known = reader.report.totals, self._changes.known
 
@@ -84,15 +84,15 @@ class Deletions:
         return adds_up(total, known.count_living(), count_out_of_sight, gap=reader.report.gap)
 
     def sees(self, row_id: str) -> bool:
-        """Return whether the run can see a known row, if OrgX still lists it."""
+        """Return whether a known row would be visible to the run if OrgX still lists it."""
         return self._view.sees(self._changes.known[row_id])
 
     def candidates(self, position: Position | None, resumed: Resume | None) -> list[str]:
-        """Return the living rows that a read should have met so far and did not.
+        """Return the living rows that a read should have met so far but did not.
 
         Args:
-            position: How far it has come; None when it has come to its end.
-            resumed: Where it began, when that was not at the beginning.
+            position: Its position; None at the end.
+            resumed: Its start, if not at the beginning.
         """
         if self._table.append_only:
             return []
@@ -108,7 +108,7 @@ class Deletions:
             # The head is read again at the end.
             due |= self._made_between(-place.head, inf)  # guard: deletions-before-the-head
         if place.workspace is not None:
-            # Times tell only how far one list has come; those before it have been read in full.
+            # Times give the position in one list only; the lists before it have been read in full.
             due |= {row_id for row_id in known.unseen() if self._is_before(row_id, place)}
         unseen = (row_id for row_id in sorted(due) if known.is_unseen(row_id))
         return [row_id for row_id in unseen if row_id in earlier or not self._is_before(row_id, before)]
@@ -118,7 +118,7 @@ class Deletions:
         return set(self._warehouse.ids_made_after(self._table, self._changes.types, *bounds))
 
     def _is_before(self, row_id: str, place: Position | None) -> bool:
-        """Return whether a row is of a list that was read before the one of the place began."""
+        """Return whether a row belongs to a list that was finished before the list of the position began."""
         if place is None or place.workspace is None:
             return False
         workspace = self._view.workspace_of(self._changes.known[row_id]) or self._own_workspace
@@ -126,16 +126,16 @@ class Deletions:
         return workspace.casefold() in first or workspace < place.workspace  # guard: lists-that-were-read
 
     def gone(self, reader: RouteReader, state: TableState, report: TableReport, resumed: Resume | None) -> list[str]:
-        """Return the rows that OrgX no longer lists; none where the read is no proof of that.
+        """Return the rows that OrgX no longer lists; none if the read does not prove it.
 
         Args:
-            reader: Has read the table whole.
-            state: Remembers what was not believed.
-            report: Gets the numbers.
-            resumed: Where it began, when that was not at the beginning.
+            reader: The reader, after a full read.
+            state: Stores the doubts.
+            report: Receives the numbers.
+            resumed: Its start, if not at the beginning.
 
         Raises:
-            OrgxError: OrgX was asked for the rows and failed.
+            OrgxError: The request for the rows failed.
         """
         if self._table.append_only or not is_proof(reader.report, reader.route):
             return []
@@ -146,29 +146,29 @@ class Deletions:
         return self._confirmed(gone, reader, state)
 
     def without_given(self, gone: list[str], reader: RouteReader) -> list[str]:
-        """Return the rows that can be marked in a load that cannot be divided: not those which it brings itself."""
+        """Return the rows that can be marked in a load that cannot be divided: not those in the same load."""
         kept = [row_id for row_id in gone if not self._changes.known.is_given(row_id)]
         reader.report.miss(
-            f"{len(gone) - len(kept)} rows came and went before they could be loaded; the next run marks them"
+            f"{len(gone) - len(kept)} rows were deleted before they could be loaded; the next run marks them"
         )
         return kept
 
     def _seen_before(self, ids: Sequence[str], state: TableState) -> list[str]:
-        """Return those of the rows in sight that a read like this one saw before, and remember this one."""
+        """Return the visible rows that a comparable read saw before, and record this read."""
         known, view, before, own = self._changes.known, self._view, state.looks, self._own_workspace
         if self._table.name == "workspaces" and not before.last and state.first_workspace(own) != own:
-            # Earlier versions remembered no keys, and that another key than the first may see other workspaces.
+            # Earlier versions did not store keys; a different key may see other workspaces.
             before = Looks({"": NOBODY})
         workspaces = {row_id: view.workspace_of(known[row_id]) for row_id in ids}
         gone, aside = may_be_deleted(workspaces.items(), view.look, before, full=view.full)  # guard: rows-set-aside
-        # Out of sight by now, or before the place where a read went on: nothing was learnt of these.
+        # No longer visible, or before the start of a resumed read: nothing is known about these.
         unjudged = (row_id for row_id in before.aside if row_id not in workspaces and known.is_unseen(row_id))
         aside |= {row_id: before.aside[row_id] for row_id in unjudged}
         state.looks = remembered(before, view.look, {None, *view.sight.workspaces, *workspaces.values()}, aside)
         return gone
 
     def _confirmed(self, gone: list[str], reader: RouteReader, state: TableState) -> list[str]:
-        """Return those of the rows that are gone indeed, and note why others are not believed to be."""
+        """Return the rows that count as deleted, and record why the others do not."""
         before, suspicion = state.doubt, self._suspicion(gone, reader, state)
         living = self._changes.known.count_living()
         seen = Doubt(self._now.isoformat(), len(gone), living, tuple(gone), reader.route.name, self._view.look.key)
@@ -184,17 +184,17 @@ class Deletions:
         return [row_id for row_id in gone if row_id not in (still_there or ())]
 
     def _suspicion(self, gone: Sequence[str], reader: RouteReader, state: TableState) -> str | None:
-        """Return what speaks against a read in which rows are missing, however few; None when nothing does."""
+        """Return why a read with missing rows is suspect, however few they are; None if it is not."""
         if reader.report.verdict == "uncertified":
             return "the read is uncertified"
         if self._changes.met_older:
             return "rows came in older versions than the stored ones"
         if self._are_too_new(gone, state.read_at):  # guard: rows-too-new-to-be-gone
-            return "they changed later than any row that came, and only one run has seen them so"
+            return "they changed later than any row received, and only one run has missed them"
         return None
 
     def _are_too_new(self, gone: Sequence[str], last_read: datetime | None) -> bool:
-        """Return whether some of the rows are just those which a replica lacks that is behind."""
+        """Return whether some of the rows are those that a lagging replica would lack."""
         newest = self._changes.newest_met
         if newest is None or last_read is None:
             return False
@@ -209,7 +209,7 @@ def _moment(seconds: float) -> datetime:
 
 
 def is_proof(report: ListingReport, route: Route) -> bool:
-    """Return whether a full read can tell that a row is gone: it ended, left no gap, and the route lists all rows."""
+    """Return whether a full read can prove deletions: it ended, left no gap, and the route lists all rows."""
     return report.finished and not report.gap and route.caveat is None
 
 

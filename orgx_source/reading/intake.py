@@ -1,6 +1,6 @@
-"""From rows as OrgX sent them to what is written: scope, shape, hash, comparison, history.
+"""Turns rows as OrgX sent them into pieces to write: scope, shape, hash, comparison, history.
 
-Whoever has rows hands them in here, wherever they come from. Nothing is known here of routes and cursors.
+All sources of rows use it. It knows nothing about routes and cursors.
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ from orgx_source.rows.handed import Handed
 from orgx_source.rows.row_ids import RowIds
 from orgx_source.tables import ColumnType, Table
 
-# Arrow's cost per array is the same for one row and for a thousand: pages are shaped many at a time.
+# Arrow's cost per array is the same for one row and for a thousand, so many pages are shaped at once.
 ROWS_AT_ONCE = 1_000
 BATCH_ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Something to write.
+    """A piece to write.
 
     Attributes:
         rows: An Arrow table.
-        history: Whether it belongs into the history of the table.
-        undeclared: Types of the columns that are not declared.
-        replaces: Whether it takes the place of what the warehouse holds under its keys; for history, which else only
-            grows.
+        history: Whether it belongs to the history of the table.
+        undeclared: Types of the undeclared columns.
+        replaces: Whether it replaces the stored rows with its keys; for history, which is otherwise append-only.
     """
 
     rows: pa.Table
@@ -44,14 +43,14 @@ class Piece:
 
 
 class Intake:
-    """Takes the rows of one table, and gives what is new or changed among them.
+    """Takes the rows of one table, and returns the new and changed ones.
 
     Attributes:
-        size: Bytes given since the stretch began, as Arrow counts them.
+        size: Bytes returned since the stretch began, as counted by Arrow.
         newest: The latest change among all rows taken.
-        partial: Whether rows tell only a part of what OrgX knows; the rest stays as it is stored.
-        handed: What the load was handed since the stretch began, by the name of the table in the warehouse.
-        foreign: Ids of rows of other workspaces that came though one was asked for, since the read began.
+        partial: Whether rows have only some columns; the others keep their stored values.
+        handed: The content of the load since the stretch began, by the name of the table in the warehouse.
+        foreign: Ids of rows of other workspaces received despite the workspace filter, since the read began.
     """
 
     def __init__(
@@ -63,15 +62,15 @@ class Intake:
         local: LocalIds | None = None,
         handed: dict[str, Handed] | None = None,
     ) -> None:
-        """Prepare.
+        """Create an intake.
 
         Args:
             table: The table.
-            changes: Compares rows with what the warehouse holds.
-            sight: Learns the workspaces of the rows.
-            workspace_id: Take rows of this workspace only.
-            local: How ids are made unique; None where OrgX's are.
-            handed: Where to note what a load is handed.
+            changes: Compares rows with the warehouse.
+            sight: Records the workspaces of the rows.
+            workspace_id: Accept rows of this workspace only.
+            local: Makes ids unique; None if OrgX's ids are unique.
+            handed: Records the content of a load.
         """
         self.size = 0
         self.newest: datetime | None = None
@@ -91,14 +90,14 @@ class Intake:
 
     @property
     def rows_met(self) -> int:
-        """Return how many different rows came in this read."""
+        """Return the number of distinct rows in this read."""
         return self._changes.known.seen + len(self._rows)
 
     def begin(self, load_id: str) -> None:
         """Begin a stretch.
 
         Args:
-            load_id: The load that will write what is given from now on.
+            load_id: The load that will write the pieces from now on.
         """
         self._load_id, self.size = load_id, 0
         self.handed.clear()
@@ -107,15 +106,15 @@ class Intake:
 
     @property
     def has_waiting(self) -> bool:
-        """Return whether rows wait for the next stretch, because this one brings an earlier version of them."""
+        """Return whether rows wait for the next stretch because this one has an earlier version of them."""
         return bool(self._waiting)
 
     def take(self, rows: list[Row]) -> list[Piece]:
-        """Take rows, and return what is to be written at once."""
+        """Take rows, and return the pieces to write immediately."""
         return [*self.gather(rows), *self.flush()]
 
     def gather(self, rows: list[Row]) -> Iterator[Piece]:
-        """Take rows, and yield what is to be written once it is worth a piece."""
+        """Take rows, and yield pieces once there are enough rows for one."""
         self._rows += rows
         if len(self._rows) >= ROWS_AT_ONCE:
             self._compare()
@@ -123,7 +122,7 @@ class Intake:
             yield from self._hand_out()
 
     def flush(self) -> Iterator[Piece]:
-        """Yield what is to be written of all rows taken so far."""
+        """Yield the pieces for all rows taken so far."""
         self._compare()
         yield from self._hand_out()
 
@@ -137,11 +136,11 @@ class Intake:
             yield self.piece(history, history=True)
 
     def piece(self, tables: Sequence[pa.Table], *, history: bool = False, replaces: bool = False) -> Piece:
-        """Return tables as one piece, and count it as handed over."""
+        """Return tables as one piece, and record its content."""
         table = pa.concat_tables(tables, promote_options="default")
         self._count(table, self._table.history if history else self._table.name)
         undeclared = self._changes.undeclared(table.column_names)
-        # dlt adds the load's id to Arrow tables only where a setting says so.
+        # dlt adds the load id to Arrow tables only with a setting.
         load_ids = pa.array([self._load_id] * table.num_rows, pa.string())
         return Piece(table.append_column("_dlt_load_id", load_ids), history, undeclared, replaces)
 
@@ -171,7 +170,7 @@ class Intake:
         shaped = self._changes.shape(rows, partial=self.partial)
         runs = runs_without_repeats(shaped.ids)
         for start, stop in runs:
-            # A row that changed while it was read comes twice: two versions, one after the other.
+            # A row that changed during the read is received twice: two versions, in order.
             part = shaped if len(runs) == 1 else self._changes.shape(rows[start:stop], partial=self.partial)
             self._sight.note(part.workspaces)
             self.newest = max(filter(None, (self.newest, self._newest_of(part.rows))), default=None)
@@ -183,17 +182,17 @@ class Intake:
                 self._batches.append(batch)
 
     def _newest_of(self, rows: pa.Table) -> datetime | None:
-        """Return the time of the latest change: of rows that tell none, when they were made."""
+        """Return the time of the latest change; rows without one use their creation time."""
         names = (self._table.updated, self._table.created)
         types = self._changes.types
-        # Where such a column is not declared, it is whatever came first: a text, or a number.
+        # If such a column is not declared, its type is that of its first value: text or a number.
         told = [rows.column(name) for name in names if name in rows.column_names and types[name] == "timestamp"]
         newest: datetime | None = pc.max(pc.coalesce(*told)).as_py() if told else None
         return newest
 
 
 def runs_without_repeats(ids: Iterable[str]) -> list[tuple[int, int]]:
-    """Return start and end of the longest runs, from the left, in which no id comes twice."""
+    """Return start and end of the longest runs, from the left, without a duplicate id."""
     runs: list[tuple[int, int]] = []
     met: set[str] = set()
     start = end = 0

@@ -1,6 +1,6 @@
-"""Saved searches of OrgX's memory, as rows: what was found for a question at one moment.
+"""Reads saved searches of OrgX's memory as rows: the results of a query at one time.
 
-A sample of what is relevant, never a list: nothing proves that it is all, and what is not found is not gone.
+The results are a sample, never a complete list: a missing result does not mean a deletion.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from orgx_source.times import parse_timestamp
 
 # The name that OrgX's own clients use, then the one in its documentation.
 TOOLS = ("query_org_memory", "orgx_search")
-# What a server says that does not open a tool to this key, or does not know it.
+# Statuses of a tool that is unknown or closed to this key.
 UNKNOWN_TOOL = frozenset({400, 403, 404})
 SPENT = frozenset({402, 429})
-# Answers of neighbouring tools hold their rows under these names.
+# Responses of related tools have their rows under these names.
 LISTS = ("results", "decisions", "recommendations")
 IDS = ("id", "uuid", "entity_id", "decision_id", "artifact_id")
 TITLES = ("title", "name", "statement")
@@ -37,16 +37,16 @@ SCORES = ("relevance_score", "relevance", "score")
 def search_memory(
     client: OrgxClient, searches: tuple[SavedSearch, ...], report: TableReport, seen_at: datetime
 ) -> Iterator[Row]:
-    """Yield the hits of all searches, and say in the report what was not found out.
+    """Yield the hits of all searches, and report searches that could not be run.
 
     Args:
-        client: The door to OrgX.
-        searches: What to ask.
-        report: Gets what it cost, and what is missing.
+        client: The OrgX client.
+        searches: The searches.
+        report: Receives the cost, and what is missing.
         seen_at: The time of the run.
 
     Raises:
-        OrgxError: A search failed, or its answer is in no known shape; a spent allowance is only reported.
+        OrgxError: A search failed, or its response has an unknown format; a used-up allowance is only reported.
     """
     spending = Spending()
     report.route, report.verdict = TOOLS_PATH, "sample"
@@ -57,7 +57,7 @@ def search_memory(
             except ApiError as refusal:
                 if not (isinstance(refusal, RateLimitError) or refusal.status in SPENT):
                     raise
-                report.reasons.append(f"{search.name}: the allowance for memory searches is spent ({refusal})")
+                report.reasons.append(f"{search.name}: the allowance for memory searches is used up ({refusal})")
                 return
             rows = list(_rows_of(search, found, seen_at))
             report.rows_read += len(rows)
@@ -81,20 +81,20 @@ def _ask(client: OrgxClient, search: SavedSearch, spending: Spending) -> list[Ro
 
 
 def hits_of(answer: Mapping[str, Any], name: str) -> list[Row]:
-    """Return the hits in an answer, whichever of OrgX's shapes it has.
+    """Return the hits in a response, in any of OrgX's formats.
 
     Args:
-        answer: As it came.
-        name: The search, for the error.
+        answer: The response.
+        name: Name of the search, for the error.
 
     Raises:
-        ApiError: The tool says that it failed.
-        EnvelopeError: It has no known shape; never taken for an answer without hits.
+        ApiError: The tool reported an error.
+        EnvelopeError: The format is unknown; it is never treated as a response without hits.
     """
     if answer.get("ok") is False:
         error = answer.get("error")
         said = error.get("message") if isinstance(error, Mapping) else error
-        # Not a status that another tool would fare better with: this one ran.
+        # Not a status for trying another tool: this one ran.
         raise ApiError(f"{name}: the memory search failed: {said or 'without a reason'}", status=200, path=TOOLS_PATH)
     data = answer.get("data")
     for place in (data, answer):
@@ -102,7 +102,7 @@ def hits_of(answer: Mapping[str, Any], name: str) -> list[Row]:
             return found
     keys = ", ".join(sorted(map(str, data if isinstance(data, Mapping) else answer))[:8]) or "nothing"
     raise EnvelopeError(
-        f"{name}: OrgX answered the memory search in no known shape (it has {keys})", status=200, path=TOOLS_PATH
+        f"{name}: the response to the memory search has an unknown format (it has {keys})", status=200, path=TOOLS_PATH
     )
 
 
@@ -125,7 +125,7 @@ def _objects(values: list[Any]) -> list[Row]:
 
 
 def _rows_of(search: SavedSearch, found: list[Row], seen_at: datetime) -> Iterator[Row]:
-    """Yield the hits of one search, each once, as rows of the table."""
+    """Yield the hits of one search as rows of the table, each once."""
     given: set[str] = set()
     for hit in found:
         left = dict(hit)
@@ -154,7 +154,7 @@ def _rows_of(search: SavedSearch, found: list[Row], seen_at: datetime) -> Iterat
 
 
 def _first(hit: Row, keys: tuple[str, ...]) -> str | None:
-    """Take the first text among these keys out of a hit."""
+    """Remove and return the first text under these keys of a hit."""
     return next((hit.pop(key) for key in keys if isinstance(hit.get(key), str) and hit[key]), None)
 
 
@@ -168,7 +168,7 @@ def _digest(hit: Row) -> str:
 
 
 def _storable(value: Any) -> Any:
-    """Return a value with integers beyond 64 bits as text: what dlt writes holds no others."""
+    """Return a value with integers beyond 64 bits as text, which dlt cannot write."""
     if isinstance(value, dict):
         return {key: _storable(item) for key, item in value.items()}
     if isinstance(value, list):

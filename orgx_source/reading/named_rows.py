@@ -1,7 +1,7 @@
-"""Rows of one table that OrgX was asked for by their ids, on their way into a load.
+"""Rows of one table requested by id, for a load.
 
-Stands in for a `TableReader` in a load that events ask for: it moves no cursor, notes nothing in the table's state and
-marks nothing as deleted.
+Replaces a `TableReader` in a load for events: it moves no cursor, does not change the table's state and marks nothing
+as deleted.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from orgx_source.warehouse.dataset import Warehouse
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What OrgX returned for the rows that events name.
+    """The rows that OrgX returned for events.
 
     Attributes:
-        route: The route that answered.
+        route: The route that was used.
         rows: The rows, each id once.
-        takes_ids: Whether the route can be asked for single rows; a snapshot returns all of them anyway.
+        takes_ids: Whether the route can return single rows; a snapshot always returns all of them.
     """
 
     route: Route
@@ -40,7 +40,7 @@ class Answer:
 
 
 def ask_for_rows(session: ReadSession, table: Table, ids: Sequence[str]) -> Answer:
-    """Ask OrgX for rows by their ids, or for the one snapshot where a table is that.
+    """Request rows by id, or the whole snapshot if the table is one.
 
     Raises:
         RouteClosedError: No route of the table is open.
@@ -54,7 +54,7 @@ def ask_for_rows(session: ReadSession, table: Table, ids: Sequence[str]) -> Answ
         rows = _each_once(table, list(_find(reader, table, ids)))
         refusal = reader.last_refusal
         if refusal is not None and refusal.status not in QUESTION_STATUSES:
-            # It speaks of the path: another route may be open, or the key no longer works.
+            # It concerns the path: another route may be open, or the key is no longer valid.
             raise refusal
         return Answer(route, rows, route.takes_ids and refusal is None)
 
@@ -67,7 +67,8 @@ def _find(reader: RouteReader, table: Table, ids: Sequence[str]) -> Iterator[Row
         came = reader.find_rows(due)
         yield from came
         found = set(map(id_of, came))
-        # A page that is smaller than what was asked for cuts the answer; fewer rows than any page holds are all.
+        # A page limit below the number requested would truncate the response; fewer rows than any page limit are
+        # complete.
         due = [row_id for row_id in due if row_id not in found] if len(found) >= SMALLEST_PAGE else []
 
 
@@ -78,17 +79,17 @@ def _each_once(table: Table, rows: Sequence[Row]) -> list[Row]:
 
 @dataclass
 class NamedRows:
-    """Hands rows that were asked for by name to a load; see `TableReader` for what a load expects.
+    """Gives rows requested by id to a load; see `TableReader` for what a load expects.
 
     Attributes:
-        session: What the tables of the load share.
+        session: The shared resources of the load.
         table: The table.
-        warehouse: Where it is kept.
+        warehouse: Its warehouse.
         types: The types of its columns.
         answer: The rows.
-        finished: Whether all were handed over.
-        was_closed: Whether no route of an optional table was open; then nothing was asked for.
-        handed: What the load was handed, by the name of the table in the warehouse.
+        finished: Whether all rows were returned.
+        was_closed: Whether no route of an optional table was open, so that nothing was requested.
+        handed: The content of the load, by the name of the table in the warehouse.
     """
 
     session: ReadSession
@@ -101,17 +102,17 @@ class NamedRows:
     handed: dict[str, Handed] = field(default_factory=dict)
 
     def pieces(self, state: dict[str, Any], load_id: str) -> Iterator[Piece]:
-        """Yield what is new or changed among the rows.
+        """Yield the new and changed rows.
 
         Args:
-            state: What the table remembers from run to run; left as it is.
+            state: The state of the table; not changed.
             load_id: The load that will write it.
         """
         session, table = self.session, self.table
-        # Agents are renamed by their workspace before they are compared, and they are few.
+        # Agents get a workspace prefix before the comparison, and they are few.
         only = None if table.local_ids else list(map(str, map(row_keys(table).id, self.answer.rows)))
         changes = Changes(table, self.warehouse, self.types, session.clock, once=True, only=only)
-        # Each was asked for by its id: a deleted row that comes is alive again.
+        # Each was requested by id, so a deleted row that is returned is restored.
         changes.confirming = True
         workspace = session.config.workspace_id or str(session.workspace()["id"])
         remembered = TableState(dict(state), load_id, self.warehouse.has_loads)
@@ -125,4 +126,4 @@ class NamedRows:
         report.rows_read, report.rows_new, report.rows_changed = len(self.answer.rows), changes.new, changes.changed
 
     def close(self) -> None:
-        """Give up what was not handed over."""
+        """Discard the remaining rows."""

@@ -1,6 +1,6 @@
-"""Which rows are this run's business: those of the workspaces that it sees, by the ids that the warehouse gives them.
+"""Determines the scope of a run: the rows of the workspaces visible to it, and their ids in the warehouse.
 
-Decides which rows of a full read may be called deleted at all. Whether they are believed to be is `deletions`'.
+It decides which rows a full read may mark as deleted at all. Whether they are marked is decided in `deletions`.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from orgx_source.api.envelope import Row
 from orgx_source.rows.known_rows import KnownRow, KnownRows
 from orgx_source.tables import Table, is_id, spellings
 
-# Ids of rows that only an earlier look saw, kept in the state; of more, only their number is kept.
+# Maximum number of ids of rows seen only by an earlier look in the state; beyond it, only their number is stored.
 MAX_SET_ASIDE = 5_000
 
 
 def is_same_workspace(one: str, other: str) -> bool:
-    """Return whether two ids name one workspace: a UUID is the same in capitals."""
+    """Return whether two ids are the same workspace: UUIDs are case-insensitive."""
     return one.casefold() == other.casefold()
 
 
 def named_workspaces(table: Table, row: Row) -> list[str]:
-    """Return the workspaces that a row names, as OrgX sent it, in order of preference."""
+    """Return the workspaces named in a row from OrgX, in order of preference."""
     return [value for key in spellings(*table.workspace) if isinstance(value := row.get(key), str) and value]
 
 
 def rows_in_workspace(table: Table, rows: list[Row], workspace_id: str | None) -> list[Row]:
-    """Return the rows of a workspace, and those that name none: OrgX's own filter is not always trusted.
+    """Return the rows of a workspace, and those that name none: OrgX's own filter is not always reliable.
 
     Args:
         table: The table.
         rows: Rows as OrgX sent them.
-        workspace_id: The workspace asked for; None keeps all rows.
+        workspace_id: The requested workspace; None keeps all rows.
     """
     if workspace_id is None:
         return rows
@@ -46,13 +46,13 @@ def rows_in_workspace(table: Table, rows: list[Row], workspace_id: str | None) -
 
 
 def comparable_total(total: int | None, foreign: int, *, whole: bool, obeyed: bool) -> int | None:
-    """Return what OrgX counts of the workspace that was asked for; None where its count does not tell.
+    """Return OrgX's total for the requested workspace; None if the total does not show it.
 
     Args:
-        total: What it counts.
-        foreign: How many rows of other workspaces came, though a workspace was asked for.
+        total: OrgX's total.
+        foreign: Number of rows of other workspaces received despite the filter.
         whole: Whether every row was read.
-        obeyed: Whether OrgX keeps to the workspace that is asked for, as far as is known.
+        obeyed: Whether OrgX obeys the workspace filter, as far as known.
     """
     if total is None or (obeyed and not foreign):
         return total
@@ -60,31 +60,31 @@ def comparable_total(total: int | None, foreign: int, *, whole: bool, obeyed: bo
 
 
 class Sight:
-    """Knows which workspaces a run can see: the rows of others are none of its business."""
+    """The workspaces visible to a run; rows of other workspaces are out of its scope."""
 
     def __init__(self, wanted: str | None, own: str, listed: Callable[[], set[str]]) -> None:
-        """Begin with what is known without asking.
+        """Start without requests.
 
         Args:
-            wanted: The one workspace that was asked for; None for all.
+            wanted: The requested workspace; None for all.
             own: The workspace that the key resolves to.
-            listed: Asks OrgX for the workspaces that it lists; called once a row's workspace is not known otherwise.
+            listed: Requests the list of workspaces from OrgX; called only if a row's workspace is unknown.
         """
         self._wanted = wanted
         self._listed = listed
         self._seen = {own.casefold()}
 
     def note(self, workspaces: Iterable[str | None]) -> None:
-        """Note the workspaces of rows that came."""
+        """Record the workspaces of received rows."""
         self._seen.update(name.casefold() for name in set(workspaces) if name)
 
     @property
     def workspaces(self) -> set[str]:
-        """Return the workspaces that are known to be seen, in small letters."""
+        """Return the workspaces known to be visible, in lower case."""
         return self._seen if self._wanted is None else {self._wanted.casefold()}
 
     def sees(self, workspace: str | None) -> bool:
-        """Return whether a row that names this workspace, or none, would have come if OrgX still listed it."""
+        """Return whether a row with this workspace, or none, would have been received if OrgX still listed it."""
         if self._wanted is not None:
             return workspace is not None and is_same_workspace(workspace, self._wanted)
         if workspace is None or workspace.casefold() in self._seen:
@@ -94,23 +94,23 @@ class Sight:
 
 
 def key_digest(api_key: str) -> str:
-    """Return 16 hexadecimal digits that tell one key from another.
+    """Return a digest of a key, 16 hexadecimal digits.
 
-    Safe to store with the data: a digest cannot be turned back, a key is long and random so that none can be found by
-    trying, and 64 bits of it fit to countless other texts.
+    Safe to store with the data: a digest cannot be reversed, keys are too long and random to guess, and 64 bits match
+    countless other texts.
     """
     return blake2b(api_key.encode(), digest_size=8, person=b"orgx-source-key").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What decides which rows come in a full read.
+    """What determines which rows a full read returns.
 
     Attributes:
-        key: Digest of the key; empty when it is not known.
-        workspace: The workspace asked for, else the one that the key resolves to, in small letters; empty for rows that
-            name theirs, and when it is not known.
-        filtered: Whether it was asked for. Else rows of others may have come too.
+        key: Digest of the key; empty if unknown.
+        workspace: The requested workspace, else the one that the key resolves to, in lower case; empty for rows that
+            name theirs, and if unknown.
+        filtered: Whether it was requested. Otherwise rows of others may have been received too.
     """
 
     key: str
@@ -119,7 +119,7 @@ class Look:
 
     @classmethod
     def parse(cls, text: str) -> Look:
-        """Read what ``str`` wrote."""
+        """Parse the result of ``str``."""
         key, filtered, workspace = [*text.split("/", 2), "", ""][:3]
         return cls(key, workspace, filtered == "only")
 
@@ -127,15 +127,15 @@ class Look:
         return f"{self.key}/{'only' if self.filtered else 'with'}/{self.workspace}" if self.workspace else self.key
 
     def at(self, workspace: str | None) -> Look:
-        """Return what decides for rows that name this workspace, or none: of the former every look at it brings all."""
+        """Return the look for rows that name this workspace, or none; for the former, every look at it returns all."""
         return self if workspace is None else Look(self.key)
 
     def covers(self, last: Look, *, full: bool) -> bool:
-        """Return whether a row that came in the last look would come in this one too.
+        """Return whether a row received in the last look would be received in this one too.
 
         Args:
             last: The last full read that could see the row.
-            full: Whether the user says that this key sees what any other key saw.
+            full: Whether the user states that this key sees everything that other keys saw.
         """
         is_known = last.workspace == self.workspace and (last.filtered or not self.filtered)
         return (full or self.key == last.key) and (is_known or not (last.workspace or self.filtered))
@@ -146,12 +146,12 @@ NOBODY = Look("")
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Who looked at the rows of a table before.
+    """The earlier looks at the rows of a table.
 
     Attributes:
         last: Workspace to the last full read that saw it; "" for rows that name none.
-        aside: Rows that a later look did not see and could not be expected to: id to the look that did.
-        more: How many such rows there are when they are too many to name; then every row that is not seen is one.
+        aside: Rows that a later look did not see and was not expected to see: id to the look that did.
+        more: Number of such rows if they are too many to list; then every row not seen counts as one.
     """
 
     last: Mapping[str, Look] = field(default_factory=dict)
@@ -159,7 +159,7 @@ class Looks:
     more: int = 0
 
     def of(self, row_id: str, workspace: str | None, look: Look) -> Look:
-        """Return the last look that saw a row; where none is recorded, one with this key."""
+        """Return the last look that saw a row; if none is recorded, one with this key."""
         if self.more:
             return NOBODY
         return self.aside.get(row_id) or self.last.get((workspace or "").casefold()) or Look(look.key)
@@ -168,19 +168,19 @@ class Looks:
 def may_be_deleted(
     unseen: Iterable[tuple[str, str | None]], look: Look, before: Looks, *, full: bool
 ) -> tuple[list[str], dict[str, Look]]:
-    """Divide the rows that a full read did not see into those that may be called deleted, and those set aside.
+    """Divide the rows that a full read did not see into those that may be deleted, and those set aside.
 
-    A row is set aside when it last came under another key or in another workspace: OrgX may list it still.
-    It stays there until that look is taken again, until it comes again, or until the user says so.
+    A row is set aside if it was last received with another key or workspace: OrgX may still list it. It stays set aside
+    until that look is repeated, until it is received again, or until the user decides.
 
     Args:
-        unseen: Id and workspace of each, of workspaces in sight.
+        unseen: Id and workspace of each row, in visible workspaces.
         look: This read.
-        before: The reads before.
-        full: Whether the user asked for everything to be read and believed.
+        before: The earlier looks.
+        full: Whether the user requested a full run, whose result counts for all keys.
 
     Returns:
-        Ids of the first, and of the others ids with the look that saw them last.
+        Ids of the former; for the latter, ids with the look that saw them last.
     """
     gone: list[str] = []
     aside: dict[str, Look] = {}
@@ -194,22 +194,22 @@ def may_be_deleted(
 
 
 def remembered(before: Looks, look: Look, workspaces: Iterable[str | None], aside: Mapping[str, Look]) -> Looks:
-    """Return what is remembered after a full read.
+    """Return the looks to store after a full read.
 
     Args:
-        before: What was remembered before.
+        before: The looks stored before.
         look: The read.
-        workspaces: Those that it saw; None stands for the rows that name none.
-        aside: The rows that are set aside now.
+        workspaces: Those that it saw; None for the rows that name none.
+        aside: The rows set aside now.
     """
     last = {**before.last, **{(name or "").casefold(): look.at(name) for name in workspaces}}
     return Looks(last, aside) if len(aside) <= MAX_SET_ASIDE else Looks(last, more=len(aside))
 
 
 class LocalIds:
-    """Ids that OrgX gives once in each workspace, such as the slugs of agents, made unique over all of them.
+    """Makes ids that are unique only within a workspace, such as agent slugs, unique across workspaces.
 
-    The workspace that filled the table first keeps the ids as OrgX sends them; in any other, ``engineering-agent``
+    The workspace that filled the table first keeps OrgX's ids; in any other, ``engineering-agent``
     becomes ``<workspace>/engineering-agent``. See ``docs/decisions/0011-ids-of-agents.md``.
     """
 
@@ -218,9 +218,9 @@ class LocalIds:
 
         Args:
             table: The table.
-            home: The workspace whose ids stay as they are.
-            workspace: The workspace that is read: that of rows that name none.
-            known: The rows of the warehouse.
+            home: The workspace whose ids are unchanged.
+            workspace: The workspace being read, used for rows that name none.
+            known: The rows in the warehouse.
         """
         self.home = home
         self._table = table
@@ -229,7 +229,7 @@ class LocalIds:
         self._is_home = is_same_workspace(home, workspace)
 
     def stored(self, rows: Sequence[Row]) -> list[Row]:
-        """Return rows with the ids that the warehouse gives them; those that it renames name their workspace."""
+        """Return rows with their ids in the warehouse; renamed rows also get their workspace."""
         return [self._renamed(row) for row in rows]
 
     def _renamed(self, row: Row) -> Row:
@@ -248,27 +248,27 @@ class LocalIds:
         }
 
     def _stays(self, sent: str, workspace: str) -> bool:
-        """Return whether a row keeps the id that OrgX gives it: at home, or where it has it already."""
+        """Return whether a row keeps OrgX's id: in the home workspace, or if it already has it in the warehouse."""
         if self._is_home or is_same_workspace(workspace, self.home):
             return True
         plain = self._known.get(sent)
         return plain is not None and plain.workspace is not None and is_same_workspace(plain.workspace, workspace)
 
     def sent(self, row_id: str) -> str:
-        """Return the id of a known row as OrgX gives it."""
+        """Return OrgX's id of a known row."""
         known = self._known.get(row_id)
         return row_id if known is None else row_id.removeprefix(f"{known.workspace}/")
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one run sees of one table.
+    """The part of one table that is visible to one run.
 
     Attributes:
         sight: The workspaces.
         look: The key and the filter.
-        full: Whether rows that only an earlier look saw are to be believed gone.
-        local: How the ids of the table are made unique; None where OrgX's are.
+        full: Whether rows seen only by an earlier look may count as deleted.
+        local: Makes ids unique; None if OrgX's ids are unique.
     """
 
     sight: Sight
@@ -277,21 +277,21 @@ class View:
     local: LocalIds | None = None
 
     def workspace_of(self, row: KnownRow) -> str | None:
-        """Return the workspace of a row in the warehouse; None where it names none and may belong to any."""
+        """Return the workspace of a row in the warehouse; None if it names none and may belong to any."""
         return row.workspace if self.local is None else row.workspace or self.local.home
 
     def sees(self, row: KnownRow) -> bool:
-        """Return whether a row is of a workspace in sight, or may be."""
+        """Return whether a row belongs, or may belong, to a visible workspace."""
         workspace = self.workspace_of(row)
         return workspace is None or self.sight.sees(workspace)
 
     def expected(self, rows: Mapping[str, KnownRow], before: Looks) -> list[str]:
-        """Return the ids of the rows that would have come if OrgX still listed them."""
+        """Return the ids of the rows that would have been received if OrgX still listed them."""
         in_sight = [(row_id, self.workspace_of(row)) for row_id, row in rows.items() if self.sees(row)]
         return may_be_deleted(in_sight, self.look, before, full=self.full)[0]
 
     def count_set_aside(self, known: KnownRows, before: Looks) -> int:
-        """Return how many living rows that no read has met yet only another look saw, as far as is remembered."""
+        """Return the number of living rows not met yet that only another look saw, as far as stored."""
         if before.more:
             return before.more
         rows = [(row_id, known[row_id]) for row_id in before.aside if known.is_unseen(row_id)]
@@ -299,7 +299,7 @@ class View:
         return len(may_be_deleted(unseen, self.look, before, full=False)[1])
 
     def find(self, ids: Sequence[str], ask: Callable[[Sequence[str]], set[str] | None]) -> set[str] | None:
-        """Ask OrgX for rows by the ids that it gives them; return those it still has, None when it cannot be asked."""
+        """Request rows by OrgX's ids; return those that still exist, None if they cannot be requested."""
         if self.local is None:
             return ask(ids)
         sent = {row_id: self.local.sent(row_id) for row_id in ids}

@@ -1,6 +1,6 @@
-"""What a read is held against before it is believed: counts, rows that should have come, old rows, older copies.
+"""Cross-checks a read before it counts: totals, rows that should have been received, old rows, older copies.
 
-A read of changes sees only what OrgX says has changed. Here the rest is looked at, with few requests or none.
+A read of changes sees only what OrgX reports as changed. This module checks the rest, with few or no requests.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from orgx_source.tables import Table
 
 
 class SecondLook:
-    """Looks at what one table's read of changes does not show.
+    """Checks what one table's read of changes does not show.
 
     Attributes:
-        sampled: How many old rows were compared.
+        sampled: Number of old rows compared.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class SecondLook:
         deletions: Deletions,
         report: TableReport,
     ) -> None:
-        """Prepare; nothing is asked.
+        """Prepare; sends no request.
 
         Args:
             table: The table.
-            session: What the tables of the run share.
-            changes: What is known of its rows.
-            intake: Takes rows that are asked for here.
-            deletions: Knows whether counts add up.
-            report: Gets what was put right.
+            session: The shared resources of the run.
+            changes: Its known rows.
+            intake: Takes the rows requested here.
+            deletions: Compares counts.
+            report: Receives what was corrected.
         """
         self.sampled = 0
         self._table = table
@@ -55,25 +55,25 @@ class SecondLook:
     def why_not_enough(
         self, reader: RouteReader, state: TableState, *, obeyed: bool
     ) -> Generator[Piece, None, str | None]:
-        """Return why the read of the changes must be followed by one of the whole table; None when it is enough.
+        """Return why a full read must follow the read of changes; None if it is not needed.
 
         Args:
-            reader: Has read the changes.
-            state: What the table remembers.
-            obeyed: Whether OrgX counts what was asked for.
+            reader: The reader, after reading the changes.
+            state: The state of the table.
+            obeyed: Whether OrgX's total obeys the workspace filter.
 
         Raises:
-            OrgxError: OrgX was asked for old rows and failed.
+            OrgxError: The request for old rows failed.
         """
         if not self._deletions.adds_up(reader, state, self._report, obeyed=obeyed):  # guard: counts-that-differ
-            # Something was deleted, or slipped behind the cursor.
+            # A row was deleted, or is hidden before the cursor.
             return "OrgX and the warehouse have different counts"
         if self._table.append_only:
             return None
         if reader.report.totals is None:
-            reader.report.miss("OrgX gave no total: deletions are found by the next full read")
+            reader.report.miss("OrgX reports no total: deletions are found by the next full read")
         if absent := self._absent(reader):  # guard: rows-that-should-have-come
-            return f"{absent} rows did not come that changed later than others that did"
+            return f"{absent} rows were not received although they changed later than others that were"
         if not self._changes.untraced:
             yield from self._sample(reader)
         if untraced := self._changes.untraced:  # guard: changes-without-a-trace
@@ -82,9 +82,9 @@ class SecondLook:
         return None
 
     def _absent(self, reader: RouteReader) -> int:
-        """Return how many living rows a read of changes should have met by their time, and did not.
+        """Return how many living rows a read of changes should have met by their time but did not.
 
-        A list that is not in the order that was asked for can look as if it were: only what is missing shows it.
+        A list in the wrong order can look ordered: only missing rows reveal it.
         """
         oldest = self._changes.oldest_met
         if oldest is None or not reader.report.order_obeyed:
@@ -92,7 +92,7 @@ class SecondLook:
         return sum(map(self._deletions.sees, self._changes.known.unseen_since(oldest + SAME_TIME)))
 
     def _sample(self, reader: RouteReader) -> Iterator[Piece]:
-        """Read one page of rows from anywhere in the list, where it is the table's turn."""
+        """Read one page of rows from a random position in the list, if it is the table's turn."""
         total = reader.report.totals[2] if reader.report.totals else 0
         is_longer = reader.has_places and total > reader.report.received
         if not is_longer or not self._session.may_sample(self._table.name):
@@ -103,14 +103,14 @@ class SecondLook:
         yield from self._intake.flush()
 
     def ask_for_newer(self, reader: RouteReader, state: TableState) -> Iterator[Piece]:
-        """Ask for the rows alone that came in versions older than the stored ones; what stays older is not written.
+        """Request rows received in older versions than the stored ones by id; those that stay older are not written.
 
         Args:
-            reader: Has read the table, or its changes.
-            state: Remembers what stays older.
+            reader: The reader, after reading the table or its changes.
+            state: Stores which rows stay older.
 
         Raises:
-            OrgxError: OrgX was asked for the rows and failed.
+            OrgxError: The request for the rows failed.
         """
         older, self._changes.older = self._changes.older, {}
         if older:
@@ -120,7 +120,7 @@ class SecondLook:
             self._report.mended(f"{went_back} rows returned to an older version, which an earlier run had seen too")
         if still:
             reader.report.miss(
-                f"{len(still)} rows came in a version older than the stored one, which was kept. "
+                f"{len(still)} rows were received in a version older than the stored one, which was kept. "
                 "If the next run sees the same, it accepts it",
                 gap=True,
             )

@@ -1,4 +1,4 @@
-"""What all tables of one run share: connection, threads, workspace, reports, and how far each table has come."""
+"""The resources shared by all tables of a run: connection, threads, workspaces, reports and progress."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from orgx_source.times import utc_now
 from orgx_source.warehouse.dataset import Warehouse
 from orgx_source.warehouse.duckdb_file import LockPatience
 
-# So many workspaces are named to whoever asked for one that the key does not see.
+# Maximum number of workspaces listed in the error about one that the key does not see.
 SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """How much of a table is read before it is loaded: what a kill can cost.
+    """How much of a table is read before it is loaded, which is the most that a kill can cost.
 
     Attributes:
         pages: Pages of one table.
-        size: Bytes of new and changed rows of one table, as Arrow counts them: what DuckDB merges at once is to fit
-            into the memory it is given.
+        size: Bytes of new and changed rows of one table, as counted by Arrow: DuckDB merges them at once in limited
+            memory.
         seconds: Time since the stretch began.
     """
 
@@ -50,7 +50,7 @@ class Stretch:
     seconds: float = 60.0
 
     def is_over(self, pages: int, size: int, seconds: float) -> bool:
-        """Return whether a table that has read so much in this stretch should be loaded now."""
+        """Return whether a table should be loaded now, after reading this much in the stretch."""
         return pages >= self.pages or size >= self.size or seconds >= self.seconds
 
 
@@ -59,15 +59,15 @@ class SeenWorkspaces:
     """The workspaces that a key sees.
 
     Attributes:
-        names: Id to name; to None where it has none.
-        all: Whether OrgX listed them; else there may be more.
+        names: Id to name, or None if it has none.
+        all: Whether OrgX listed them all; otherwise there may be more.
     """
 
     names: dict[str, str | None]
     all: bool
 
     def describe(self) -> str:
-        """Return their names and ids for a sentence."""
+        """Return their names and ids for a message."""
         shown = [f"{name} ({row_id})" if name else row_id for row_id, name in list(self.names.items())[:SHOWN]]
         more = len(self.names) - len(shown)
         return ", ".join(shown) + (f" and {more} more" if more else "")
@@ -75,18 +75,18 @@ class SeenWorkspaces:
 
 @dataclass
 class ReadSession:
-    """What all tables of one run share.
+    """The resources shared by all tables of a run.
 
     Attributes:
         config: The settings.
-        client: The door to OrgX; closed with the session.
-        reports: Table name to what was done for it.
-        collect_errors: Whether a failing table is reported, so that the others go on; else its error is raised.
+        client: The OrgX client; closed with the session.
+        reports: Table name to its report.
+        collect_errors: Whether a failing table is reported and the others continue; otherwise its error is raised.
         on_progress: Called with (table, requests, rows) after each list of rows.
         clock: This machine's time in UTC.
-        stretch: How much is read before it is loaded; None reads all at once.
-        open_tables: Tables whose read goes on in the next stretch, with their readers.
-        emptied: Tables of which columns were recreated, so that their rows must be written again.
+        stretch: How much is read before a load; None reads everything first.
+        open_tables: Tables whose read continues in the next stretch, with their readers.
+        emptied: Tables with recreated columns, whose rows must be written again.
     """
 
     config: OrgxConfig
@@ -112,16 +112,16 @@ class ReadSession:
         self.patience = LockPatience(self.config.lock_timeout)
 
     def begin_stretch(self) -> None:
-        """Start the time of a stretch anew."""
+        """Restart the time of a stretch."""
         self._began = time.monotonic()
 
     def read_again(self, tables: list[str], refused: str, refusal: OrgxError) -> list[str]:
-        """Forget what was read of tables since the last load, which did not come about; return those to read again.
+        """Discard the rows read since the last successful load; return the tables to read again.
 
         Args:
             tables: The tables.
             refused: One of them, which failed and is not read again.
-            refusal: Why.
+            refusal: The reason.
         """
         for name in tables:
             if (reader := self.open_tables.pop(name, None)) is not None:
@@ -133,11 +133,11 @@ class ReadSession:
         return [name for name in tables if name != refused]
 
     def stretch_is_over(self, pages: int, size: int) -> bool:
-        """Return whether a table that has read so many pages and bytes in this stretch should be loaded now."""
+        """Return whether a table should be loaded now, after this many pages and bytes in the stretch."""
         return self.stretch is not None and self.stretch.is_over(pages, size, time.monotonic() - self._began)
 
     def warehouse(self, pipeline: Any) -> Warehouse:
-        """Return the dataset that the running pipeline fills.
+        """Return the dataset of the running pipeline.
 
         Raises:
             ConfigError: Its tables cannot be named.
@@ -151,10 +151,10 @@ class ReadSession:
             return self._warehouse
 
     def workspace(self) -> Row:
-        """Return the workspace that the key resolves to; asked for once.
+        """Return the workspace that the key resolves to; requested once.
 
         Raises:
-            OrgxError: From the client; the same one for every table.
+            OrgxError: From the client; the same error for every table.
         """
         with self._lock:
             if self._workspace_error is not None:
@@ -168,7 +168,7 @@ class ReadSession:
             return self._workspace
 
     def listed_workspaces(self) -> set[str]:
-        """Return the ids of the workspaces that OrgX lists for this key; asked for once, and only when needed.
+        """Return the ids of the workspaces that OrgX lists for this key; requested once, on demand.
 
         Raises:
             OrgxError: From the client.
@@ -176,12 +176,12 @@ class ReadSession:
         return set(self._list_workspaces().names)
 
     def check_workspace(self) -> Row:
-        """Return the workspace that the key resolves to, unless another one was asked for that the key does not see.
+        """Return the workspace that the key resolves to; fail if a requested one is not visible to the key.
 
-        OrgX is asked for the workspaces of the key only where it resolves to another one than was asked for.
+        The workspaces of the key are requested only if it resolves to a different one than requested.
 
         Raises:
-            ConfigError: OrgX lists the workspaces that the key sees, and that one is not among them.
+            ConfigError: The requested workspace is not in the list of workspaces that the key sees.
             OrgxError: From the client.
         """
         own, wanted = self.workspace(), self.config.workspace_id
@@ -193,11 +193,11 @@ class ReadSession:
         )
 
     def workspace_doubt(self) -> str | None:
-        """Return why a table without a row may not be empty: nothing tells whether the key sees that workspace."""
+        """Return why a table without rows may not be empty: it is unknown whether the key sees that workspace."""
         wanted = self.config.workspace_id
         if wanted is None or self._lists(wanted):
             return None
-        return f"no row came, and OrgX does not list the workspaces of this key: {wanted} may be none of them"
+        return f"no row was received, and OrgX does not list the workspaces of this key; {wanted} may be unknown to it"
 
     def _lists(self, wanted: str) -> bool:
         own = str(self.workspace()["id"])
@@ -219,11 +219,11 @@ class ReadSession:
             return self._seen_workspaces
 
     def _ask_for_workspaces(self, names: dict[str, Any]) -> bool:
-        """Add the workspaces that OrgX lists for this key, and return whether these are all."""
+        """Add the workspaces that OrgX lists for this key; return whether these are all."""
         if (told := self.client.workspaces) is not None:
             names.update({str(row["id"]): row.get("name") for row in told})
             return True
-        # Without the filter: the question is what lies beyond it.
+        # Without the filter, because the other workspaces matter here.
         client = copy.copy(self.client)
         client.config = replace(client.config, workspace_id=None)
         table, readers = TABLES["workspaces"], list[RouteReader]()
@@ -236,12 +236,12 @@ class ReadSession:
         for rows in read_first_open(table.name, self.config.routes, read, [], self.config.doors):
             names.update({row_id: row.get("name") for row in rows if (row_id := keys.id(row)) is not None})
         report = readers[-1].report
-        # The reader adds the key's own workspace where OrgX does not list it: then it lists less than the key sees.
+        # The reader adds the key's own workspace if OrgX does not list it; the list is then incomplete.
         lists_own = report.received >= len(names)
         return lists_own and readers[-1].route.caveat is None and not (report.short_by or report.total_doubtful)
 
     def sight(self, own: str) -> Sight:
-        """Return which workspaces this run can see.
+        """Return the workspaces visible to this run.
 
         Args:
             own: The workspace that the key resolves to.
@@ -249,24 +249,24 @@ class ReadSession:
         return Sight(self.config.workspace_id, own, self.listed_workspaces)
 
     def view(self, table: Table, ids_home: str, known: KnownRows) -> View:
-        """Return what this run sees of a table.
+        """Return the part of a table that is visible to this run.
 
         Args:
             table: The table.
-            ids_home: The workspace whose ids the table keeps as OrgX sends them, where they are unique within one only.
-            known: The rows of the warehouse.
+            ids_home: The workspace whose ids are unchanged, for ids that are unique within a workspace only.
+            known: The rows in the warehouse.
         """
         own, wanted = str(self.workspace()["id"]), self.config.workspace_id
         workspace = wanted or own
         look = Look(self.key, workspace.casefold(), wanted is not None)
         if not table.local_ids:
             return View(self.sight(own), look, self.config.full)
-        # Its rows seldom name a workspace, and nobody says of which ones OrgX lists them: that of the run is certain.
+        # Its rows rarely name a workspace, and it is unknown whose rows OrgX lists; only the run's own is certain.
         sight = Sight(None, workspace, set)
         return View(sight, look, self.config.full, LocalIds(table, ids_home, workspace, known))
 
     def open_route(self, table: Table, route: Route, spending: Spending | None = None) -> RouteReader:
-        """Return a reader of one table from one route; no request is made for it but the one for the workspace."""
+        """Return a reader of one table from one route; sends no request except the one for the workspace."""
         self.workspace()
         return open_route(self._access(), table, route, spending)
 
@@ -278,7 +278,7 @@ class ReadSession:
         return list(seen.names), seen.all
 
     def _ids_of(self, table: Table, access: Access) -> Iterator[str]:
-        """Yield the ids of a table's rows, from whatever route is open."""
+        """Yield the ids of a table's rows from the first open route."""
         keys = row_keys(table)
         pages = read_first_open(
             table.name,
@@ -290,7 +290,7 @@ class ReadSession:
         yield from (row_id for rows in pages for row in rows if (row_id := keys.id(row)) is not None)
 
     def _artifact_parents(self) -> Iterator[Parent]:
-        """Yield everything an artifact can be attached to, as far as OrgX lists it for this key."""
+        """Yield all entities an artifact can be attached to that OrgX lists for this key."""
         for table in TABLES.values():
             if table.entity_type is not None:
                 with suppress(RouteClosedError):
@@ -298,12 +298,12 @@ class ReadSession:
                         yield table.entity_type, row_id
 
     def latest_time(self) -> datetime:
-        """Return the time by whichever clock is ahead, OrgX's or this machine's: nothing was noted later than that."""
+        """Return the later time of OrgX's and this machine's clock: no recorded time is later."""
         told = self.client.server_time
         return self.clock() if told is None else max(told, self.clock())
 
     def may_sample(self, table: str) -> bool:
-        """Return whether a request may go to old rows of a table; each table has its turn every other day."""
+        """Return whether old rows of a table may be sampled; each table has its turn every other day."""
         if TABLES[table].optional:
             return False
         turn = (self.clock().toordinal() + list(TABLES).index(table)) % 2 == 0
@@ -314,17 +314,17 @@ class ReadSession:
             return True
 
     def orgx_time(self) -> datetime:
-        """Return a time that is not after now, by OrgX's clock where it tells it, and by this machine's."""
+        """Return a time that is not after now, by OrgX's clock, if known, and by this machine's."""
         told = self.client.server_time
         return self.clock() if told is None else min(told, self.clock())
 
     def note_progress(self, table: str, requests: int, rows: int) -> None:
-        """Tell whoever watches how far a table has come."""
+        """Report the progress of a table."""
         if self.on_progress is not None:
             self.on_progress(table, requests, rows)
 
     def report(self, table: str) -> TableReport:
-        """Return the report of a table, a new one the first time."""
+        """Return the report of a table, created on first use."""
         with self._lock:
             return self.reports.setdefault(table, TableReport())
 
@@ -333,11 +333,11 @@ class ReadSession:
         for reader in self.open_tables.values():
             reader.close()
         interrupted = self.client.budget.stopped
-        # Whoever still waits there waits for nothing: the run is over.
+        # Waiting threads would wait in vain: the run is over.
         self.client.budget.stop()
         if interrupted:
             self.patience.stop()
-        # Who interrupts a run is not kept until an answer comes that is on its way.
+        # An interrupt does not wait for pending responses.
         self.executor.shutdown(wait=not interrupted, cancel_futures=True)
         if self._warehouse is not None:
             self._warehouse.close()

@@ -1,7 +1,7 @@
-"""One table in one run: which route, how much of it, in which stretches, and what the next run needs to know.
+"""Reads one table in one run: chooses route and scope, reads in stretches, and stores the state for the next run.
 
-How a list is read is the route reader's work, what is new in it the intake's, what is gone the deletions', how dlt gets
-it the source's.
+The route reader reads the list, the intake finds changes, `deletions` finds deleted rows, and the source passes the
+rows to dlt.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from orgx_source.warehouse.dataset import Warehouse
 
 logger = logging.getLogger(__name__)
 
-# Candidates for deletion that wait for the end of a read in several runs; more are left to the next full read.
+# Maximum number of candidates for deletion kept during a read in several runs; more wait for the next full read.
 MAX_CANDIDATES = 5_000
-# A read of changes that was cut short after so many pages is followed by a full read, which can be resumed.
+# A read of changes interrupted after this many pages is followed by a full read, which can be resumed.
 CUT_SHORT_PAGES = 20
 
 
 class StretchEnd:
-    """Comes between pieces where what was read so far is to be loaded."""
+    """Marks the point between pieces at which the rows read so far are to be loaded."""
 
 
 STRETCH_END = StretchEnd()
@@ -50,19 +50,19 @@ Step = Piece | StretchEnd
 
 
 class TableReader:
-    """Reads one table in one run, in one stretch or several.
+    """Reads one table in one run, in one or several stretches.
 
-    Iterate over `pieces` in each stretch; ``finished`` says whether there is another one, and ``handed`` what the load
-    was handed in the last one, by the name of the table in the warehouse.
+    Iterate over `pieces` in each stretch; ``finished`` is False if there is another one, and ``handed`` is the content
+    of the last stretch's load, by the name of the table in the warehouse.
     """
 
     def __init__(self, session: ReadSession, table: Table, warehouse: Warehouse, types: ColumnTypes) -> None:
-        """Prepare; nothing is asked.
+        """Prepare; sends no request or query.
 
         Args:
-            session: What the tables of the run share.
+            session: The shared resources of the run.
             table: The table.
-            warehouse: Where it is kept.
+            warehouse: Its warehouse.
             types: The types of its columns.
         """
         self.finished = False
@@ -82,14 +82,14 @@ class TableReader:
         self._steps = self._read()
 
     def pieces(self, state: dict[str, Any], load_id: str) -> Iterator[Piece]:
-        """Yield what is to be written in this stretch.
+        """Yield the pieces of this stretch.
 
         Args:
-            state: What the table remembers from run to run; changed in place.
+            state: The state of the table; changed in place.
             load_id: The load that will write it.
 
         Raises:
-            OrgxError: No route could serve the table, or the read failed on the way.
+            OrgxError: No route could serve the table, or the read failed.
         """
         self._state, self._load_id = self._open_state(state, load_id), load_id
         self._pages_before = self._pages
@@ -114,14 +114,14 @@ class TableReader:
         return self._report.note is not None
 
     def close(self) -> None:
-        """Give up what was not read."""
+        """Discard the remaining read."""
         self._steps.close()
 
     def plan(self, state: dict[str, Any], route: Route) -> Beginning:
-        """Return how a run would begin to read the table from a route; nothing is asked of OrgX but the workspace.
+        """Return how a run would begin to read the table from a route; requests at most the workspace.
 
         Args:
-            state: What the table remembers from run to run.
+            state: The state of the table.
             route: The route that is open.
         """
         self._state = self._open_state(state, "")
@@ -132,10 +132,10 @@ class TableReader:
         return self._begin(route)
 
     def closed_doors(self, state: dict[str, Any]) -> dict[str, str]:
-        """Return the routes of an optional table that a run would not ask, name to status.
+        """Return the routes of an optional table that a run would skip, name to status.
 
         Args:
-            state: What the table remembers from run to run.
+            state: The state of the table.
         """
         if not self._table.optional or self._config.full:
             return {}
@@ -143,7 +143,7 @@ class TableReader:
 
     @property
     def living(self) -> int:
-        """Return how many rows the warehouse holds, as far as is known, that are not marked as deleted."""
+        """Return the number of known rows in the warehouse that are not marked as deleted."""
         return self._changes.known.count_living()
 
     # -- the whole of it -----------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class TableReader:
             doors, known = self._config.doors, self._closed_doors()
             yield from read_first_open(name, routes, self._read_route, closed, doors, known)
         except RouteClosedError:
-            # None is open: one that refuses leads to the next.
+            # No route is open: after a refusal, the next route is tried.
             self._report.route = None
             if not self._table.optional:
                 raise
@@ -172,7 +172,7 @@ class TableReader:
             self._note_doors()
 
     def _closed_doors(self) -> dict[str, str]:
-        """Return the routes of an optional table that refused lately: they cost no request."""
+        """Return the routes of an optional table that refused recently; they are skipped without a request."""
         if not self._table.optional or self._config.full:
             return {}
         return self._state.closed_doors(self._session.key, self._started)  # guard: closed-doors-are-remembered
@@ -183,14 +183,14 @@ class TableReader:
             self._state.note_doors(closed, self._session.key, self._started)
 
     def _single_copies(self) -> Iterator[Piece]:
-        """Yield one copy of each row that stands twice, to take the place of all its copies."""
+        """Yield one copy of each duplicate row, to replace all its copies."""
         for table in self._changes.single_copies():  # guard: rows-that-stand-twice
             yield self._intake.piece([table], replaces=True)
         if doubled := len(self._changes.known.doubled):
             self._report.mended(f"{doubled} rows were in the table more than once; the newest copy of each is kept")
 
     def _single_versions(self) -> Iterator[Piece]:
-        """Yield one copy of each version that stands twice in the history."""
+        """Yield one copy of each duplicate version in the history."""
         doubled = 0
         for table in self._warehouse.doubled_versions(self._table, self._types):  # guard: versions-that-stand-twice
             doubled += table.num_rows
@@ -211,7 +211,7 @@ class TableReader:
             self._state.forget_origin()
             self._changes.distrust_table()
         if any(compare(self._warehouse, *self._state.take_handed())):
-            # Loaded by a pipeline of somebody's own, which does not look.
+            # Loaded by a user's own pipeline, which does not verify its loads.
             self._state.forget_origin()
             self._report.mended("part of the last load was missing; the table was read in full")
         known = self._changes.known
@@ -244,7 +244,7 @@ class TableReader:
                 self._finish(reader, whole_at=whole_at)
                 return
             if reader.report.order_obeyed:
-                # What changed behind the place where it stopped, since it began.
+                # Changes since its start in the part already read.
                 watermark = resumed.started - self._config.overlap  # guard: changes-behind-a-resumed-read
                 doubtful = reader.report if reader.report.reasons else None
             self._resumed = None
@@ -255,7 +255,7 @@ class TableReader:
         whole = watermark is None or not reader.report.stopped_early
         obeyed = self._filter_is_obeyed(route) and not self._state.doors_apart
         if not whole and (why := (yield from self._second_look.why_not_enough(reader, self._state, obeyed=obeyed))):
-            logger.info("%s: %s, reading the whole table", self._table.name, why)
+            logger.info("%s: %s, reading the table in full", self._table.name, why)
             reader, whole_at, whole = self._open(route), self._started, True
             self._state.begin_anew()
             yield from self._pass(reader, None)
@@ -272,8 +272,8 @@ class TableReader:
         return self._session.open_route(self._table, route, self._spending)
 
     def _go_on(self, reader: RouteReader, resumed: Resume) -> Iterator[Step]:
-        """Finish a full read that was cut short."""
-        logger.info("%s: going on where the last full read stopped", self._table.name)
+        """Finish an interrupted full read."""
+        logger.info("%s: continuing the interrupted full read", self._table.name)
         self._report.resumed = True
         yield from self._pass(reader, None, resumed.position)
         if reader.report.order_obeyed:
@@ -281,9 +281,9 @@ class TableReader:
             self._settle(reader.route, cursor=resumed.started, whole_at=resumed.began_at)
 
     def _are_apart(self, reader: RouteReader, before: str | None) -> bool:
-        """Return whether the rows of this route have nothing in common with those that another one brought.
+        """Return whether this route's rows have no ids in common with those of another one.
 
-        Nothing says that two routes of an optional table give a run or a handoff the same id; only the rows show it.
+        It is not documented whether two routes of an optional table use the same ids; only the rows show it.
         """
         if not self._table.optional or self._state.doors_apart:
             return self._state.doors_apart
@@ -294,9 +294,7 @@ class TableReader:
     def _note_apart(self, reader: RouteReader, before: str | None) -> bool:
         if apart := self._are_apart(reader, before):  # guard: ids-of-two-doors
             self._state.doors_apart = True
-            reader.report.miss(
-                "rows of two routes have no id in common; those of both are kept, none counts as deleted"
-            )
+            reader.report.miss("rows of two routes have no ids in common; both are kept, and none counts as deleted")
         return apart
 
     def _mark_deleted(self, reader: RouteReader, came_from: str | None = None) -> Iterator[Step]:
@@ -304,7 +302,7 @@ class TableReader:
             return
         gone = self._deletions.gone(reader, self._state, self._report, self._resumed)
         if any(map(self._changes.known.is_given, gone)):
-            # What this very load brings is not in the warehouse yet, where a deletion finds its values.
+            # Rows of this load are not in the warehouse yet, from which a deletion takes the values.
             if self._can_wait:
                 yield from self._next_stretch(reader, None)
             else:
@@ -316,7 +314,7 @@ class TableReader:
     # -- one pass ------------------------------------------------------------------------------------------------
 
     def _pass(self, reader: RouteReader, watermark: datetime | None, resume: Position | None = None) -> Iterator[Step]:
-        """Read once; yield what is new or changed, in tables of some thousand rows."""
+        """Read once; yield new and changed rows, in tables of some thousand rows."""
         if watermark is None and resume is None:
             self._changes.known.forget_seen()
             self._intake.foreign = RowIds()
@@ -331,7 +329,7 @@ class TableReader:
                     yield from self._intake.flush()
                     yield from self._next_stretch(reader, watermark)
         except OrgxError as error:
-            # What came before the failure is true and is kept; the cursor stays where it was.
+            # Rows received before the failure are valid and kept; the cursor does not move.
             yield from self._intake.flush()
             self._note(reader, before)
             self._remember_position(reader, watermark)
@@ -346,7 +344,7 @@ class TableReader:
         self._note_order(reader, whole=watermark is None)
 
     def _note_order(self, reader: RouteReader, *, whole: bool) -> None:
-        """Note whether the route kept the order that it was asked for: one page that did not is enough to say no."""
+        """Record whether the route kept the requested order: one page out of order is enough for no."""
         obeyed = reader.report.order_obeyed
         if obeyed is False or (whole and reader.report.order_shown):
             self._state.note_order(reader.route.name, obeyed)  # guard: order-that-was-not-kept
@@ -386,11 +384,11 @@ class TableReader:
         return begin(past, wishes, self._started)
 
     def _resume_point(self, route: Route) -> Resume | None:
-        """Return where a full read that was cut short goes on, if there is such a place."""
+        """Return the position of an interrupted full read, if there is one."""
         return self._state.resume(self._origin(route), full=self._config.full) if self._warehouse.can_be_asked else None
 
     def _remember_position(self, reader: RouteReader, watermark: datetime | None) -> None:
-        """Note how far a full read has come, so that the next run need not begin anew."""
+        """Record the position of a full read, so that the next run can continue it."""
         if watermark is not None:
             if reader.report.pages > CUT_SHORT_PAGES:
                 self._state.cut_short(long=True)
@@ -422,29 +420,29 @@ class TableReader:
         return self._deletions.adds_up(reader, self._state, self._report, obeyed=obeyed)
 
     def _filter_is_obeyed(self, route: Route) -> bool:
-        """Return whether OrgX keeps to the workspace that was asked for, as far as this read and the last one tell."""
+        """Return whether OrgX obeys the workspace filter, according to this read and the last one."""
         known = self._state.obeys_filter or not self._state.is_of(self._origin(route))
         return known and not self._intake.foreign
 
     def _note_scope(self, reader: RouteReader, *, whole: bool) -> bool:
-        """Note whether OrgX keeps to the workspace that was asked for, and return it."""
+        """Record whether OrgX obeys the workspace filter, and return it."""
         foreign = len(self._intake.foreign)
         obeyed = not foreign if whole else self._filter_is_obeyed(reader.route)
         self._state.obeys_filter = obeyed
         if not obeyed and whole:
             self._report.reasons.append(
-                f"OrgX sent {foreign} rows of other workspaces than the one asked for; they were left out"
+                f"OrgX sent {foreign} rows of workspaces other than the requested one; they were skipped"
             )
         elif not obeyed:
             reader.report.miss(
-                "OrgX counts rows of other workspaces than the one asked for: only a full read can be compared"
+                "OrgX counts rows of workspaces other than the requested one: only a full read can be compared"
             )
         if whole and not self._changes.known.seen and (doubt := self._session.workspace_doubt()):
             reader.report.miss(doubt)
         return obeyed
 
     def _finish(self, reader: RouteReader, *, whole_at: datetime | None) -> None:
-        # Never past the start of the read, by whichever clock is behind: what changes meanwhile comes next time.
+        # Never past the start of the read by the slower clock: changes during the read are read next time.
         bound = min(self._started_at_orgx, self._started)
         past = Past(self._state.cursor, self._state.whole_read_at)
         whole = whole_at is not None
@@ -457,7 +455,7 @@ class TableReader:
         )
         self._report.note_ending(reader.report, total=total, whole=whole)
         self._report.reasons += [
-            f"{name} is a column that somebody else added, with another type. OrgX's values go to {name}__v_text"
+            f"the column {name} was added by someone else with another type. OrgX's values go to {name}__v_text"
             for name in self._types.newly_beside
         ]
         self._report.proof = self._proof(whole_at=whole_at, counted=total is not None)
@@ -467,7 +465,7 @@ class TableReader:
         self._report.cursor_after = _iso(self._state.cursor)
 
     def _proof(self, *, whole_at: datetime | None, counted: bool) -> str:
-        """Return what the verdict rests on."""
+        """Return the evidence for the verdict."""
         whole = whole_at is not None
         parts = ["every row was read" if whole else "what changed since the last run was read"]
         if whole_at is not None and whole_at != self._started:
@@ -480,7 +478,7 @@ class TableReader:
 
 
 def _add_doubts(report: ListingReport, earlier: ListingReport) -> None:
-    """Add the reasons of a read that went on to those of the one after it: its doubts are the table's."""
+    """Add the reasons of the first pass to those of the second: both apply to the table."""
     for reason in earlier.reasons:
         report.miss(reason, gap=earlier.gap)
     report.rows_without_id = earlier.rows_without_id

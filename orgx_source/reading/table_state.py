@@ -1,4 +1,4 @@
-"""What a table remembers from run to run, in dlt's state: how far it was read, and where that is to be believed."""
+"""The state of a table between runs, in dlt's state: how far it was read, and when that can be trusted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orgx_source.times import parse_timestamp
 from orgx_source.warehouse.arrival import forget_handed, handed_in
 
 STATE_VERSION = 2
-# How far a clock may be ahead before what it noted is not believed.
+# A stored time further in the future than this is not trusted.
 MAX_AHEAD = timedelta(days=1)
 MAX_ANCESTRY = 20
 MAX_OLDER = 1_000
@@ -22,13 +22,13 @@ MAX_OLDER = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where rows were read; what is remembered of one origin says nothing about another.
+    """Where rows were read from; the state of one origin says nothing about another.
 
     Attributes:
         route: Name of the route.
-        workspace_id: The workspace asked for, else the one that the key resolves to.
-        filtered: Whether it was asked for.
-        key: Digest of the key; only a read that was cut short needs the same one to go on.
+        workspace_id: The requested workspace, else the one that the key resolves to.
+        filtered: Whether it was requested.
+        key: Digest of the key; only an interrupted read needs the same one to continue.
     """
 
     route: str
@@ -39,13 +39,13 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Where a full read that was cut short goes on.
+    """Where an interrupted full read continues.
 
     Attributes:
-        position: How far it came.
-        started: When it began, by OrgX's clock: changes since are read afterwards.
-        began_at: When it began, by this machine's clock.
-        candidates: Ids that it should have met and did not.
+        position: Its position.
+        started: Its start by OrgX's clock; changes since are read afterwards.
+        began_at: Its start by this machine's clock.
+        candidates: Ids that it should have met but did not.
     """
 
     position: Position
@@ -54,7 +54,7 @@ class Resume:
     candidates: frozenset[str]
 
 
-# A route that refused a key is asked again after so long.
+# A route that refused a key is tried again after this time.
 CLOSED_FOR = timedelta(days=7)
 
 
@@ -76,7 +76,7 @@ def _is_recent(moment: str, now: datetime) -> bool:
 
 
 class TableState:
-    """A view of the dictionary that dlt keeps for one resource; it is changed in place."""
+    """A view of dlt's state dictionary for one resource; changes it in place."""
 
     def __init__(
         self,
@@ -85,14 +85,14 @@ class TableState:
         has_loads: Callable[[Sequence[str]], bool],
         now: datetime | None = None,
     ) -> None:
-        """Look at what is stored.
+        """Read the stored state.
 
         Args:
             stored: dlt's dictionary.
-            load_id: The load that brings what is noted now.
-            has_loads: Whether all loads of some ids arrived: one may have failed, or the warehouse may be another one,
-                or an older copy.
-            now: The time; nothing that is noted for later than a day after it is believed. None believes everything.
+            load_id: The load that stores the new state.
+            has_loads: Returns whether all loads with given ids are complete: one may have failed, or the warehouse may
+                be a different one or an older copy.
+            now: The time; stored times more than a day later are not trusted. None trusts everything.
         """
         self._stored = stored
         self._load_id = load_id
@@ -101,26 +101,26 @@ class TableState:
 
     @property
     def cursor(self) -> datetime | None:
-        """Return until when every change is known."""
+        """Return the time up to which every change is known."""
         return self._time("cursor")
 
     @property
     def read_at(self) -> datetime | None:
-        """Return when the last read that came to its end began, by this machine's clock."""
+        """Return the start of the last completed read, by this machine's clock."""
         return self._time("read_at")
 
     @property
     def whole_read_at(self) -> datetime | None:
-        """Return when the last full read began."""
+        """Return the start of the last full read."""
         return self._time("whole_read_at")
 
     @property
     def looked_back_at(self) -> datetime | None:
-        """Return when a feed was last read far back."""
+        """Return when a feed was last read one month back."""
         return self._time("looked_back_at")
 
     def _time(self, name: str) -> datetime | None:
-        """Return a time that was noted; None where a clock was wrong when it was."""
+        """Return a stored time; None if a wrong clock stored it."""
         moment = parse_timestamp(self._stored.get(name))
         if moment is not None and self._latest is not None and moment > self._latest:  # guard: clock-of-the-future
             return None
@@ -128,7 +128,7 @@ class TableState:
 
     @property
     def was_cut_short(self) -> bool:
-        """Return whether a long read of changes did not come to its end."""
+        """Return whether a long read of changes was interrupted."""
         return bool(self._stored.get("cut_short"))
 
     def first_workspace(self, otherwise: str) -> str:
@@ -136,15 +136,15 @@ class TableState:
         return str(self._stored.get("home", otherwise))
 
     def is_of(self, origin: Origin) -> bool:
-        """Return whether what is remembered speaks of this origin, and its rows did arrive."""
+        """Return whether the state is about this origin, and its rows were stored."""
         return self._is_of(self._stored, origin)
 
     def resume(self, origin: Origin, *, full: bool) -> Resume | None:
-        """Return where a full read that was cut short goes on, if there is such a place.
+        """Return where an interrupted full read continues, if there is one.
 
         Args:
-            origin: Where it would go on.
-            full: Whether a full read was requested; then only a read for which it was asked too goes on.
+            origin: The current origin.
+            full: Whether a full read was requested; then only a read that was also requested in full is continued.
         """
         saved = self._stored.get("resume") or {}
         started, began_at = parse_timestamp(saved.get("started")), parse_timestamp(saved.get("began_at"))
@@ -155,7 +155,7 @@ class TableState:
         return Resume(_position(saved), started, began_at, frozenset(saved.get("candidates") or ()))
 
     def keep_place(self, place: Resume, origin: Origin, *, full: bool) -> None:
-        """Note where a full read that is cut short goes on."""
+        """Record where an interrupted full read continues."""
         self._stored["resume"] = {
             "offset": place.position.offset,
             "covered_to": place.position.covered_to,
@@ -172,32 +172,32 @@ class TableState:
         }
 
     def cut_short(self, *, long: bool) -> None:
-        """Note that a read of changes did not come to its end.
+        """Record that a read of changes was interrupted.
 
         Args:
-            long: Whether it was a long one; a short one counts when it happens twice.
+            long: Whether it was a long one; short ones count if it happens twice.
         """
         if long or self._stored.get("cut_once"):
             self._stored["cut_short"] = True
         self._stored["cut_once"] = True
 
     def begin_anew(self) -> None:
-        """Note that a full read begins at the beginning: it builds on none that was cut short."""
+        """Record that a full read starts from the beginning, without a position."""
         self._stored.pop("resume", None)
 
     def orders(self, route: str) -> bool:
-        """Return whether a route kept the order that it was asked for, the last time that it showed."""
+        """Return whether a route kept the requested order, according to the last evidence."""
         return self._stored.get("disordered") != route
 
     def note_order(self, route: str, obeyed: bool | None) -> None:
-        """Note whether a route kept the order that it was asked for; None when that did not show."""
+        """Record whether a route kept the requested order; None if there was no evidence."""
         if obeyed is not None and (not obeyed or not self.orders(route)):
             self._keep("disordered", None if obeyed else route)
 
     def settle(
         self, origin: Origin, *, cursor: datetime | None, whole_at: datetime | None, first_workspace: str
     ) -> None:
-        """Note that everything up to the cursor is known."""
+        """Record that everything up to the cursor is known."""
         if cursor is not None:
             self._stored["cursor"] = cursor.isoformat()
         if whole_at is not None:
@@ -208,25 +208,25 @@ class TableState:
         self._stored.setdefault("home", first_workspace)
 
     def take_handed(self) -> tuple[str, dict[str, dict[str, Any]]]:
-        """Return what the last load was handed, with its id, and forget it: where nobody looked after that load."""
+        """Return and remove the content of the last load, with its id, if that load was not verified."""
         handed = handed_in(self._stored)
         forget_handed(self._stored)
         return str(self._stored.get("load_id")), handed
 
     def forget_origin(self) -> None:
-        """Forget where rows were read: what is remembered of that is not believed."""
+        """Discard the origin, so that its state is not trusted."""
         self._stored.pop("version", None)
 
     def finish(self, read_at: datetime) -> None:
-        """Note when a read that came to its end began."""
+        """Record the start of a completed read."""
         self._stored["read_at"] = read_at.isoformat()
 
     def note_look_back(self, moment: datetime) -> None:
-        """Note that a feed was read far back."""
+        """Record that a feed was read one month back."""
         self._stored["looked_back_at"] = moment.isoformat()
 
     def closed_doors(self, key: str, now: datetime) -> dict[str, str]:
-        """Return the routes that refused this key lately, name to its status, and need not be asked again.
+        """Return the routes that recently refused this key and can be skipped, name to status.
 
         Args:
             key: Digest of the key.
@@ -235,11 +235,11 @@ class TableState:
         return {name: door["status"] for name, door in self._doors(key).items() if _is_recent(door["asked_at"], now)}
 
     def closed_since(self, key: str) -> str | None:
-        """Return since when no route was open to this key; None where one was."""
+        """Return since when no route has been open to this key; None if one is."""
         return min((door["since"] for door in self._doors(key).values()), default=None)
 
     def note_doors(self, closed: Mapping[str, str], key: str, now: datetime) -> None:
-        """Note which routes refuse this key.
+        """Record which routes refuse this key.
 
         Args:
             closed: Name of each to its status.
@@ -252,7 +252,7 @@ class TableState:
             if name in before:
                 door["since"] = before[name]["since"]
                 if _is_recent(before[name]["asked_at"], now):
-                    # It was not asked.
+                    # It was skipped.
                     door["asked_at"] = before[name]["asked_at"]
         self._keep("closed_doors", {"key": key, "doors": doors} if doors else None)
 
@@ -262,7 +262,7 @@ class TableState:
 
     @property
     def doors_apart(self) -> bool:
-        """Return whether rows came from routes whose ids have nothing in common."""
+        """Return whether rows come from routes without ids in common."""
         return bool(self._stored.get("doors_apart"))
 
     @doors_apart.setter
@@ -276,19 +276,19 @@ class TableState:
 
     @property
     def doubt(self) -> Doubt | None:
-        """Return the rows that were missing at the last full read, which was not believed."""
+        """Return the doubt about rows missing from the last full read."""
         stored = self._stored.get("doubt")
         return Doubt.from_json(stored) if stored else None
 
     @doubt.setter
     def doubt(self, doubt: Doubt | None) -> None:
         self._keep("doubt", doubt.to_json() if doubt else None)
-        # What earlier versions kept.
+        # Format of earlier versions.
         self._stored.pop("vanished", None)
 
     @property
     def older(self) -> dict[str, str]:
-        """Return the rows that came in a version older than the stored one, id to its hash, and were not believed."""
+        """Return the rows received in a version older than the stored one and not accepted, id to hash."""
         return dict(self._stored.get("older") or {})
 
     @older.setter
@@ -297,7 +297,7 @@ class TableState:
 
     @property
     def looks(self) -> Looks:
-        """Return which keys and filters saw the rows last."""
+        """Return which keys and filters last saw the rows."""
         last = {name: Look.parse(text) for name, text in (self._stored.get("seen_by") or {}).items()}
         aside = self._stored.get("set_aside") or {}
         if isinstance(aside, int):
@@ -314,7 +314,7 @@ class TableState:
 
     @property
     def obeys_filter(self) -> bool:
-        """Return whether OrgX kept to the workspace that was asked for, in the last read of this origin."""
+        """Return whether OrgX obeyed the workspace filter in the last read of this origin."""
         return not self._stored.get("filter_ignored")
 
     @obeys_filter.setter
@@ -322,11 +322,11 @@ class TableState:
         self._keep("filter_ignored", not obeyed)
 
     def ids_home(self, otherwise: str) -> str:
-        """Return the workspace whose ids are kept as OrgX sends them, where ids are unique within one only."""
+        """Return the workspace whose ids are unchanged, for ids that are unique within a workspace only."""
         return str(self._stored.get("ids_home") or self._stored.get("workspace_id") or otherwise)
 
     def keep_ids_home(self, workspace: str) -> None:
-        """Note the workspace whose ids are kept as OrgX sends them."""
+        """Record the workspace whose ids are unchanged."""
         self._stored["ids_home"] = workspace
 
     def _keep(self, name: str, value: Any) -> None:
@@ -346,9 +346,9 @@ class TableState:
         }
 
     def _ancestry(self, *, whole: bool) -> list[str]:
-        """Return the loads that what is noted now builds on.
+        """Return the loads that the current state builds on.
 
-        Loads come one after the other, so an older copy of a warehouse lacks the latest of them: these are enough.
+        Loads are sequential, so an older copy of a warehouse lacks the latest of them: these are enough.
         """
         kept = () if whole else self._stored.get("builds_on") or ()
         of_this_read = (self._stored.get("resume") or {}).get("builds_on") or ()
@@ -360,7 +360,7 @@ class TableState:
             saved.get("version") == STATE_VERSION
             and saved.get("route") == origin.route
             and saved.get("workspace_id") == origin.workspace_id
-            # Not told by earlier versions.
+            # Not stored by earlier versions.
             and saved.get("filtered", origin.filtered) == origin.filtered
             and self._has_loads(loads)
         )

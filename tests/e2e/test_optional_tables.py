@@ -227,7 +227,7 @@ def test_handoffs_of_two_doors_without_an_id_in_common_are_all_kept() -> None:
         box.inject(Fault("closed", 403, path="/api/client/handoffs"))
         second = sync_at(box, TODAY + timedelta(days=1), ["handoffs"])
         assert second.exit_code == 0
-        assert any("no id in common" in reason for reason in second.tables["handoffs"].reasons)
+        assert any("no ids in common" in reason for reason in second.tables["handoffs"].reasons)
         assert len(stored("handoffs", where="deleted_at is null")) == 2 * len(one)
         box.heal()
         assert sync_at(box, TODAY + timedelta(days=9), ["handoffs"]).exit_code == 0

@@ -275,7 +275,7 @@ def test_a_column_that_an_analyst_added_is_left_alone_and_what_orgx_sends_is_kep
         box.world.edit("agent", agent, note=value)
         report = sync(box, ["agents"])
         assert report.exit_code == 0, report.to_json()
-        said = [reason for reason in report.tables["agents"].reasons if "somebody else added" in reason]
+        said = [reason for reason in report.tables["agents"].reasons if "added by someone else" in reason]
         assert bool(said) != typed or column_type == "boolean"
         for table in ("agents", "agents_history"):
             name = "note" if typed else "note__v_text"
@@ -284,7 +284,7 @@ def test_a_column_that_an_analyst_added_is_left_alone_and_what_orgx_sends_is_kep
         box.world.edit("agent", agent, name="another")
         report = sync(box, ["agents"])
         assert report.exit_code == 0, report.to_json()
-        assert not [reason for reason in report.tables["agents"].reasons if "somebody else added" in reason]
+        assert not [reason for reason in report.tables["agents"].reasons if "added by someone else" in reason]
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_whatever_shape_an_answer_has_its_hits_come(fault: str) -> None:
 
 TROUBLES = {
     "memory_fails": (1, "decided: the memory search failed: query must not be empty"),
-    "memory_shapeless": (1, "in no known shape (it has query, scope)"),
+    "memory_shapeless": (1, "has an unknown format (it has query, scope)"),
     "closed=403@/api/client/tools": (1, "403 from /api/client/tools/execute"),
 }
 
@@ -68,7 +68,7 @@ def test_a_spent_allowance_is_said_and_the_run_goes_on(fault: str) -> None:
         report = sync(box, tables=["workspaces", "memory_hits"], memory=(DECIDED, LAUNCH))
         table = report.tables["memory_hits"]
         assert (report.exit_code, table.error, table.requests, table.rows_new) == (0, None, 1, 0)
-        assert "the allowance for memory searches is spent" in table.reasons[0]
+        assert "the allowance for memory searches is used up" in table.reasons[0]
         assert report.waited_seconds == 0
 
 
@@ -96,7 +96,7 @@ def test_every_shape_of_an_answer_is_read(shape: str) -> None:
     "answer", [{}, {"data": {}}, {"data": []}, {"data": {"results": None}}, {"ok": True, "data": None}]
 )
 def test_an_answer_without_hits_is_never_one_with_none(answer: dict[str, Any]) -> None:
-    with pytest.raises(EnvelopeError, match="in no known shape"):
+    with pytest.raises(EnvelopeError, match="has an unknown format"):
         hits_of(answer, "x")
 
 
@@ -122,7 +122,7 @@ def test_saved_searches_stand_in_the_settings(monkeypatch: pytest.MonkeyPatch) -
         ('[{"name": "a", "query": " "}]', "number 1 needs a query"),
         ('[{"name": "a", "query": "b", "scope": "tasks"}]', "scope must be one of all, artifacts"),
         ('[{"name": "a", "query": "b", "limit": 0}]', "limit must be a number from 1"),
-        ('[{"name": "a", "query": "b", "size": 0}]', "number 1 has size"),
+        ('[{"name": "a", "query": "b", "size": 0}]', "number 1 has unknown keys: size"),
         ('[{"name": "a", "query": "b"}, {"name": "a", "query": "c"}]', "more than one search named a"),
     ],
 )

@@ -320,7 +320,7 @@ def test_a_row_that_came_and_went_during_one_run_is_not_left_behind(stretch: Str
     if stretch is None:
         # Its values are not in the warehouse yet, from where a deletion takes them.
         assert (report.verdict, there.living() - {row["id"] for row in there.rows}) == ("uncertified", {"00999"})
-        assert "they changed later than any row that came" in there.run(stretch).reasons[0]
+        assert "they changed later than any row received" in there.run(stretch).reasons[0]
         assert there.run(stretch).rows_deleted == 1
     assert there.living() == {row["id"] for row in there.rows}
     assert [row["id"] for row in there.warehouse.history if row.get("deleted_at")] == ["00007", "00999"]
@@ -380,7 +380,7 @@ def test_an_older_copy_than_the_stored_one_is_asked_for_again_and_never_written_
     there.rows[3] = there.row(3)
     report = there.run(full=True)
     assert (report.verdict, report.exit_code) == ("uncertified", 4)
-    assert "1 rows came in a version older than the stored one" in report.reasons[0]
+    assert "1 rows were received in a version older than the stored one" in report.reasons[0]
     assert there.warehouse.rows["00003"]["title"] == "new"
     there.rows[3] = newer
     assert there.run(full=True).verdict == "certified"
@@ -487,7 +487,7 @@ def test_without_a_count_a_night_says_that_it_proves_less_and_deletions_are_beli
     gone = there.rows.pop(7)["id"]
     report = there.run()
     assert (report.verdict, report.exit_code, report.whole) == ("uncertified", 0, False)
-    assert report.reasons == ["OrgX gave no total: deletions are found by the next full read"]
+    assert report.reasons == ["OrgX reports no total: deletions are found by the next full read"]
     there.now += timedelta(days=8)
     assert there.run().rows_deleted == 0
     assert gone in there.living()
