@@ -1,1 +1,1 @@
-"""What is stored: the dataset, asked through dlt, and the DuckDB file. Knows nothing of OrgX's API."""
+"""Access to the warehouse: the dataset, through dlt, and the DuckDB file. Independent of OrgX's API."""

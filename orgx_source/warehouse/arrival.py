@@ -1,6 +1,6 @@
-"""Whether a load arrived: what it was handed, held against what stands under its id, and mended where they differ.
+"""Verifies a load: compares its content with the rows stored under its id, and repairs differences.
 
-What a load is handed is written into the state of its package while it is made, so that another process can look too.
+The content of a load is recorded in the state of its package, so that another process can verify it too.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from orgx_source.warehouse.dataset import Warehouse
 logger = logging.getLogger(__name__)
 
 _HANDED = "orgx_handed"
-# Jobs that dlt adds by itself once those that bring rows are done.
+# Jobs that dlt adds itself after those with rows.
 _MADE_BY_DLT = frozenset({"sql", "reference"})
 
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """A table that does not hold what a load was handed for it.
+    """A table that lacks part of a load.
 
     Attributes:
-        table: Its name in the warehouse.
-        handed: Rows that the load was handed, each key once.
-        rows: Rows that stand under its id.
-        keys: Different keys among them.
-        mended: Whether all is there since the load was done once more.
+        table: The table's name in the warehouse.
+        handed: Rows in the load, each key once.
+        rows: Rows stored under its id.
+        keys: Distinct keys among them.
+        mended: Whether it is complete after the load was repeated.
     """
 
     table: str
@@ -53,12 +53,12 @@ class Shortfall:
 
 
 def note_handed(state: dict[str, Any], handed: Mapping[str, Handed], keys: Mapping[str, Sequence[str]]) -> None:
-    """Write what a load is handed into the state of its package, or into one that is kept with the data.
+    """Record the content of a load in the state of its package, or in a state stored with the data.
 
     Args:
         state: dlt's dictionary; changed in place.
-        handed: Table of the warehouse to what it is handed.
-        keys: Table of the warehouse to the columns that no two of its rows share.
+        handed: Warehouse table to its content.
+        keys: Warehouse table to its key columns.
     """
     noted = state.setdefault(_HANDED, {})
     for name, rows in handed.items():
@@ -66,22 +66,22 @@ def note_handed(state: dict[str, Any], handed: Mapping[str, Handed], keys: Mappi
 
 
 def handed_in(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what `note_handed` wrote."""
+    """Return the content recorded by `note_handed`."""
     return dict(state.get(_HANDED, {}))
 
 
 def forget_handed(state: dict[str, Any]) -> None:
-    """Take out what `note_handed` wrote."""
+    """Remove the content recorded by `note_handed`."""
     state.pop(_HANDED, None)
 
 
 def compare(warehouse: Warehouse, load_id: str, tables: Mapping[str, dict[str, Any]]) -> Iterator[Shortfall]:
-    """Yield the tables that do not hold what a load was handed for them.
+    """Yield the tables that lack part of a load.
 
     Args:
-        warehouse: Where they are.
+        warehouse: Their warehouse.
         load_id: The load.
-        tables: What `handed_in` gave.
+        tables: The result of `handed_in`.
     """
     for name, noted in tables.items():
         handed = Handed.from_json(noted)
@@ -91,10 +91,10 @@ def compare(warehouse: Warehouse, load_id: str, tables: Mapping[str, dict[str, A
 
 
 class Arrival:
-    """Looks at the packages of one pipeline after they were loaded."""
+    """Verifies the packages of one pipeline after they were loaded."""
 
     def __init__(self, pipeline: Any, warehouse: Warehouse) -> None:
-        """Prepare; nothing is asked.
+        """Prepare; sends no query.
 
         Args:
             pipeline: The pipeline.
@@ -104,14 +104,14 @@ class Arrival:
         self._warehouse = warehouse
 
     def shortfalls(self, load_ids: Sequence[str]) -> dict[str, list[Shortfall]]:
-        """Return the loads that did not arrive as they were handed over, and in which tables.
+        """Return the incomplete loads, with their tables.
 
         Raises:
             DestinationError: The destination cannot be reached.
         """
         handed = {load_id: noted for load_id in load_ids if (noted := self._handed(load_id))}
         if not handed:
-            # A night on which nothing changed opens no file for this.
+            # Without changes, no file is opened for this.
             return {}
         with self._warehouse.kept_open():
             found = {load_id: list(compare(self._warehouse, load_id, noted)) for load_id, noted in handed.items()}
@@ -123,14 +123,14 @@ class Arrival:
         try:
             state = self._pipeline.get_load_package_state(load_id)
         except LoadPackageNotFound:
-            # dlt throws a package away in which there is nothing to load.
+            # dlt deletes a package without anything to load.
             return {}
         return handed_in(state.get("destination_state", {}))
 
     def unproven(self) -> list[str]:
-        """Return the loads that an earlier run completed and did not get to look at.
+        """Return the loads that an earlier run completed but did not verify.
 
-        Only the newest load of a dataset can be looked at: later ones have overwritten what older ones brought.
+        Only the newest load of a dataset can be verified: later ones have overwritten rows of older ones.
         """
         waiting = [load_id for load_id in self._pipeline.list_completed_load_packages() if self._handed(load_id)]
         if not waiting:
@@ -140,18 +140,18 @@ class Arrival:
         return [load_id for load_id in waiting if load_id == newest]
 
     def settle(self, load_ids: Sequence[str]) -> None:
-        """Throw packages away that were looked at: what they brought stands in the warehouse."""
+        """Delete verified packages: their rows are in the warehouse."""
         storage = self._pipeline._get_load_storage()
         for load_id in load_ids:
-            # One of which a job failed is kept for whoever wants to see why.
+            # A package with a failed job is kept for analysis.
             if self._handed(load_id) and not storage.list_failed_jobs_in_loaded_package(load_id):
                 storage.delete_loaded_package(load_id)
 
     def take_back(self, load_id: str) -> bool:
-        """Make a load that did not arrive wait once more, and return whether its package is still there.
+        """Queue an incomplete load again; return whether its package still exists.
 
-        It counts no longer, so that nobody builds on it when this process ends here. Its versions are taken out of the
-        histories, which else only grow; the rows of a table go when they are merged again.
+        It no longer counts, in case this process ends here. Its versions are deleted from the append-only histories;
+        the rows of a table are replaced when they are merged again.
 
         Raises:
             DestinationError: The destination cannot be reached.
@@ -171,7 +171,7 @@ class Arrival:
             else:
                 file.unlink()
         (package / "package_completed.json").unlink()
-        # At last: until here the package is none that a run would load.
+        # Last: until now, no run would load the package.
         storage.storage.rename_tree(
             storage.get_loaded_package_path(load_id), storage.get_normalized_package_path(load_id)
         )
@@ -179,6 +179,6 @@ class Arrival:
 
 
 def _brings_rows(file: Path) -> bool:
-    """Return whether a job brings rows of ours: dlt's own tables take none twice, and nobody counts them."""
+    """Return whether a job loads our rows: dlt's own tables accept no duplicates and are not counted."""
     job = ParsedLoadJobFileName.parse(file.name)
     return job.file_format not in _MADE_BY_DLT and not job.table_name.startswith("_dlt_")

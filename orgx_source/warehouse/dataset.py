@@ -1,7 +1,7 @@
-"""What the destination holds of our tables, asked through dlt's SQL client.
+"""Queries our tables in the destination through dlt's SQL client.
 
-A table or schema that does not exist yet reads as empty. Nothing is written but the views of versions, and that a load
-does not count. What differs between databases is the dialect's business, the marts are `marts`'.
+A table or schema that does not exist yet reads as empty. It writes only the views of versions, and marks loads that do
+not count. Differences between databases are in the dialect; the marts are in `marts`.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ class _Names(dict[str, str]):
 
 
 class _UndoError(Exception):
-    """Leaves a transaction so that nothing of it stays."""
+    """Rolls back a transaction."""
 
 
 class Warehouse:
     """The dataset of one pipeline.
 
-    All SQL runs in one thread of its own: dlt keeps its configuration contexts per thread, and those of the
-    extraction's pool are shared and break when two tables open a connection at once.
+    All SQL runs in a dedicated thread: dlt keeps its configuration contexts per thread, and those of the extraction
+    pool are shared and break if two tables open a connection at once.
 
     Attributes:
-        can_be_asked: False for destinations without SQL; then every row that is read counts as changed.
-        trusted: Whether a row is believed to hold the values that its hash was made of.
+        can_be_asked: False for destinations without SQL; then every row counts as changed.
+        trusted: Whether stored rows are assumed to match their hashes.
     """
 
     def __init__(self, pipeline: Any, patience: LockPatience | None = None, *, trusted: bool = True) -> None:
@@ -66,9 +66,9 @@ class Warehouse:
 
         Args:
             pipeline: The pipeline that fills it.
-            patience: How long to wait for a DuckDB file that another process has open, not at all when not given; in
-                PostgreSQL, for a lock.
-            trusted: Whether a row is believed to hold the values that its hash was made of.
+            patience: How long to wait for a DuckDB file that another process has open, or for a lock in PostgreSQL; by
+                default not at all.
+            trusted: Whether stored rows are assumed to match their hashes.
 
         Raises:
             DestinationError: It cannot be opened.
@@ -77,7 +77,7 @@ class Warehouse:
         self._pipeline = pipeline
         self._patience = patience or LockPatience()
         if patience is not None and isinstance(pipeline.destination, postgres_exact):
-            # For dlt's connections too.
+            # Also for dlt's connections.
             pipeline.destination.patience = patience
         self._sql: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="orgx-warehouse")
@@ -101,23 +101,23 @@ class Warehouse:
         return str(self._pipeline.dataset_name)
 
     def require_sql(self, so: str) -> None:
-        """Refuse a destination that answers no SQL.
+        """Refuse a destination without SQL.
 
         Args:
-            so: What cannot be done then.
+            so: The consequence, for the message.
 
         Raises:
-            ConfigError: It is one.
+            ConfigError: The destination does not support SQL.
         """
         if not self.can_be_asked:
             raise ConfigError(f"This destination does not support SQL, so {so}.")
 
     def check_names(self) -> None:
-        """Refuse a dataset whose tables cannot be named, or not be seen as they are.
+        """Refuse a dataset whose tables cannot be named or fully read.
 
         Raises:
-            ConfigError: The database keeps its name for itself, DuckDB cannot tell it from the file, or row-level
-                security hides rows of it.
+            ConfigError: Its name is reserved by the database, DuckDB cannot distinguish it from the file, or row-level
+                security hides rows.
         """
         if self.can_be_asked:
             self._ask(self._compare_names)
@@ -144,7 +144,7 @@ class Warehouse:
                 )
 
     def describe_triggers(self, tables: Collection[str]) -> list[str]:
-        """Return a sentence for each trigger or rule that stands between a load and one of these tables."""
+        """Return a message for each trigger or rule that applies to loads into one of these tables."""
         if not self.can_be_asked:
             return []
         found = self.with_client(lambda client: dialect_of(client).triggers(client, client.dataset_name))
@@ -156,17 +156,17 @@ class Warehouse:
         ]
 
     def remembered(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Fetch what the last runs left here: per table its state, and its columns as dlt knows them.
+        """Fetch what earlier runs stored: the state of each table, and its columns in dlt's schema.
 
         Raises:
             DestinationError: The destination cannot be reached.
         """
         try:
-            # Brings both to a machine that has none.
+            # For a machine that has neither.
             self._pipeline.sync_destination()
         except PipelineStepFailed as error:
             cause = root_cause(error)
-            # dlt takes an interrupt for a failure of the step.
+            # dlt treats an interrupt as a failure of the step.
             raise cause if isinstance(cause, KeyboardInterrupt) else explain(error) from None
         states = self._pipeline.state.get("sources", {}).get("orgx", {}).get("resources", {})
         if "orgx" not in self._pipeline.schema_names:
@@ -175,12 +175,12 @@ class Warehouse:
         return states, {name: dict(found[name].get("columns", {})) for name in found}
 
     def known_rows(self, table: Table, types: ColumnTypes, only: Sequence[str] | None = None) -> KnownRows:
-        """Return id to hash of every row of a table, deleted ones included.
+        """Return id to hash of every row of a table, including deleted ones.
 
         Args:
             table: The table.
             types: The types of its columns.
-            only: Ids of the rows to ask for; all when not given.
+            only: Ids of the rows to query; by default all.
         """
         known = KnownRows()
         if not self.can_be_asked:
@@ -211,10 +211,10 @@ class Warehouse:
         return known
 
     def versions_in_doubt(self, table: Table) -> dict[str, KnownRow] | None:
-        """Return the latest version of each row in history, where it may differ from the table; else None.
+        """Return the latest version of each row in history if the history may differ from the table; else None.
 
-        They may differ after a load that stopped half way and was lost with its machine, and where the table is
-        older than its history, or the history younger than the table.
+        They may differ after an incomplete load that was lost with its machine, and if table and history are of
+        different age.
         """
         if not table.keeps_history or self.columns(table.name) is None:
             return None
@@ -224,7 +224,7 @@ class Warehouse:
         unfinished = (
             "select count(*) from {one} where {_dlt_load_id} not in (select {load_id} from {loads} where {status} = 0)"
         )
-        # No name for a table but its own: a column of OrgX that is called like it would be taken for it.
+        # No table aliases: a column from OrgX with the same name would be confused with it.
         unmatched = f"select count(*) from (select {key} from {{one}} except select {key} from {{other}}) unmatched"
         doubts = sum(
             int(self._select(sql, one=one, other=other, loads="_dlt_loads")[0][0])
@@ -238,7 +238,7 @@ class Warehouse:
 
         Args:
             table: The table.
-            only: Ids of the rows to ask for; all when not given.
+            only: Ids of the rows to query; by default all.
         """
         key = f"{{{table.key}}}"
         columns = f"{key}, {{_row_hash}}, {{deleted_at}}, {{valid_from}}"
@@ -252,14 +252,14 @@ class Warehouse:
         return {row[0]: KnownRow(row[1] or "", row[2] is not None, since=_utc(row[3])) for row in rows}
 
     def newest_stamp(self, table: Table) -> datetime | None:
-        """Return the latest time that any version of the table carries."""
+        """Return the latest time of any version of the table."""
         found = self._select("select max({last_changed_at}) from {table}", table=table.name)
         if table.keeps_history:
             found += self._select("select max({valid_from}) from {table}", table=table.history)
         return max((_utc(row[0]) for row in found if row[0] is not None), default=None)
 
     def ids_made_after(self, table: Table, types: ColumnTypes, moment: datetime, until: datetime) -> list[str]:
-        """Return the ids of living rows made between two times, neither included; none where rows have no time."""
+        """Return the ids of living rows created between two times, exclusive; none if rows have no time."""
         made = table.created
         if types.get(made) != "timestamp" or made not in (self.columns(table.name) or ()):
             return []
@@ -270,27 +270,27 @@ class Warehouse:
         return [row[0] for row in self._select(sql, moment, until, table=table.name)]
 
     def has_loads(self, load_ids: Sequence[str]) -> bool:
-        """Return whether all these loads were completed here; where the destination cannot be asked, they were."""
+        """Return whether all these loads are complete; True if the destination cannot be queried."""
         if not self.can_be_asked:
             return True
         rows = self._select("select {load_id} from {table} where {status} = 0", table="_dlt_loads")
         return set(load_ids) <= {row[0] for row in rows}
 
     def newest_load(self) -> str:
-        """Return the id of the newest load that was completed here; ids are times, and empty means none."""
+        """Return the id of the newest complete load; ids are times, and empty means none."""
         rows = self._select("select max({load_id}) from {table} where {status} = 0", table="_dlt_loads")
         return str(rows[0][0] or "") if rows else ""
 
     def arrived(self, name: str, key: Sequence[str], load_id: str) -> tuple[int, int, int | None]:
-        """Return what stands in a table under a load's id: rows, different keys, and their checksum.
+        """Return the rows, distinct keys and checksum stored in a table under a load's id.
 
         Args:
             name: Name of the table in the warehouse.
-            key: Names of the columns that no two rows share.
+            key: Names of the key columns.
             load_id: The load.
 
         Returns:
-            The checksum is that of `Handed`; None where the database cannot tell it.
+            The checksum is that of `Handed`; None if the database cannot compute it.
         """
         has_hash = "_row_hash" in (self.columns(name) or ())
         digits = f"substr({'{_row_hash}' if has_hash else f'md5({{{key[0]}}})'}, 1, {HEX_DIGITS})"
@@ -314,7 +314,7 @@ class Warehouse:
             return dialect_of(client).hex_number(digits)
 
     def doubled_versions(self, table: Table, types: ColumnTypes) -> Iterator[pa.Table]:
-        """Yield one row for each version that stands more than once in a table's history."""
+        """Yield one row for each duplicate version in a table's history."""
         if not table.keeps_history or not self.can_be_asked:
             return
         key = f"{{{table.key}}}, {{valid_from}}"
@@ -327,7 +327,7 @@ class Warehouse:
             yield rows.take(pa.array(found.values(), pa.int64()))
 
     def delete_load(self, name: str, load_id: str) -> None:
-        """Delete what a load wrote into a table.
+        """Delete the rows that a load wrote to a table.
 
         Raises:
             DestinationError: The destination cannot be reached.
@@ -336,7 +336,7 @@ class Warehouse:
         self._ask(self._execute, name, sql, [load_id])
 
     def stamp_load(self, name: str, column: str, load_id: str, moment: datetime) -> None:
-        """Write a time into the rows of a load that have none in a column.
+        """Set a time in a column of a load's rows where it is null.
 
         Raises:
             DestinationError: The destination cannot be reached.
@@ -345,7 +345,7 @@ class Warehouse:
         self._ask(self._execute, name, sql, [moment, load_id])
 
     def revoke_loads(self, load_ids: Sequence[str]) -> None:
-        """Note that loads do not count, though dlt has completed them: no cursor is believed that came with them.
+        """Mark completed loads as not counting, so that their cursors are not trusted.
 
         Raises:
             DestinationError: The destination cannot be reached.
@@ -359,7 +359,7 @@ class Warehouse:
             client.execute_sql(sql.format_map(_Names(client, table=name)), *values)
 
     def count_living(self, table: Table) -> int | None:
-        """Return how many rows of a table OrgX still lists; None where the destination cannot be asked."""
+        """Return the number of rows not marked as deleted; None if the destination cannot be queried."""
         if not self.can_be_asked:
             return None
         where = "" if table.append_only else " where {deleted_at} is null"
@@ -367,7 +367,7 @@ class Warehouse:
         return int(rows[0][0]) if rows else 0
 
     def columns(self, table_name: str) -> list[str] | None:
-        """Return the names of the columns of a table or view; None when there is none that can be read."""
+        """Return the column names of a table or view; None if it does not exist or cannot be read."""
         return self._ask(self._describe_columns, table_name) if self.can_be_asked else None
 
     def _describe_columns(self, table_name: str) -> list[str] | None:
@@ -377,11 +377,11 @@ class Warehouse:
                 with client.execute_query(sql) as cursor:
                     return [column[0] for column in cursor.description]
             except (DestinationUndefinedEntity, DatabaseTerminalException):
-                # DuckDB refuses a view whose table has got columns since.
+                # DuckDB rejects a view whose table has gained columns.
                 return None
 
     def columns_of(self, tables: Collection[str]) -> dict[str, list[str] | None]:
-        """Return what `columns` does of several tables or views, asked at once where that is possible."""
+        """Return `columns` of several tables or views, with one query if possible."""
         if not self.can_be_asked:
             return dict.fromkeys(tables)
         layout = self._ask(self._read_layout)
@@ -400,14 +400,14 @@ class Warehouse:
         return self._layout
 
     def foreign_columns(self, table: Table, own: Collection[str]) -> dict[str, ColumnType | None]:
-        """Return the columns that somebody else added to a table or its history.
+        """Return the columns that someone else added to a table or its history.
 
         Args:
             table: The table.
-            own: Columns that loads have brought there.
+            own: Columns created by loads.
 
         Returns:
-            Column to its type, where that is one which a load gives to columns, else None: nothing is written there.
+            Column to its type if loads use that type; else None, and nothing is written there.
         """
         found: dict[str, ColumnType | None] = {}
         if not self.can_be_asked:
@@ -421,10 +421,10 @@ class Warehouse:
         return found
 
     def missing(self, wanted: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-        """Return what somebody has taken out of the dataset: table to its columns, to none where it is gone itself.
+        """Return what was dropped from the dataset: table to its missing columns, or to none if the table is missing.
 
         Args:
-            wanted: Table to the columns that loads have brought there.
+            wanted: Table to the columns created by loads.
         """
         found: dict[str, list[str]] = {}
         with self.kept_open():
@@ -438,7 +438,7 @@ class Warehouse:
         return found
 
     def make_views(self, tables: Iterable[Table]) -> None:
-        """Make or renew the view of versions of each table whose history has got columns since.
+        """Create or replace the view of versions of each table whose history has new columns.
 
         Raises:
             OrgxError: The destination refuses.
@@ -453,7 +453,7 @@ class Warehouse:
             columns = stored[table.history]
             if columns is None:
                 continue
-            # New columns come last in the history, and so in the view: some databases only add at the end.
+            # New columns are last in the history and therefore in the view: some databases only allow appending.
             lead = [table.key, "valid_from", "valid_to", "is_current"]
             shown = [*lead, *(name for name in columns if name not in lead)]
             if stored[table.versions] != shown:
@@ -474,10 +474,10 @@ class Warehouse:
                 for statement in dialect_of(client).replace_view(client, table.versions, listed, table.history):
                     client.execute_sql(statement)
             except DatabaseTerminalException as error:
-                raise OrgxError(f"the view {table.versions} could not be made: {first_words(error)}") from None
+                raise OrgxError(f"the view {table.versions} could not be created: {first_words(error)}") from None
 
     def read_log(self, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the rows of `sync_log`, oldest first, with those of the columns that it has."""
+        """Return the rows of `sync_log`, oldest first, with its existing columns."""
         present = self.columns(SYNC_LOG) or []
         names = [name for name in columns if name in present]
         if not names:
@@ -487,7 +487,7 @@ class Warehouse:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def describe(self, table: Table) -> tuple[int | None, int | None, datetime | None]:
-        """Return how many rows OrgX still lists, how many it does no more, and when the newest version came."""
+        """Return the number of living and deleted rows, and the time of the newest version."""
         if not self.can_be_asked:
             return None, None, None
         deleted = "0" if table.append_only else "count({deleted_at})"
@@ -498,10 +498,10 @@ class Warehouse:
         return int(count) - int(gone), int(gone), changed
 
     def check_writable(self) -> None:
-        """Create a table in the dataset and take it back.
+        """Create a table in the dataset and roll it back.
 
         Raises:
-            ConfigError, DestinationError: That was refused.
+            ConfigError, DestinationError: It was refused.
         """
         if self.can_be_asked:
             self._ask(self._try_write)
@@ -523,7 +523,7 @@ class Warehouse:
                 raise foreseen(error) or DestinationError(describe_trouble(error)) from None
 
     def fetch_rows(self, table: Table, ids: Iterable[str], types: ColumnTypes) -> Iterator[pa.Table]:
-        """Yield the stored rows with these ids as Arrow tables, with the columns that have a type here.
+        """Yield the stored rows with these ids as Arrow tables, with the columns in ``types``.
 
         Args:
             table: The table.
@@ -540,7 +540,7 @@ class Warehouse:
         while chunk := list(islice(remaining, IDS_AT_ONCE)):
             names = names or [column for column in self.columns(name) or () if column in types]
             if not names:
-                # There is no such table.
+                # The table does not exist.
                 return
             rows = self._ask(self._fetch_chunk, name, key, chunk, {column: types[column] for column in names})
             if rows:
@@ -584,7 +584,7 @@ class Warehouse:
             return False
 
     def with_client(self, work: Callable[[Any], T]) -> T:
-        """Do work with dlt's SQL client, in the thread that owns it, and return its result.
+        """Run a function with dlt's SQL client, in the thread that owns it, and return its result.
 
         Raises:
             DestinationError: The destination cannot be reached.
@@ -594,13 +594,13 @@ class Warehouse:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Read as of one moment, while the warehouse is kept open: a run that goes on shows in all answers, or none."""
+        """Read one snapshot while the warehouse is open: a concurrent run appears in all results or in none."""
         held = ExitStack()
         self.with_client(lambda client: held.enter_context(dialect_of(client).snapshot(client)))
         try:
             yield
         finally:
-            # Nothing was written, and a question that failed has ended it already.
+            # Nothing was written, and a failed query has ended it already.
             with suppress(Exception):
                 self.with_client(lambda client: held.close())
 
@@ -614,10 +614,10 @@ class Warehouse:
 
     @contextmanager
     def kept_open(self, *, saving_memory: bool = False) -> Iterator[None]:
-        """Ask several questions through one connection: opening a DuckDB file costs more than most of them.
+        """Run several queries on one connection: opening a DuckDB file costs more than most queries.
 
         Args:
-            saving_memory: Whether DuckDB should make do with little meanwhile.
+            saving_memory: Whether to limit DuckDB's memory meanwhile.
         """
         self._ask(self._hold, saving_memory)
         succeeded = False
@@ -632,7 +632,7 @@ class Warehouse:
             client = self._held.enter_context(self._client())
             if saving_memory and isinstance(client, FileClient):
                 self._held.enter_context(client.saving_memory(lambda: self._succeeded))
-        # Only now: what failed to open is not held.
+        # Only now, because a failed open is not held.
         self._holders += 1
 
     def _release(self, succeeded: bool) -> None:
@@ -649,7 +649,7 @@ class Warehouse:
             if self._sql.native_connection is not None:
                 yield self._sql
                 return
-            # Open only while something is asked: between two questions the file belongs to whoever needs it.
+            # Open only during queries, so that other processes can use the file in between.
             self._open()
             try:
                 yield self._sql
@@ -671,12 +671,12 @@ class Warehouse:
                 raise
             except Exception as error:
                 if not self._patience.wait(error):
-                    # Whatever stands in the way of a connection, it is none of ours.
+                    # An error before the connection is not caused by our query.
                     raise foreseen(error) or DestinationError(describe_trouble(error)) from None
 
 
 class RefreshedWarehouse(Warehouse):
-    """The dataset as it will be when a load has dropped or emptied some tables: they read as if they did not exist."""
+    """The dataset after a load has dropped or emptied some tables: they read as if they did not exist."""
 
     def __init__(self, pipeline: Any, patience: LockPatience, gone: Collection[str]) -> None:
         """Open the dataset.
@@ -700,17 +700,17 @@ class RefreshedWarehouse(Warehouse):
             def path_of_what_stays(name: str, *rest: Any, **more: Any) -> str:
                 return str(path(client, f"_orgx_no_{name}" if name in self._gone else name, *rest, **more))
 
-            # Every question names its tables through it.
+            # Every query gets its table names here.
             client.make_qualified_table_name = path_of_what_stays
             yield client
 
     def foreign_columns(self, table: Table, own: Collection[str]) -> dict[str, ColumnType | None]:
-        """Return none: the table will be a new one."""
+        """Return none: the table will be recreated."""
         return {}
 
 
 def _wheres(key: str, only: Sequence[str] | None) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the conditions that ask for some ids, or for all, each with its values."""
+    """Yield the conditions that select some ids, or all, each with its values."""
     if only is None:
         yield "", ()
         return
@@ -720,7 +720,7 @@ def _wheres(key: str, only: Sequence[str] | None) -> Iterator[tuple[str, tuple[s
 
 
 def _seconds(moment: Any) -> float | None:
-    """Return a time as Unix seconds, whether the database told it as a number or as a time."""
+    """Return a time as Unix seconds, whether the database returned a number or a time."""
     if moment is None or isinstance(moment, float):
         return moment
     return _utc(moment).timestamp() if isinstance(moment, datetime) else float(moment)
@@ -731,7 +731,7 @@ def _utc(moment: datetime) -> datetime:
 
 
 def _stored(column_type: ColumnType, values: Sequence[Any]) -> pa.Array:
-    """Return what a driver gave for one column as it was loaded: drivers parse JSON and widen numbers."""
+    """Return a driver's value of one column as it was loaded: drivers parse JSON and widen numbers."""
     if column_type == "json":
         values = [None if value is None else _json_text(value) for value in values]
     elif column_type == "double":
@@ -741,11 +741,11 @@ def _stored(column_type: ColumnType, values: Sequence[Any]) -> pa.Array:
     try:
         return pa.array(values, ARROW_TYPES[column_type])
     except (pa.ArrowInvalid, pa.ArrowTypeError):
-        # Somebody gave the column another type: what is there now is nothing that was loaded.
+        # The column's type was changed by hand: its values are not those loaded.
         texts = [None if value is None or column_type != "text" else str(value) for value in values]
         return pa.array(texts, pa.string()).cast(ARROW_TYPES[column_type])
 
 
 def _json_text(value: Any) -> str:
-    """Return JSON as it was loaded; PostgreSQL's ``jsonb`` has an order of keys and spaces of its own."""
+    """Return JSON as it was loaded; PostgreSQL's ``jsonb`` changes the order of keys and the spaces."""
     return recanonical(value) if isinstance(value, str) else canonical_json(value)

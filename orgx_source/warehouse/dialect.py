@@ -1,7 +1,7 @@
-"""What differs between databases, one class for each: names and texts in SQL, types, transactions, views, cursors.
+"""Differences between databases, one class each: quoting, types, transactions, views, cursors.
 
-`dialect_of` is the only place that decides which database it has to do with. A new one is a class here, entered in
-`_DIALECTS`. dlt, sqlglot and pyarrow are imported where they are needed: `status` reads a file without them.
+Only `dialect_of` determines the database. A new one is a class here, registered in `_DIALECTS`. dlt, sqlglot and
+pyarrow are imported on demand: `status` reads a file without them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from orgx_source.tables import ColumnType
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# The marts are written in it, as far as DuckDB understands it too.
+# The marts are written in this dialect, restricted to what DuckDB also supports.
 COMMON_GROUND = "postgres"
 CURSOR = "orgx_export"
 SQL_TYPES: dict[ColumnType, str] = {
@@ -29,7 +29,7 @@ SQL_TYPES: dict[ColumnType, str] = {
     "date": "date",
     "json": "json",
 }
-# What information_schema calls the types that a file has as well; everything else is written as text, JSON too.
+# Types in information_schema that files also have; everything else is written as text, including JSON.
 REPORTED_TYPES: dict[str, ColumnType] = {
     "text": "text",
     "varchar": "text",
@@ -44,13 +44,13 @@ REPORTED_TYPES: dict[str, ColumnType] = {
     "double precision": "double",
     "boolean": "bool",
     "date": "date",
-    # Without a zone it is UTC too: nothing here writes any other.
+    # Without a zone it is UTC too: nothing else is written here.
     "timestamp": "timestamp",
     "timestamp with time zone": "timestamp",
     "timestamp without time zone": "timestamp",
 }
 MAX_DECIMAL_DIGITS = 38
-# What the types are called that a load gives to columns.
+# Names of the types that loads use for columns.
 LOADED_TYPES: dict[str, ColumnType] = {
     "text": "text",
     "varchar": "text",
@@ -75,7 +75,7 @@ select table_name, column_name, lower(data_type), false from duckdb_columns()
 where database_name = current_database() and schema_name = %s
 order by table_name, column_index
 """
-# A policy that lets a role do everything with every row hides none.
+# A policy that allows a role everything on every row hides none.
 _POSTGRES_HIDDEN = """
 select relname from pg_class join pg_namespace on pg_namespace.oid = relnamespace
 where nspname = %s and relkind in ('r', 'p') and row_security_active(pg_class.oid) and (
@@ -89,7 +89,7 @@ where nspname = %s and relkind in ('r', 'p') and row_security_active(pg_class.oi
 order by relname
 """
 
-# Those that run before a row is written, or in place of that: bits 2 and 64; 4, 8 and 16 are the three statements.
+# Triggers before or instead of a write: bits 2 and 64; 4, 8 and 16 are the three statements.
 _POSTGRES_TRIGGERS = """
 select relname, 'trigger ' || tgname from pg_trigger join pg_class on pg_class.oid = tgrelid
     join pg_namespace on pg_namespace.oid = relnamespace
@@ -104,33 +104,33 @@ order by 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A dataset, as the SQL of a view names it.
+    """A dataset name for the SQL of a view.
 
     Attributes:
-        path: Its name, quoted and qualified.
-        as_text: Whether its tables can only be named by a text, ``query_table('file.dataset.table')``.
+        path: Its quoted and qualified name.
+        as_text: Whether its tables can only be named by a string, ``query_table('file.dataset.table')``.
     """
 
     path: str
     as_text: bool = False
 
     def table(self, name: str) -> str:
-        """Return the name of a table or view in it, as statements about that take it."""
+        """Return the qualified name of a table or view in it, for statements."""
         return f"{self.path}.{name}"
 
     def source(self, name: str) -> str:
-        """Return what stands after ``from`` in a view."""
+        """Return the text after ``from`` in a view."""
         return f"query_table({Dialect.literal(self.table(name))})" if self.as_text else self.table(name)
 
 
 class Dialect:
-    """SQL of a database that nothing is known of but what dlt and sqlglot know.
+    """SQL of any database known to dlt and sqlglot only.
 
     Attributes:
-        name: sqlglot's name of it.
-        has_comments: Whether tables, views and columns can be described by ``comment on``.
-        isolation: What makes a transaction read as of one moment; None where each does, or none can.
-        utc: Statement after which a session, or a transaction, reads and tells times in UTC; None where none is known.
+        name: sqlglot's name of the dialect.
+        has_comments: Whether ``comment on`` is supported for tables, views and columns.
+        isolation: Isolation level for one snapshot per transaction; None if every transaction has it, or none can.
+        utc: Statement that sets a session, or a transaction, to UTC; None if unknown.
     """
 
     name = COMMON_GROUND
@@ -144,38 +144,38 @@ class Dialect:
             self.name = str(capabilities.sqlglot_dialect)
 
     def is_reserved(self, dataset: str) -> bool:
-        """Return whether the database keeps the name of a dataset for itself."""
+        """Return whether the database reserves the name of a dataset."""
         return False
 
     def layout(self, client: Any, dataset: str) -> list[tuple[str, str, str, bool]] | None:
         """Return table, column, its type and whether it is generated, of all tables and views of a dataset, in order.
 
-        None where that cannot be asked at once.
+        None if one query cannot return this.
         """
         return None
 
     def hidden_tables(self, client: Any, dataset: str) -> list[str]:
-        """Return the tables of a dataset of which this role may not see every row."""
+        """Return the tables of a dataset in which this role may not see every row."""
         return []
 
     def triggers(self, client: Any, dataset: str) -> list[tuple[str, str]]:
-        """Return tables of a dataset, and what changes or drops rows on their way into them."""
+        """Return tables of a dataset, and what changes or drops rows written to them."""
         return []
 
     def quote(self, name: str) -> str:
-        """Return a name so that it means exactly itself."""
+        """Return a quoted name."""
         return str(self._capabilities.escape_identifier(name))
 
     def epoch(self, column: str) -> str:
-        """Return what reads a time as seconds since 1970; here the time itself, and the caller converts it.
+        """Return the SQL that reads a time as seconds since 1970; here the time itself, which the caller converts.
 
         Args:
-            column: Its name, quoted.
+            column: Quoted column name.
         """
         return column
 
     def hex_number(self, digits: str) -> str | None:
-        """Return what reads an expression of 15 hexadecimal digits as a number; None where nobody knows how.
+        """Return the SQL that reads 15 hexadecimal digits as a number; None if unknown.
 
         Args:
             digits: The expression.
@@ -184,28 +184,28 @@ class Dialect:
 
     @staticmethod
     def literal(text: str) -> str:
-        """Return a text as SQL."""
+        """Return a text as an SQL literal."""
         return "'" + text.replace("'", "''") + "'"
 
     def render(self, sql: str) -> str:
-        """Return SQL that is written in the common ground of DuckDB and PostgreSQL in this dialect."""
+        """Translate SQL in the common subset of DuckDB and PostgreSQL to this dialect."""
         import sqlglot
 
         return sqlglot.transpile(sql, read=COMMON_GROUND, write=self.name)[0]
 
     def sql_type(self, column_type: ColumnType) -> str:
-        """Return what a type is called in SQL."""
+        """Return the SQL name of a type."""
         import sqlglot
 
         return sqlglot.exp.DataType.build(SQL_TYPES[column_type], dialect=COMMON_GROUND).sql(self.name)
 
     def arrow_type(self, reported: str, precision: int | None, scale: int | None) -> tuple[pa.DataType, str | None]:
-        """Return the type that a column has in a file, and the type to cast it to in SQL first, if any.
+        """Return the type of a column in a file, and the type to cast it to in SQL first, if any.
 
         Args:
             reported: Its type in ``information_schema.columns``.
-            precision: Digits of a number, from there too.
-            scale: Digits after its point.
+            precision: Digits of a number, also from there.
+            scale: Digits after the decimal point.
         """
         import pyarrow as pa
 
@@ -221,23 +221,23 @@ class Dialect:
         return pa.string(), "varchar"
 
     def namespaces(self, catalog: str | None, *datasets: str) -> list[Namespace]:
-        """Return how views name the tables of some datasets of one database.
+        """Return how views name the tables of datasets in one database.
 
         Args:
-            catalog: Name of the database; None where two-part names are enough.
+            catalog: Name of the database; None if two-part names are enough.
             datasets: Names of the datasets.
         """
         prefix = "" if catalog is None else f"{self.quote(catalog)}."
         return [Namespace(prefix + self.quote(name)) for name in datasets]
 
     def replace_view(self, client: Any, view: str, select: str, table: str) -> Sequence[str]:
-        """Return the statements that make a view, or replace one that lacks the last of its columns.
+        """Return the statements that create a view, or replace one that lacks the last columns.
 
         Args:
             client: dlt's SQL client.
             view: Name of the view.
-            select: What stands before ``from``.
-            table: Name of the table it reads, in the same dataset.
+            select: The text before ``from``.
+            table: Name of its table, in the same dataset.
         """
         path = client.make_qualified_table_name(view)
         return [f"create or replace view {path} as select {select} from {self._beside(client, table)}"]
@@ -246,23 +246,23 @@ class Dialect:
         return str(client.make_qualified_table_name(table))
 
     def as_loaded(self, column: str, column_type: ColumnType) -> str:
-        """Return the SQL that gives a stored value so that its driver neither parses nor moves it.
+        """Return the SQL that reads a stored value so that the driver neither parses nor shifts it.
 
         Args:
-            column: Its column, quoted.
-            column_type: The type that it was loaded with.
+            column: Quoted column name.
+            column_type: The type it was loaded with.
         """
         return column
 
     def clashing_file(self, client: Any) -> str | None:
-        """Return the name of the file whose tables cannot be named, because its dataset is called like it."""
+        """Return the name of a file whose tables cannot be named because its dataset has the same name."""
         return None
 
     @contextmanager
     def snapshot(self, client: Any) -> Iterator[None]:
-        """Read as of one moment, in one transaction: what is loaded meanwhile shows in every answer, or in none.
+        """Read one snapshot, in one transaction: a concurrent load appears in all results or in none.
 
-        Times are UTC in it, whatever the settings of the server, the role or this machine.
+        Its times are UTC, whatever the settings of the server, the role or this machine.
         """
         if not client.capabilities.supports_ddl_transactions:
             self._tell_utc(client)
@@ -279,13 +279,13 @@ class Dialect:
             client.execute_sql(self.utc)  # guard: a-reader-s-clock-changes-no-number
 
     def read_batches(self, client: Any, sql: str, schema: pa.Schema, rows_at_once: int) -> Iterator[pa.Table]:
-        """Yield what a query finds, some rows at a time.
+        """Yield the result of a query in batches.
 
         Args:
             client: dlt's SQL client.
             sql: The query.
             schema: Names and types of the columns, in the order of the query.
-            rows_at_once: Most rows of a table that is yielded.
+            rows_at_once: Maximum rows per batch.
         """
         with client.execute_query(sql) as cursor:
             for rows in cursor.iter_fetch(chunk_size=rows_at_once):
@@ -293,7 +293,7 @@ class Dialect:
 
 
 class _AsWritten(Dialect):
-    """A database that takes the common ground as it is, and quotes as the standard says."""
+    """A database that accepts the common subset unchanged, with standard quoting."""
 
     def quote(self, name: str) -> str:
         return '"' + name.replace('"', '""') + '"'
@@ -305,7 +305,7 @@ class _AsWritten(Dialect):
         return SQL_TYPES[column_type]
 
     def as_loaded(self, column: str, column_type: ColumnType) -> str:
-        # In the zone of a session, the years 1 and 9999 reach into years that Python does not have.
+        # In a session's time zone, years 1 and 9999 can exceed the range of Python.
         return f"{column} at time zone 'UTC'" if column_type == "timestamp" else column
 
 
@@ -314,11 +314,11 @@ class Postgres(_AsWritten):
 
     has_comments = True
     isolation = "repeatable read, read only"
-    # Of the transaction only: a pool in front of the server hands the session on.
+    # For the transaction only: a connection pool reuses the session.
     utc = "set local timezone = 'UTC'"
 
     def is_reserved(self, dataset: str) -> bool:
-        """Return whether the database keeps the name of a dataset for itself."""
+        """Return whether the database reserves the name of a dataset."""
         return dataset.startswith("pg_") or dataset == "information_schema"
 
     def layout(self, client: Any, dataset: str) -> list[tuple[str, str, str, bool]] | None:
@@ -326,31 +326,31 @@ class Postgres(_AsWritten):
         return client.execute_sql(_POSTGRES_LAYOUT, dataset) or []
 
     def hidden_tables(self, client: Any, dataset: str) -> list[str]:
-        """Return the tables of which row-level security hides rows from this role, as far as policies tell."""
+        """Return the tables in which row-level security hides rows from this role, according to the policies."""
         return [row[0] for row in client.execute_sql(_POSTGRES_HIDDEN, dataset) or ()]
 
     def triggers(self, client: Any, dataset: str) -> list[tuple[str, str]]:
-        """Return tables of a dataset, and the triggers and rules on the way into them."""
+        """Return tables of a dataset, and the triggers and rules on writes to them."""
         return [(row[0], row[1]) for row in client.execute_sql(_POSTGRES_TRIGGERS, dataset, dataset) or ()]
 
     def epoch(self, column: str) -> str:
-        """Return what reads a time as seconds since 1970."""
+        """Return the SQL that reads a time as seconds since 1970."""
         return f"extract(epoch from {column})"
 
     def hex_number(self, digits: str) -> str:
-        """Return what reads 15 hexadecimal digits as a number."""
+        """Return the SQL that reads 15 hexadecimal digits as a number."""
         return f"cast(cast('x' || {digits} as bit(60)) as bigint)"
 
     def sql_type(self, column_type: ColumnType) -> str:
-        """Return what a type is called in SQL."""
+        """Return the SQL name of a type."""
         return "jsonb" if column_type == "json" else super().sql_type(column_type)
 
     def as_loaded(self, column: str, column_type: ColumnType) -> str:
-        """Return JSON as text: of a JSON string, psycopg2 gives what is in it, which is no JSON."""
+        """Return JSON as text: psycopg2 unwraps a JSON string, and the result is not JSON."""
         return f"cast({column} as text)" if column_type == "json" else super().as_loaded(column, column_type)
 
     def read_batches(self, client: Any, sql: str, schema: pa.Schema, rows_at_once: int) -> Iterator[pa.Table]:
-        """Yield what a query finds, through a cursor of the server's: psycopg2 fetches everything otherwise."""
+        """Yield the result of a query through a server-side cursor: psycopg2 fetches everything otherwise."""
         client.execute_sql(f"declare {CURSOR} no scroll cursor for {sql}")
         while rows := client.execute_sql(f"fetch forward {rows_at_once} from {CURSOR}"):
             yield _arrow_table(rows, schema)
@@ -365,39 +365,39 @@ class Redshift(Dialect):
 
 
 class DuckDB(_AsWritten):
-    """DuckDB, wherever it runs."""
+    """DuckDB, in any form."""
 
     name = "duckdb"
     has_comments = True
     utc = "set timezone = 'UTC'"
 
     def is_reserved(self, dataset: str) -> bool:
-        """Return whether the database keeps the name of a dataset for itself."""
+        """Return whether the database reserves the name of a dataset."""
         return dataset in ("temp", "system", "information_schema", "pg_catalog")
 
     def epoch(self, column: str) -> str:
-        """Return what reads a time as seconds since 1970."""
+        """Return the SQL that reads a time as seconds since 1970."""
         return f"epoch({column})"
 
     def hex_number(self, digits: str) -> str:
-        """Return what reads 15 hexadecimal digits as a number."""
+        """Return the SQL that reads 15 hexadecimal digits as a number."""
         return f"cast('0x' || {digits} as bigint)"
 
     def arrow_type(self, reported: str, precision: int | None, scale: int | None) -> tuple[pa.DataType, str | None]:
         """Return the type in a file, and the one to cast to first."""
         if reported.lower() == "hugeint":
-            # What a sum of whole numbers is.
+            # The type of a sum of integers.
             precision, scale = MAX_DECIMAL_DIGITS, 0
             kind, _ = super().arrow_type("decimal", precision, scale)
             return kind, f"decimal({precision}, {scale})"
         return super().arrow_type(reported, precision, scale)
 
     def namespaces(self, catalog: str | None, *datasets: str) -> list[Namespace]:
-        """Return how views name the tables of some datasets of one database.
+        """Return how views name the tables of datasets in one database.
 
-        DuckDB 2.0 takes the database out of the names in a view, and then refuses what is left where a dataset is
-        called like it; it leaves a name alone that is a text. Elsewhere two parts are enough, and a view with two
-        parts survives when the file is copied under another name.
+        DuckDB 2.0 removes the database from names in a view, and then rejects the rest if a dataset has the same name;
+        names in strings are unchanged. Otherwise two parts are enough, and a view with two-part names survives a copy
+        of the file under another name.
         """
         if catalog is None or catalog.lower() not in map(str.lower, datasets):
             return super().namespaces(None, *datasets)
@@ -408,7 +408,7 @@ class DuckDBFile(DuckDB):
     """DuckDB in this process."""
 
     def _beside(self, client: Any, table: str) -> str:
-        # A view finds tables of its own schema by their bare name, also where file and schema share one.
+        # A view finds tables of its own schema by their bare names, even if file and schema have the same name.
         return self.quote(table)
 
     def layout(self, client: Any, dataset: str) -> list[tuple[str, str, str, bool]] | None:
@@ -416,17 +416,17 @@ class DuckDBFile(DuckDB):
         return client.execute_sql(_DUCKDB_LAYOUT, dataset) or []
 
     def clashing_file(self, client: Any) -> str | None:
-        """Return the name of a file that is called like its dataset, where the client writes two-part names."""
+        """Return the name of a file named like its dataset, if the client writes two-part names."""
         file = Path(str(getattr(client.credentials, "database", "")))
         clashes = file.name.partition(".")[0].lower() == client.dataset_name.lower()
         return file.name if clashes and client.catalog_name() is None else None
 
     def read_batches(self, client: Any, sql: str, schema: pa.Schema, rows_at_once: int) -> Iterator[pa.Table]:
-        """Yield what a query finds, as Arrow from the start."""
+        """Yield the result of a query, as Arrow from the start."""
         import pyarrow as pa
 
         relation = client.native_connection.sql(sql)
-        # Another name since DuckDB 1.5.
+        # Renamed in DuckDB 1.5.
         reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
         for batch in reader(rows_at_once):
             yield pa.Table.from_batches([batch]).rename_columns(schema.names).cast(schema)
@@ -437,8 +437,8 @@ _DIALECTS: dict[str, type[Dialect]] = {"duckdb": DuckDB, "postgres": Postgres, "
 
 
 def dialect_of(client: Any) -> Dialect:
-    """Return what the database behind dlt's SQL client speaks."""
-    # MotherDuck and dlt's file system speak DuckDB too, through clients of their own.
+    """Return the dialect of the database behind dlt's SQL client."""
+    # MotherDuck and dlt's file system also use DuckDB, with their own clients.
     if "duckdb" in type(client).__module__:
         return DUCKDB_FILE
     return _DIALECTS.get(str(client.capabilities.sqlglot_dialect), Dialect)(client.capabilities)

@@ -1,8 +1,7 @@
-"""DuckDB, with table names that say which database they mean.
+"""DuckDB with fully qualified table names.
 
-A file ``orgx.duckdb`` is the database ``orgx``, and DuckDB refuses the two-part name ``orgx.tasks`` when a schema is
-called ``orgx`` too. dlt writes two-part names; here they get the third part. The defaults of this project are such a
-pair.
+A file ``orgx.duckdb`` is the database ``orgx``, and DuckDB rejects the two-part name ``orgx.tasks`` if a schema is
+named ``orgx`` too, as with the defaults of this project. dlt writes two-part names; here they get the third part.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ from orgx_source.warehouse.schema_update import UpdatesByTable
 
 logger = logging.getLogger(__name__)
 
-# What a load may take. DuckDB writes to disk what does not fit. Each of its threads needs some megabytes of its own,
-# and loading 100,000 rows takes one of them as long as two.
+# Limits of a load; DuckDB spills the rest to disk. Each thread needs some megabytes, and loading 100,000 rows takes one
+# thread as long as two.
 MEMORY_LIMIT = "160MB"
 THREADS = 1
 CHECKPOINT = "checkpoint"
-# What a new file can be read by from then on, unless it is to be of the newest format.
+# Oldest DuckDB version that can read a new file, unless the newest format is requested.
 READABLE_SINCE = "v1.0.0"
-# An attached database of this name lives exactly as long as the DuckDB instance in which a commit failed.
+# An attached database with this name lives exactly as long as the DuckDB instance in which a commit failed.
 FAILED_COMMIT = "orgx_failed_commit"
 LOOK_AGAIN_SECONDS = 0.5
 MAX_LOOK_AGAIN_SECONDS = 5.0
@@ -46,12 +45,12 @@ MAX_LOOK_AGAIN_SECONDS = 5.0
 
 @dataclass
 class LockPatience:
-    """How long one run waits for a file that another process has open; the waits are added up.
+    """How long one run waits in total for a file that another process has open.
 
     Attributes:
-        seconds: Longest time to wait.
+        seconds: Maximum total wait.
         on_wait: Called with (seconds, why) before each wait.
-        sleep: Waits in place of the wait that `stop` ends.
+        sleep: Replaces the wait that `stop` interrupts.
     """
 
     seconds: float = 0.0
@@ -61,7 +60,7 @@ class LockPatience:
     _stopped: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def wait(self, error: BaseException) -> bool:
-        """Wait a moment and return True when trying again may help; False when it does not or time is up."""
+        """Wait briefly and return True if a retry may help; False if not, or if the time is up."""
         holder = name_lock_holder(error)
         if holder is None or self.waited >= self.seconds or self._stopped.is_set():
             return False
@@ -73,24 +72,24 @@ class LockPatience:
         return not self._stopped.is_set()
 
     def stop(self) -> None:
-        """Wake whoever waits, and let nobody wait again."""
+        """Wake all waiting threads, and prevent further waits."""
         self._stopped.set()
 
 
 def duckdb_credentials(file: Path) -> DuckDbCredentials:
-    """Return how dlt opens a file: rows may come in any order, which takes 80 MB less to load 100,000 of them."""
+    """Return dlt's settings for a file: rows may be in any order, which saves 80 MB when loading 100,000."""
     return DuckDbCredentials(str(file), global_config={"preserve_insertion_order": False})
 
 
 @dataclass
 class _OpenFile:
-    """What all clients of one file in this process share: dlt makes a client for each job.
+    """State shared by all clients of one file in this process: dlt creates a client per job.
 
     Attributes:
-        limited: Whether DuckDB is kept to little memory.
-        before: Memory limit that was set before.
-        failure: Why the last commit failed that did; empty when none has.
-        catalog: How DuckDB calls it; empty before it was open.
+        limited: Whether DuckDB's memory is limited.
+        before: Previous memory limit.
+        failure: Why the last failed commit failed; empty if none has.
+        catalog: DuckDB's name of it; empty before it was open.
     """
 
     limited: bool = False
@@ -102,7 +101,7 @@ class _OpenFile:
 
     @contextmanager
     def beside_others(self) -> Iterator[None]:
-        """Run a statement, beside those of other jobs but not beside a commit."""
+        """Run a statement in parallel with other jobs, but not with a commit."""
         with self._turn:
             counted = self.limited
             self._running += counted
@@ -115,28 +114,28 @@ class _OpenFile:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Run a commit while nothing else runs: it alone gets more memory, and none follows one that failed."""
+        """Run a commit exclusively: it gets more memory, and none follows a failed one."""
         with self._turn:
             self._turn.wait_for(lambda: self._running == 0)
             yield
 
 
-# By the path as dlt has it.
+# By dlt's path.
 _open_files: defaultdict[str, _OpenFile] = defaultdict(_OpenFile)
 
 
 class FileClient(DuckDbSqlClient):
-    """Asks and fills one file.
+    """SQL client of one file.
 
     Attributes:
-        newest_format: Whether a file that is made here may be one that only this DuckDB and newer ones can read.
+        newest_format: Whether a new file may use a format that only this and newer DuckDB versions can read.
     """
 
     newest_format = False
     _in_transaction = False
 
     def catalog_name(self, quote: bool = True, casefold: bool = True) -> str | None:
-        """Return the name of the file's database; before it was open for the first time, what it will be called."""
+        """Return the name of the file's database, also before it was first opened."""
         name = self._file.catalog or Path(str(self.credentials.database)).name.lstrip(".").partition(".")[0]
         if casefold:
             name = self.capabilities.casefold_identifier(name)
@@ -162,13 +161,13 @@ class FileClient(DuckDbSqlClient):
         path = Path(str(self.credentials.database))
         if self.newest_format or path.exists():
             return
-        # Only a new file takes it, and dlt applies the settings once the file exists. What is wrong, it says again.
+        # Only a new file accepts it, and dlt applies its settings after the file exists. dlt repeats any error.
         with suppress(Error):
             connect(str(path), config={"storage_compatibility_version": READABLE_SINCE}).close()
 
     @raise_open_connection_error
     def _ask_catalog(self) -> None:
-        """Ask how DuckDB calls the file: not always by its name, as it has databases called main and temp itself."""
+        """Query DuckDB's name of the file; it differs from the file name for main and temp, which are reserved."""
         pool: Any = self.credentials.conn_pool
         asking = pool.borrow_conn(pragmas=self._pragmas, global_config=self._global_config)
         try:
@@ -181,13 +180,14 @@ class FileClient(DuckDbSqlClient):
 
     def _is_distrusted(self) -> bool:
         if not self._file.failure:
-            # An instance lives in one process: no commit has failed in this one, and asking takes half a millisecond.
+            # An instance lives in one process; no commit has failed in this one, and the query takes half a
+            # millisecond.
             return False
         sql = "select count(*) from duckdb_databases() where database_name = ?"
         try:
             return self._conn.execute(sql, [FAILED_COMMIT]).fetchall() != [(0,)]
         except Error:
-            # DuckDB has given the instance up.
+            # DuckDB has invalidated the instance.
             return True
 
     @property
@@ -196,13 +196,13 @@ class FileClient(DuckDbSqlClient):
 
     @contextmanager
     def saving_memory(self, succeeded: Callable[[], bool]) -> Iterator[None]:
-        """Keep DuckDB to little memory meanwhile, in every connection of this process to the file.
+        """Limit DuckDB's memory meanwhile, in all connections of this process to the file.
 
         Args:
-            succeeded: Asked at the end: only a load that came to its end is moved from the log into the file.
+            succeeded: Called at the end: only a successful load is moved from the log into the file.
 
         Raises:
-            CheckpointError: What was loaded could not be moved from the log into the file.
+            CheckpointError: The load could not be moved from the log into the file.
         """
         file = self._file
         settings = "select current_setting('memory_limit'), current_setting('threads')"
@@ -212,12 +212,12 @@ class FileClient(DuckDbSqlClient):
             self._limit(MEMORY_LIMIT)
             file.limited = True
         except Error as error:
-            logger.warning("DuckDB does not say how much memory it takes, or keeps to it: %s", error)
+            logger.warning("DuckDB does not report its memory limit, or does not change it: %s", error)
             threads = THREADS
         try:
             yield
             if succeeded():
-                # What closing the file would write without a limit.
+                # Otherwise closing the file would write this without a limit.
                 self._checkpoint()
         finally:
             with suppress(Error):
@@ -228,7 +228,7 @@ class FileClient(DuckDbSqlClient):
         try:
             self._conn.execute(CHECKPOINT)
         except TransactionException as error:
-            # Somebody else in this process writes: the log is theirs to move, and DuckDB reads it at the next start.
+            # Another writer in this process is active: it will move the log, and DuckDB reads it at the next start.
             logger.info("no checkpoint: %s", error)
         except Error as error:
             self._file.failure = f"DuckDB could not finish writing the file: {first_words(error)}"
@@ -239,17 +239,17 @@ class FileClient(DuckDbSqlClient):
         self._conn.execute(f"set global memory_limit = '{memory}'")
 
     def _lift(self) -> None:
-        """Give DuckDB the memory that it had before the load."""
+        """Restore DuckDB's memory limit from before the load."""
         if self._file.limited:
             self._file.limited = False
             self._limit(self._file.before)
 
     @contextmanager
     def execute_query(self, query: Any, *args: Any, **kwargs: Any) -> Iterator[DBApiCursor]:
-        """Run a query; where it needs more memory, its next try has it.
+        """Run a query; if it needs more memory, its next attempt gets it.
 
         Raises:
-            CommitError: It was to commit by itself and could not, or DuckDB has given the instance up.
+            CommitError: It could not autocommit, or DuckDB has invalidated the instance.
         """
         try:
             with self._file.beside_others(), super().execute_query(query, *args, **kwargs) as cursor:
@@ -260,13 +260,13 @@ class FileClient(DuckDbSqlClient):
             if committing or isinstance(cause, (FatalException, InternalException)):
                 raise self._failed_commit(error) from error
             if isinstance(cause, OutOfMemoryException) and self._file.limited:
-                logger.warning("DuckDB needs more than %s here and gets it", MEMORY_LIMIT)
+                logger.warning("DuckDB needs more than %s here; the limit is lifted", MEMORY_LIMIT)
                 self._lift()  # guard: memory-for-a-query
             raise
 
     @contextmanager
     def begin_transaction(self) -> Iterator[Any]:
-        """Do several statements or none of them."""
+        """Run several statements in one transaction."""
         self._in_transaction = True
         try:
             with super().begin_transaction() as transaction:
@@ -275,7 +275,7 @@ class FileClient(DuckDbSqlClient):
             self._in_transaction = False
 
     def commit_transaction(self) -> None:
-        """Commit, with all the memory that DuckDB allows itself.
+        """Commit with DuckDB's own memory limit.
 
         Raises:
             CommitError: It failed, or an earlier one did in this instance.
@@ -297,8 +297,8 @@ class FileClient(DuckDbSqlClient):
             self._limit(MEMORY_LIMIT)
             self._file.limited = True
         except Error as error:
-            # Never raised: the commit is done, and dlt would do the job a second time.
-            logger.warning("DuckDB needs more than %s here and keeps it: %s", MEMORY_LIMIT, error)
+            # Never raised: the commit is done, and dlt would repeat the job.
+            logger.warning("DuckDB needs more than %s here; the limit stays lifted: %s", MEMORY_LIMIT, error)
 
     def _failed_commit(self, error: Exception) -> CommitError:
         self._file.failure = f"DuckDB could not commit: {first_words(getattr(error, 'dbapi_exception', error))}"
@@ -306,9 +306,9 @@ class FileClient(DuckDbSqlClient):
         return CommitError(self._file.failure)
 
     def _distrust(self) -> None:
-        """Mark the instance: a commit that fails may leave rows in it, behind which the next ones land shifted.
+        """Mark the instance: a failed commit may leave rows in it that shift the rows appended next.
 
-        Seen in DuckDB 1.4.5, 1.5 and 2.0.0 after commits that failed for lack of memory; the file itself is whole as
+        Seen in DuckDB 1.4.5, 1.5 and 2.0.0 after commits that failed for lack of memory; the file itself is intact as
         long as nothing more is written through this instance.
         """
         with suppress(TransactionException):
@@ -318,12 +318,12 @@ class FileClient(DuckDbSqlClient):
                 f"pragma disable_checkpoint_on_shutdown; attach if not exists ':memory:' as {FAILED_COMMIT}"
             )
         except Error as error:
-            # An instance that DuckDB has given up refuses everything, this too.
+            # An invalidated instance refuses every statement, including this one.
             logger.warning("the DuckDB instance could not be marked: %s", error)
 
 
 class _CopyJob(DuckDbCopyJob):
-    """Copies a file into the staging dataset, and commits like everything else."""
+    """Copies a file into the staging dataset, with the same commit handling."""
 
     def run(self) -> None:
         with self._job_client.sql_client.begin_transaction():
@@ -343,7 +343,7 @@ class _Client(UpdatesByTable, DuckDbClient):
         return _CopyJob(file_path) if type(job) is DuckDbCopyJob else job
 
     def initialize_storage(self, truncate_tables: Any = None) -> None:
-        # Without dlt's warning that database and dataset have one name: that is what this class is for.
+        # Without dlt's warning that database and dataset have the same name: this class handles that.
         super(DuckDbClient, self).initialize_storage(truncate_tables)
 
 
@@ -351,31 +351,31 @@ class duckdb_file(duckdb):
     """A DuckDB file as a dlt destination.
 
     Attributes:
-        newest_format: Whether a new file may be one that only this DuckDB and newer ones can read.
+        newest_format: Whether a new file may use a format that only this and newer DuckDB versions can read.
     """
 
     newest_format = False
     _settled: Any = None
 
     def client(self, schema: Any, initial_config: Any = None) -> Any:
-        """Return a client; dlt makes one for each job."""
+        """Return a client; dlt creates one per job."""
         client: Any = super().client(schema, initial_config)
         client.sql_client.newest_format = self.newest_format
         return client
 
     def capabilities(self, config: Any = None, naming: Any = None) -> Any:
-        """Return what DuckDB can do, having looked for its settings once: dlt asks some thirty times in a run."""
+        """Return DuckDB's capabilities, with its settings looked up once: dlt asks some thirty times in a run."""
         if config is None:
             config = self._settled = self._settled or self.configuration(self.spec(), accept_partial=True)
         return super().capabilities(config, naming)
 
     def _raw_capabilities(self) -> Any:
         caps = super()._raw_capabilities()
-        # dlt leaves it open, and then deletes rows that a refused insert was to bring back.
+        # dlt would not use a transaction, and deletes rows before an insert that may be refused.
         caps.supports_transactions = True  # guard: merges-are-atomic
         return caps
 
     @property
     def client_class(self) -> type[DuckDbClient]:
-        """Return the client that qualifies its names."""
+        """Return the client with qualified names."""
         return _Client

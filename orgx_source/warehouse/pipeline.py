@@ -1,4 +1,4 @@
-"""The dlt pipeline that fills a dataset: its destination, its working directory, and dlt's settings."""
+"""Creates the dlt pipeline of a dataset: its destination, working directory and dlt settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PIPELINE_NAME = "orgx"
 DUCKDB_FORMAT = "sources.orgx.duckdb_format"
 HOME = "orgx-sync"
 OPENING = "opening.lock"
-# Those that the tests fill, break and fill again, from end to end. Each of dlt's others has a merge of its own.
+# Destinations tested end to end. Each of dlt's others has its own merge.
 TESTED = frozenset({"duckdb", "duckdb_file", "postgres", "postgres_exact"})
 _UNTESTED = "_orgx_untested"
 
@@ -37,26 +37,26 @@ _UNTESTED = "_orgx_untested"
 def make_pipeline(
     destination: str = "duckdb", dataset: str = "orgx", database: str | Path | None = None, *, untested: bool = False
 ) -> Any:
-    """Return the dlt pipeline that fills a dataset.
+    """Return the dlt pipeline of a dataset.
 
-    Its working directory belongs to this one destination: what a run left behind must never be loaded elsewhere.
+    Its working directory belongs to this destination only: leftovers of a run must never be loaded elsewhere.
 
     Args:
-        destination: Name of a dlt destination, whose credentials dlt finds in its settings.
+        destination: Name of a dlt destination; dlt reads its credentials from its settings.
         dataset: Dataset (schema) of the tables.
-        database: DuckDB file; only for DuckDB, ``orgx.duckdb`` when it is not given.
-        untested: Whether to use a destination other than DuckDB and PostgreSQL; else ``ORGX_UNTESTED`` says it.
+        database: DuckDB file; only for DuckDB, by default ``orgx.duckdb``.
+        untested: Whether to allow a destination other than DuckDB and PostgreSQL; by default from ``ORGX_UNTESTED``.
 
     Raises:
-        ConfigError: There is no such destination, or it is an untested one. Whether its package and settings can be
-            used, its first use tells.
-        MachineError: dlt's working directory cannot be made.
+        ConfigError: There is no such destination, or it is an untested one. A missing package or invalid settings
+            fail at the first use.
+        MachineError: dlt's working directory cannot be created.
     """
     return pipeline_for(Target(destination, dataset, Path(database or DEFAULT_DATABASE), untested))
 
 
 def pipeline_for(target: Target, *, read_only: bool = False) -> Any:
-    """Return the dlt pipeline that fills a target, or only reads it; see `make_pipeline`."""
+    """Return the dlt pipeline of a target, or one that only reads it; see `make_pipeline`."""
     check_settings_files()
     with dlt_defaults():
         pipeline = _open_pipeline(target, read_only)
@@ -66,14 +66,14 @@ def pipeline_for(target: Target, *, read_only: bool = False) -> Any:
 
 
 def check_tested(pipeline: Any, *, untested: bool = False) -> str | None:
-    """Return what a report says of an untested destination; None of one that the tests fill.
+    """Return the report's warning about an untested destination; None for a tested one.
 
     Args:
         pipeline: Any dlt pipeline.
-        untested: Whether the caller wants it all the same.
+        untested: Whether the caller allows it.
 
     Raises:
-        ConfigError: Nobody said so.
+        ConfigError: It is untested and not allowed.
     """
     destination = pipeline.destination
     kind = str(getattr(destination, "destination_type", "")).rpartition(".")[2]
@@ -92,20 +92,20 @@ _YES = frozenset({"1", "true", "yes", "on"})
 
 
 def working_folder(destination: str, address: str, dataset: str) -> Path:
-    """Return where dlt works for one destination and dataset: a folder that nobody else may look into.
+    """Return dlt's working directory for one destination and dataset, accessible to its owner only.
 
     Raises:
-        MachineError: It cannot be made.
+        MachineError: It cannot be created.
     """
     digest = hashlib.blake2b(f"{destination}:{address}|{dataset}".encode(), digest_size=6).hexdigest()
     home = Path(dlt.current.run_context().data_dir) / HOME
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
         for folder in (home, home / digest):
-            # Rows of every load pass through, whatever the umask.
+            # Rows of every load pass through it, so the umask must not matter.
             folder.mkdir(mode=0o700, exist_ok=True)
             if folder.stat().st_mode & 0o077:
-                # One of an earlier version; of another owner, perhaps.
+                # A directory of an earlier version, perhaps with a different owner.
                 with suppress(PermissionError):
                     folder.chmod(0o700)  # guard: nobody-else-reads-what-is-loaded
     except OSError as error:
@@ -114,7 +114,7 @@ def working_folder(destination: str, address: str, dataset: str) -> Path:
 
 
 def file_folder(database: Path, dataset: str) -> Path:
-    """Return where dlt works for a dataset in a DuckDB file; see `working_folder`."""
+    """Return dlt's working directory for a dataset in a DuckDB file; see `working_folder`."""
     return working_folder(FILE_DESTINATION, str(database.resolve()), dataset)
 
 
@@ -136,21 +136,21 @@ def _open_pipeline(target: Target, read_only: bool) -> Any:
         destination = exact(target.destination)
     working = working_folder(target.destination, address, target.dataset)
     try:
-        # Until it has written a state, dlt takes whatever is in its folder for a remainder, and removes it.
+        # Until dlt has written its state, it treats the contents of its folder as left over and removes them.
         with FileLock(working / OPENING):  # guard: one-process-makes-the-folder
             pipeline = dlt.pipeline(
                 PIPELINE_NAME,
                 destination=destination,
                 dataset_name=target.dataset,
                 pipelines_dir=str(working),
-                # Whatever somebody's settings say: a dataset of its own for each run, or words between those of --json.
+                # Override user settings that would create a dataset per run, or print text into that of --json.
                 dev_mode=False,
                 progress=NULL_COLLECTOR,
             )
-        # Each step of a run would drop what the one before has loaded.
+        # Each step of a run would drop the rows loaded by the previous one.
         pipeline.refresh = None
-        # A hundred steps, kept in memory and written with each of them; our own report tells what was done. What dlt
-        # tells its makers, where a user wants that, comes from them.
+        # dlt's trace of a hundred steps would be kept in memory and written with each step; our own report replaces
+        # it. dlt's telemetry, if enabled, is based on the steps.
         pipeline.config.enable_runtime_trace = bool(dlt.current.run_context().runtime_config.dlthub_telemetry)
         return pipeline
     except UnknownDestinationModule:
@@ -171,14 +171,14 @@ def _wants_newest_format() -> bool:
 def _no_such_destination(name: str) -> ConfigError:
     names = ", ".join(sorted(set(dlt.destinations.__all__) - {"destination", "dummy"}))
     if not re.fullmatch(r"\w+", name):
-        # Perhaps an address with a password in it.
+        # It may be a URL with a password.
         return ConfigError(f"The destination is not a valid name. dlt's own are {names}")
     setting = f"DESTINATION__{name.upper()}__DESTINATION_TYPE"
     return ConfigError(f"dlt has no destination {name!r}. dlt's own are {names}; a name of yours needs {setting}")
 
 
 def _address(destination: str) -> str:
-    """Return where a destination is, as far as its settings tell; empty when they do not, which its first use says."""
+    """Return the location of a destination from its settings; empty if unknown, which fails at the first use."""
     try:
         kind: Any = Destination.from_reference(destination)
         config: Any = kind.configuration(kind.spec(), accept_partial=True)

@@ -1,4 +1,4 @@
-"""PostgreSQL as a dlt destination that stores what it is given."""
+"""PostgreSQL as a dlt destination that keeps empty text."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
 
 class postgres_exact(postgres):
-    """PostgreSQL, filled through CSV files whether or not the ADBC driver is installed: that is the way we test.
+    """PostgreSQL, loaded from CSV files even if the ADBC driver is installed, because that is the tested way.
 
     Attributes:
-        patience: How long to wait for locks, added up; as the server is set when None.
+        patience: Total time to wait for locks; None uses the server's setting.
     """
 
     patience: Any = None
 
     def client(self, schema: Any, initial_config: Any = None) -> Any:
-        """Return a client as patient as this destination: dlt makes one for each job."""
+        """Return a client with this destination's lock timeout: dlt creates one per job."""
         client: Any = super().client(schema, initial_config)
         client.sql_client.patience = self.patience
         return client
 
     @property
     def destination_type(self) -> str:
-        """Return dlt's name of it: what a pipeline remembers, dlt's own tools can open."""
+        """Return dlt's own name, so that dlt's tools can open the pipeline."""
         return "dlt.destinations.postgres"
 
     def _raw_capabilities(self) -> Any:
@@ -51,7 +51,7 @@ def _without_parquet(preferred: Any, supported: Sequence[Any], /, *, table_schem
 
 
 def exact(destination: str) -> Any:
-    """Return dlt's destination of a name, PostgreSQL as one that stores what it is given.
+    """Return dlt's destination for a name; for PostgreSQL, the one that keeps empty text.
 
     Args:
         destination: Name of a dlt destination, or of one in dlt's settings.
@@ -59,6 +59,6 @@ def exact(destination: str) -> Any:
     try:
         known = Destination.from_reference(destination)
     except Exception:
-        # What is wrong with it, dlt says when it is used.
+        # dlt reports errors in it at the first use.
         return destination
     return postgres_exact(destination_name=destination) if type(known) is postgres else destination

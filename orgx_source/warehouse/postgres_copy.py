@@ -1,4 +1,4 @@
-"""How rows get into PostgreSQL: an empty text stays one, and no lock is waited for longer than the run allows.
+"""Loads rows into PostgreSQL: keeps empty text, and limits the wait for locks.
 
 Imported only where the driver is installed.
 """
@@ -30,7 +30,7 @@ LOCK_NOT_AVAILABLE = "55P03"
 MISSING_RIGHT = "42501"
 # Milliseconds.
 SHORTEST_WAIT = 200
-# Whoever holds a lock on something in the dataset, the oldest first; ours are gone when somebody asks.
+# The oldest holder of a lock on a table in the dataset; our own locks are released before this query.
 _HOLDERS = """
 select pid, usename, application_name, client_addr::text, state, xact_start
 from pg_locks join pg_stat_activity using (pid)
@@ -42,7 +42,7 @@ order by xact_start limit 1
 
 
 class PatientClient(Psycopg2SqlClient):
-    """Asks and fills a database, and gives up a lock that does not come.
+    """SQL client of a database, with a lock timeout.
 
     Attributes:
         patience: How long to wait for locks, added up; as the server is set when None.
@@ -52,9 +52,9 @@ class PatientClient(Psycopg2SqlClient):
     _pooled = False
 
     def open_connection(self) -> Any:
-        """Connect. A pool such as pgbouncer takes no options at the start: then each transaction sets what it needs."""
+        """Connect. A pool such as pgbouncer accepts no startup options; each transaction then sets the lock timeout."""
         wanted = self.credentials.get_query().get("options", "")
-        # Of dlt's own, for queries with names of one part.
+        # dlt's own option, for queries with one-part names.
         options = f"{wanted} {self._lock_option()} -csearch_path={self.fully_qualified_dataset_name()},public".strip()
         dsn = self.credentials.to_native_representation()
         if self._pooled:
@@ -63,7 +63,7 @@ class PatientClient(Psycopg2SqlClient):
             try:
                 self._conn = psycopg2.connect(dsn, options=options)
             except psycopg2.OperationalError as error:
-                # There is no code for a connection that did not come about.
+                # A failed connection has no SQLSTATE.
                 if wanted or "unsupported startup parameter" not in str(error):
                     raise
                 self._pooled = True
@@ -75,7 +75,7 @@ class PatientClient(Psycopg2SqlClient):
         return f"-clock_timeout={self._milliseconds()}" if self.patience is not None else ""
 
     def _milliseconds(self) -> int:
-        # Never zero, which would mean for ever; and some locks are held for a moment by nobody's fault.
+        # Never zero, which means forever; and some locks are legitimately held for a moment.
         left = self.patience.seconds - self.patience.waited if self.patience is not None else 0
         return max(SHORTEST_WAIT, round(left * 1000))
 
@@ -95,7 +95,7 @@ class PatientClient(Psycopg2SqlClient):
 
     def _make_database_exception(self, ex: Exception) -> Exception:  # type: ignore[override]
         if sqlstate(ex) == LOCK_NOT_AVAILABLE:
-            # Terminal: dlt would try it four times more.
+            # Terminal: otherwise dlt would retry it four times.
             if self.patience is not None:
                 self.patience.waited = self.patience.seconds
             return DatabaseTerminalException(self._locked(ex))
@@ -113,7 +113,7 @@ class PatientClient(Psycopg2SqlClient):
         )
 
     def _holder(self) -> str:
-        """Return who is in the way, as far as this role may see it."""
+        """Return the holder of the lock, as far as visible to this role."""
         try:
             with closing(psycopg2.connect(self.credentials.to_native_representation())) as connection:
                 cursor = connection.cursor()
@@ -140,7 +140,7 @@ def _describe_session(
 
 
 class CopyJob(PostgresCsvCopyJob):
-    """Copies a CSV file in which null is an empty field and an empty text a quoted one; dlt loads null for both."""
+    """Copies a CSV file in which null is an empty field and empty text a quoted one; dlt loads both as null."""
 
     def run(self) -> None:
         """Copy the file, in one transaction."""
@@ -158,11 +158,11 @@ class CopyJob(PostgresCsvCopyJob):
 
 
 class MergeInPlace(SqlMergeFollowupJob):
-    """Updates rows that are there and inserts the others; dlt deletes them first, which a foreign key may forbid."""
+    """Updates existing rows and inserts the others; dlt deletes them first, which a foreign key may forbid."""
 
     @classmethod
     def gen_merge_sql(cls, table_chain: Sequence[Any], sql_client: Any) -> list[str]:
-        """Return the statements that merge what was staged; rows of one key that stand twice become one."""
+        """Return the statements that merge the staged rows; rows with duplicate keys become one."""
         table = table_chain[0]
         keys = list(map(sql_client.escape_column_name, get_columns_names_with_prop(table, "primary_key")))
         if not keys or len(table_chain) > 1 or any(get_columns_names_with_prop(table, "merge_key")):
@@ -188,7 +188,7 @@ class MergeInPlace(SqlMergeFollowupJob):
 
 
 class CopyClient(UpdatesByTable, PostgresClient):
-    """Fills a database."""
+    """Job client of a database."""
 
     def __init__(self, schema: Any, config: Any, capabilities: Any) -> None:
         super().__init__(schema, config, capabilities)

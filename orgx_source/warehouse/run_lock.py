@@ -1,7 +1,7 @@
-"""One run per dataset: whoever fills it holds a lock, which ends with their process at the latest.
+"""Allows one run per dataset: the run holds a lock that ends with its process at the latest.
 
-The lock lies where the data lie, so that it also keeps out runs from another machine, container or working folder:
-beside a DuckDB file, or in PostgreSQL as an advisory lock. Elsewhere there is only the lock in dlt's working folder.
+The lock is stored with the data, to exclude runs from another machine, container or working folder too: next to a
+DuckDB file, or in PostgreSQL as an advisory lock. Other destinations have only the lock in dlt's working folder.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from orgx_source.warehouse.dialect import Postgres, dialect_of
 
 logger = logging.getLogger(__name__)
 
-# A transaction that only waits is ended by none of these, and a holder whose machine is gone by the others in two
-# minutes. By name from pg_settings: not every version has each.
+# The timeouts keep an idle transaction alive; the keepalives end that of a lost machine in two minutes. By name from
+# pg_settings, because not every version has all of them.
 _SETTINGS = """
 select set_config(name, wanted_setting, true) from pg_settings join (values
     ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'), ('transaction_timeout', '0'),
@@ -47,20 +47,20 @@ where locktype = 'advisory' and granted and objsubid = 1 and (classid::bigint <<
 
 
 BATCH = "a batch of events"
-# A batch takes seconds and leaves half a second between two: whoever looks this often gets the lock in between.
+# A batch takes seconds, with half a second between two: checking this often gets the lock in between.
 LOOK_AGAIN_SECONDS = 0.05
-# Who holds a lock is written down a moment after it is taken.
+# The holder is recorded shortly after the lock is taken.
 UNNAMED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """Who wants a lock.
+    """A request for a lock.
 
     Attributes:
-        who: How others call the holder.
-        until: Time of `time.monotonic` until when to wait for a batch of events.
-        since: When the waiting began.
+        who: Name of the holder, shown to others.
+        until: `time.monotonic` time until which to wait for a batch of events.
+        since: Start of the wait.
     """
 
     who: str
@@ -68,7 +68,7 @@ class _Claim:
     since: float
 
     def may_wait_for(self, holder: str) -> bool:
-        """Return whether to look again while somebody holds the lock."""
+        """Return whether to check again while the lock is held."""
         now = time.monotonic()
         is_short = BATCH in holder or (now < self.since + UNNAMED_SECONDS and not holder)
         return is_short and now < self.until
@@ -76,17 +76,17 @@ class _Claim:
 
 @contextmanager
 def one_run_at_a_time(pipeline: Any, *, patience: float = 0.0, as_batch: bool = False) -> Iterator[None]:
-    """Keep every other run from filling the same dataset meanwhile.
+    """Exclude other runs on the same dataset meanwhile.
 
     Args:
-        pipeline: The pipeline that fills it.
-        patience: Seconds to wait for a batch of events, which takes seconds; a run is never waited for.
+        pipeline: The pipeline of the dataset.
+        patience: Seconds to wait for a batch of events, which takes seconds; there is no wait for a run.
         as_batch: Whether this is a batch of events, for which runs wait.
 
     Raises:
-        DatasetTakenError: Another run has the lock; the message says which, as far as can be seen.
-        MachineError: The lock file cannot be made.
-        Exception: The destination cannot be reached, in the words of its driver.
+        DatasetTakenError: Another run has the lock; the message names it, if visible.
+        MachineError: The lock file cannot be created.
+        Exception: The driver's exception if the destination cannot be reached.
     """
     now = time.monotonic()
     claim = _Claim(f"{BATCH}, {_who()}" if as_batch else _who(), now + patience, now)
@@ -104,21 +104,21 @@ def one_run_at_a_time(pipeline: Any, *, patience: float = 0.0, as_batch: bool = 
 
 
 def lock_file(client: Any) -> Path | None:
-    """Return the lock file of a dataset in a DuckDB file; None where there is no such file.
+    """Return the lock file of a dataset in a DuckDB file; None for other destinations.
 
     Args:
         client: dlt's SQL client.
     """
-    # MotherDuck, and what asks files of other kinds through DuckDB, have credentials of their own.
+    # MotherDuck, and clients that query other files through DuckDB, have other credentials.
     if type(client.credentials) is not DuckDbCredentials:
         return None
     database = str(client.credentials.database)
     if database.startswith((":", "md:")):
         return None
-    # The same for every link to the file.
+    # The same for all links to the file.
     path = Path(database).resolve()
     dataset = re.sub(r"\W", "_", client.dataset_name.lower())
-    # In a folder that is not there DuckDB says so itself.
+    # DuckDB itself reports a missing folder.
     return path.with_name(f"{path.name}.{dataset}.lock") if path.parent.is_dir() else None
 
 
@@ -136,10 +136,10 @@ def _file_lock(path: Path, dataset: str, claim: _Claim) -> Iterator[None]:
                 raise _taken(dataset, named or "it has just begun or ended") from None
             time.sleep(LOOK_AGAIN_SECONDS)
         except OSError as error:
-            raise MachineError(f"The lock {path} cannot be made: {error.strerror or error}") from None
+            raise MachineError(f"The lock {path} cannot be created: {error.strerror or error}") from None
     with ExitStack() as held:
         held.callback(lock.release)
-        # Only for the message: a full disk stops nothing here.
+        # For the message only: a full disk must not stop the run here.
         with suppress(OSError):
             holder.write_text(f"{claim.who}, since {utc_now():%Y-%m-%d %H:%M:%S} UTC")
         try:
@@ -150,7 +150,7 @@ def _file_lock(path: Path, dataset: str, claim: _Claim) -> Iterator[None]:
 
 
 def _holder_in(file: Path) -> str:
-    """Return who holds a lock; empty where that is not written down."""
+    """Return the holder of a lock; empty if not recorded."""
     try:
         return file.read_text()
     except OSError:
@@ -159,10 +159,10 @@ def _holder_in(file: Path) -> str:
 
 @contextmanager
 def _advisory_lock(client: Any, claim: _Claim) -> Iterator[None]:
-    """Hold a lock in PostgreSQL, in a transaction on a connection of its own that does nothing else.
+    """Hold a lock in PostgreSQL, in an otherwise idle transaction on its own connection.
 
-    A transaction, because a pooler such as pgbouncer may give a connection without one to somebody else, and the lock
-    with it. One that has read no table keeps nobody from anything, vacuum included.
+    A transaction, because a pooler such as pgbouncer may reassign a connection without one, together with the lock. A
+    transaction that has read no table blocks nothing, not even vacuum.
     """
     key = int.from_bytes(hashlib.blake2b(f"orgx-sync {client.dataset_name}".encode(), digest_size=8).digest()) >> 1
     client.open_connection()
@@ -176,7 +176,7 @@ def _advisory_lock(client: Any, claim: _Claim) -> Iterator[None]:
             time.sleep(LOOK_AGAIN_SECONDS)
         yield
     finally:
-        # Closed without a commit: where the server has closed it already, there is nothing left to give back.
+        # Closed without a commit: if the server has closed it already, there is nothing to release.
         with suppress(Exception):
             client.close_connection()
 
@@ -190,8 +190,8 @@ def _try(client: Any, key: int) -> bool:
 
 
 def _session(client: Any, key: int) -> str:
-    """Return who holds the lock, as far as this role may see it."""
-    # A transaction sees the sessions as they were when it first looked.
+    """Return the holder of the lock, as far as visible to this role."""
+    # A transaction keeps the session list of its first query.
     client.execute_sql("select pg_stat_clear_snapshot()")
     found = client.execute_sql(_HOLDER, key)
     if not found:

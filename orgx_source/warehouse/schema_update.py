@@ -1,4 +1,4 @@
-"""Tables and columns made table by table, so that a refusal names the one that it meant."""
+"""Creates tables and columns table by table, so that an error names the table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orgx_source.explain import foreseen, root_cause, said
 
 
 class UpdatesByTable(SqlJobClientBase):
-    """What a destination's client inherits from first; dlt sends the statements of all tables together."""
+    """Mixin for a destination's client; dlt itself sends the statements of all tables together."""
 
     def _execute_schema_update_sql(self, only_tables: Iterable[str], store_schema: bool = True) -> Any:
         updates: dict[str, Any] = {}

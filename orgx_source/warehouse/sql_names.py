@@ -1,7 +1,7 @@
-"""Finds the names in SQL and where they stand, so that some can be replaced and every other character stays.
+"""Finds names and their positions in SQL, so that some can be replaced and all other characters are kept.
 
-Reads with the tokenizer of sqlglot, which knows the texts, comments and quoted names of each dialect. A syntax tree
-takes four times as long, and there is none of a statement that sqlglot cannot parse.
+Uses sqlglot's tokenizer, which knows the strings, comments and quoted names of each dialect. A syntax tree takes four
+times as long, and is not available for statements that sqlglot cannot parse.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlglot import Token, TokenType
 
-# DuckDB's function whose argument is a text that names a table.
+# DuckDB's function with a table name as a string argument.
 NAME_IN_TEXT = "query_table"
 
 
@@ -23,9 +23,9 @@ class Part:
 
     Attributes:
         name: Without quotes.
-        start: Where it begins in the SQL.
-        end: Where it ends; the character there is no longer in it.
-        is_quoted: Whether it stands in quotes.
+        start: Its start in the SQL.
+        end: Its end, exclusive.
+        is_quoted: Whether it is quoted.
     """
 
     name: str
@@ -36,10 +36,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class SqlName:
-    """A name with dots in it: of a column, ``tasks.id``, or a table, ``orgx.tasks``.
+    """A dotted name: of a column, ``tasks.id``, or a table, ``orgx.tasks``.
 
     Attributes:
-        parts: What stands between the dots, two or more.
+        parts: Its parts, two or more.
         has_alias: Whether ``as`` follows.
     """
 
@@ -47,16 +47,16 @@ class SqlName:
     has_alias: bool = False
 
     def begins_with(self, word: str) -> bool:
-        """Return whether its first part is this word, and not in quotes."""
+        """Return whether its first part is this word, unquoted."""
         return self.parts[0].name == word and not self.parts[0].is_quoted
 
 
 def names_in(sql: str, dialect: str) -> list[SqlName]:
-    """Return every name with dots in SQL, in order; also those in the text of ``query_table('file.schema.table')``.
+    """Return every dotted name in SQL, in order, including those in ``query_table('file.schema.table')``.
 
     Args:
         sql: One or more statements.
-        dialect: sqlglot's name of the dialect. SQL that it cannot read at all has no names.
+        dialect: sqlglot's name of the dialect. SQL that cannot be tokenized has no names.
     """
     from sqlglot.errors import SqlglotError
 
@@ -67,11 +67,11 @@ def names_in(sql: str, dialect: str) -> list[SqlName]:
 
 
 def replace(sql: str, edits: Iterable[tuple[int, int, str]]) -> str:
-    """Return SQL with other text in some places.
+    """Return SQL with some parts replaced.
 
     Args:
         sql: The SQL.
-        edits: Start, end and the new text of each place.
+        edits: Start, end and new text of each part.
     """
     pieces, position = [], 0
     for start, end, text in sorted(edits):
@@ -81,11 +81,11 @@ def replace(sql: str, edits: Iterable[tuple[int, int, str]]) -> str:
 
 
 def _names(sql: str, dialect: str, offset: int) -> Iterator[SqlName]:
-    """Yield the names in SQL that begins at an offset of the whole."""
+    """Yield the names in a part of the SQL that starts at an offset."""
     from sqlglot import TokenType
     from sqlglot.dialects.dialect import Dialect
 
-    # Of a database that sqlglot has never heard of, its common rules are true.
+    # For a database unknown to sqlglot, its common rules apply.
     reader = (Dialect.get(dialect) or Dialect)()
     tokens = reader.tokenize(sql)
     commands = reader.tokenizer_class.COMMANDS
@@ -109,10 +109,10 @@ def _names(sql: str, dialect: str, offset: int) -> Iterator[SqlName]:
 
 
 def _inner_sql(tokens: Sequence[Token], position: int, commands: Collection[TokenType]) -> tuple[int, int] | None:
-    """Return where SQL stands that the tokenizer takes for one text."""
+    """Return the position of SQL that the tokenizer returns as one string."""
     token, before = tokens[position], tokens[max(position - 2, 0) : position]
     if before and before[-1].token_type in commands:
-        # EXPLAIN and its like: sqlglot leaves alone what follows.
+        # EXPLAIN and similar: sqlglot does not tokenize the rest.
         return before[-1].end + 1, token.end + 1
     if [found.text.lower() for found in before] == [NAME_IN_TEXT, "("]:
         return token.start + 1, token.end
@@ -120,7 +120,7 @@ def _inner_sql(tokens: Sequence[Token], position: int, commands: Collection[Toke
 
 
 def _part(sql: str, token: Token, offset: int) -> Part | None:
-    """Return a token as part of a name; None where it cannot be one."""
+    """Return a token as part of a name; None if it cannot be one."""
     text = sql[token.start : token.end + 1]
     is_quoted = token.token_type.name == "IDENTIFIER"
     if not is_quoted and not text.isidentifier():

@@ -1,4 +1,4 @@
-"""A DuckDB file as `status` reads it: without dlt, whose import takes longer than all the questions together."""
+"""Reads a DuckDB file for `status` without dlt, whose import takes longer than all the queries together."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from orgx_source.warehouse.dialect import DUCKDB_FILE
 
 
 class UnknownFormError(Exception):
-    """A file is open elsewhere, is no database, or dlt stored its state in another form: dlt knows more of it."""
+    """The file is open elsewhere, is not a database, or has a different state format: read it with dlt instead."""
 
 
 class StoredFile:
-    """The dataset in a DuckDB file; answers what `status` asks of a `Warehouse`, in the same words.
+    """The dataset in a DuckDB file, with the methods of `Warehouse` that `status` uses.
 
     Attributes:
-        can_be_asked: Always: it is a database.
+        can_be_asked: Always True.
     """
 
     can_be_asked = True
@@ -34,13 +34,13 @@ class StoredFile:
         """Open the file for reading.
 
         Raises:
-            UnknownFormError: It cannot be opened, or is no database.
+            UnknownFormError: It cannot be opened, or is not a database.
         """
         try:
             self._connection = duckdb.connect(str(file), read_only=True)
         except duckdb.Error as error:
             raise UnknownFormError(str(error)) from None
-        # With the name of the database: a file orgx.duckdb and a schema orgx could both be meant by orgx.tasks.
+        # With the database name, because orgx in orgx.tasks could be the file orgx.duckdb or the schema orgx.
         catalog = self._connection.execute("select current_database()").fetchall()[0][0]
         self._place = f"{DUCKDB_FILE.quote(catalog)}.{DUCKDB_FILE.quote(dataset)}"
         self._columns: dict[str, set[str]] = {}
@@ -58,14 +58,14 @@ class StoredFile:
 
     @contextmanager
     def kept_open(self) -> Iterator[None]:
-        """Do nothing: it is open."""
+        """Do nothing: the file is open."""
         yield
 
     def states(self) -> dict[str, Any]:
-        """Return per table what it remembers from run to run, as dlt stored it with the last load.
+        """Return the state of each table, as dlt stored it with the last load.
 
         Raises:
-            UnknownFormError: In another form than the one that is known here.
+            UnknownFormError: The format is unknown.
         """
         stored = self._select("state, _dlt_load_id", "_dlt_pipeline_state", "order by _dlt_load_id desc")
         state = next((text for text, load_id in stored if load_id in self._loads), None)
@@ -79,11 +79,11 @@ class StoredFile:
         return states
 
     def has_loads(self, load_ids: Sequence[str]) -> bool:
-        """Return whether all these loads were completed here."""
+        """Return whether all these loads are complete."""
         return set(load_ids) <= set(self._loads)
 
     def describe(self, table: Table) -> tuple[int | None, int | None, datetime | None]:
-        """Return how many rows OrgX still lists, how many it does no more, and when the newest version came."""
+        """Return the number of living and deleted rows, and the time of the newest version."""
         deleted = "0" if table.append_only else "count(deleted_at)"
         found = self._select(f"count(*), {deleted}, max(last_changed_at)", table.name)
         if not found:
@@ -92,7 +92,7 @@ class StoredFile:
         return int(count) - int(gone), int(gone), changed
 
     def read_log(self, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the rows of `sync_log`, oldest first, with those of the columns that it has."""
+        """Return the rows of `sync_log`, oldest first, with its existing columns."""
         names = [name for name in columns if name in self._columns.get(SYNC_LOG, ())]
         rows = self._select(", ".join(names), SYNC_LOG, "order by started_at") if names else []
         return [dict(zip(names, row, strict=True)) for row in rows]

@@ -1,6 +1,6 @@
-"""Where the warehouse is, as one value: a dlt destination, a dataset in it, and for DuckDB a file.
+"""The location of the warehouse as one value: a dlt destination, a dataset and, for DuckDB, a file.
 
-Imports nothing that takes time: a command knows its target before it decides whether it needs dlt.
+Imports nothing slow: a command needs its target before it decides whether to import dlt.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 from orgx_source.config import DEFAULT_DATABASE
 
 FILE_DESTINATION = "duckdb"
-# Behind a checksum of eight bytes.
+# After a checksum of eight bytes.
 MAGIC = b"DUCK"
 
 
 def is_database(file: Path) -> bool:
-    """Return whether a file begins like a DuckDB file.
+    """Return whether a file starts like a DuckDB file.
 
     Raises:
         OSError: It cannot be read.
@@ -30,13 +30,13 @@ def is_database(file: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a dataset is.
+    """The location of a dataset.
 
     Attributes:
-        destination: Name of a dlt destination, whose credentials dlt finds in its settings.
+        destination: Name of a dlt destination; dlt reads its credentials from its settings.
         dataset: Dataset (schema) of the tables.
-        database: The DuckDB file; means nothing for any other destination.
-        untested: Whether to use a destination with which this package was never tested.
+        database: The DuckDB file; ignored for other destinations.
+        untested: Whether to allow a destination that this package was never tested with.
     """
 
     destination: str = FILE_DESTINATION
@@ -46,17 +46,17 @@ class Target:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a DuckDB file, rather than a server or a service."""
+        """Whether it is a DuckDB file, not a server or service."""
         return self.destination == FILE_DESTINATION
 
     @property
     def is_missing(self) -> bool:
-        """Whether it is a file that does not exist yet; of a server, only its first use tells."""
+        """Whether it is a file that does not exist yet; False for a server."""
         return self.is_file and not self.database.exists()
 
     @contextmanager
     def left_missing(self) -> Iterator[None]:
-        """Delete the file again that did not exist before, and that only opening it has made."""
+        """Delete the file at the end if it did not exist before and opening created it."""
         was_missing = self.is_missing
         try:
             yield
@@ -65,10 +65,10 @@ class Target:
                 self.database.unlink(missing_ok=True)
 
     def pipeline(self, *, read_only: bool = False) -> Any:
-        """Return the dlt pipeline that fills it.
+        """Return its dlt pipeline.
 
         Args:
-            read_only: Whether it only reads a DuckDB file, as others may meanwhile.
+            read_only: Whether to open a DuckDB file read-only, as other processes may at the same time.
 
         Raises:
             ConfigError: There is no such destination, or it is an untested one.
