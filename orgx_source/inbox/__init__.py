@@ -1,7 +1,7 @@
-"""Webhooks: events from OrgX are kept on disk, then the rows that they name are read and loaded within seconds.
+"""Webhooks: stores events from OrgX on disk, then reads and loads the rows they name within seconds.
 
-An event is a hint: what is loaded is what OrgX answers when it is asked for the rows. ``create_app`` is an ASGI
-application for whoever runs a server of their own; ``orgx-sync listen`` runs one.
+An event is a hint: the rows loaded are those that OrgX returns for its ids. ``create_app`` is an ASGI application for
+your own server; ``orgx-sync listen`` runs one.
 """
 
 from __future__ import annotations

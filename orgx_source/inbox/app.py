@@ -1,7 +1,7 @@
-"""The door for events: checks, keeps, answers. It does nothing that takes longer than writing to disk.
+"""The HTTP endpoint for events: verifies, stores and acknowledges them. It does nothing slower than writing to disk.
 
-401 for a wrong or missing signature, 413 above 1 MiB, 408 for a body that does not come, 400 for anything but a JSON
-object with an id, 503 when the event cannot be kept; 200 once it is safely on disk.
+401 for a wrong or missing signature, 413 above 1 MiB, 408 for an incomplete body, 400 for anything except a JSON object
+with an id, 503 if the event cannot be stored; 200 once it is safely on disk.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 PATHS = frozenset({"/", "/webhooks/orgx"})
 HEALTH = "/healthz"
 MAX_BODY = 1 << 20
-# Bodies that are being received, together.
+# Total size of bodies being received.
 MAX_IN_FLIGHT = 64 << 20
 BODY_SECONDS = 10.0
 
 
 class Worker(Protocol):
-    """What takes events out of the inbox.
+    """Consumes events from the inbox.
 
     Attributes:
         last_load_at: When it last loaded a batch.
-        trouble: Why the last batch failed; None when it did not.
+        trouble: Why the last batch failed; None if it did not.
     """
 
     last_load_at: datetime | None
     trouble: str | None
 
     def start(self) -> None:
-        """Begin, unless it has begun."""
+        """Start, unless started."""
 
     def stop(self) -> None:
-        """End after the batch that is being loaded."""
+        """Stop after the current batch."""
 
 
 class _RefusedError(Exception):
-    """The request is answered with an error.
+    """The request is refused.
 
     Attributes:
         status: HTTP status.
@@ -67,19 +67,19 @@ class _RefusedError(Exception):
 
 
 class InboxApp:
-    """An ASGI application.
+    """The ASGI application.
 
     Attributes:
-        refused: Requests that were refused, by status.
+        refused: Number of refused requests, by status.
     """
 
     def __init__(self, inbox: Inbox, signatures: Signatures, worker: Worker | None = None) -> None:
         """Prepare.
 
         Args:
-            inbox: Where events are kept.
-            signatures: Knows the secrets.
-            worker: Takes them out; started with the first message of the server.
+            inbox: Stores the events.
+            signatures: Verifies signatures.
+            worker: Consumes the events; started with the first message of the server.
         """
         self.refused: Counter[int] = Counter()
         self._inbox = inbox
@@ -94,7 +94,7 @@ class InboxApp:
             await self._live(receive, send)
         elif scope["type"] == "http":
             if self._worker is not None:
-                # Not every server has a lifespan.
+                # Some servers do not support lifespan.
                 self._worker.start()
             response = await self._respond(scope, receive)
             await response(scope, receive, send)
@@ -122,7 +122,7 @@ class InboxApp:
         if path == HEALTH and method in ("GET", "HEAD"):
             return await asyncio.to_thread(self._health)
         if path not in PATHS and path != HEALTH:
-            return _error(404, "There is nothing here; events go to / or /webhooks/orgx.")
+            return _error(404, "Not found; send events to / or /webhooks/orgx.")
         if path == HEALTH or method != "POST":
             return _error(405, f"{method} is not allowed here.", allow="GET" if path == HEALTH else "POST")
         try:
@@ -145,9 +145,9 @@ class InboxApp:
             is_new = await asyncio.wrap_future(self._inbox.put(parsed[0], body, key))
         except (sqlite3.Error, OSError) as error:
             if not self._failing:
-                logger.error("events are refused with 503, because %s cannot be written: %s", self._inbox.path, error)
+                logger.error("events are refused with 503 because %s cannot be written: %s", self._inbox.path, error)
             self._failing = True
-            raise _RefusedError(503, "The event could not be kept.") from None
+            raise _RefusedError(503, "The event could not be stored.") from None
         self._failing = False
         return JSONResponse({"received": True, "repeated": not is_new})
 
@@ -155,7 +155,7 @@ class InboxApp:
         """Return the whole body.
 
         Raises:
-            _RefusedError: It is too large, too slow, or too many come at once.
+            _RefusedError: It is too large or too slow, or too many arrive at once.
         """
         lengths = [value for name, value in headers if name == b"content-length"]
         if any(value.isascii() and value.isdigit() and int(value[:20]) > MAX_BODY for value in lengths):
@@ -175,7 +175,7 @@ class InboxApp:
                     if size > MAX_BODY:
                         raise _RefusedError(413, "The body is larger than 1 MiB.")
                     if self._in_flight > MAX_IN_FLIGHT:
-                        raise _RefusedError(503, "Too much is being received; try again.")
+                        raise _RefusedError(503, "Too many requests at once; try again.")
                     if not message.get("more_body"):
                         return b"".join(parts)
         except TimeoutError:
@@ -203,7 +203,7 @@ class InboxApp:
         return JSONResponse(document, 503 if self._failing else 200)
 
     def _count(self, refusal: _RefusedError) -> None:
-        """Count a refusal, and name it in the log at 1, 10, 100, ...: whoever floods the door floods no log."""
+        """Count a refusal, and log it at 1, 10, 100, ..., so that a flood of requests does not flood the log."""
         self.refused[refusal.status] += 1
         count = self.refused[refusal.status]
         if refusal.status != 503 and str(count).strip("0") == "1":
@@ -211,6 +211,6 @@ class InboxApp:
 
 
 def _error(status: int, message: str, **headers: str) -> Response:
-    # The rest of a body that was not read is nobody's.
+    # The rest of the body is not read.
     close = {"connection": "close"} if status in (408, 413) else {}
     return JSONResponse({"error": message}, status, headers={**headers, **close})

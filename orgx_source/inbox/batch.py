@@ -1,6 +1,6 @@
-"""One batch of events: the rows that they name are read, and loaded together with the events.
+"""Processes a batch of events: reads the rows they name, and loads them together with the events.
 
-Holds the lock of a run while it does, so that one writer at a time fills the warehouse.
+Holds the lock of a run meanwhile, so that the warehouse has one writer at a time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from orgx_source.warehouse.target import Target
 
 logger = logging.getLogger(__name__)
 
-# A batch holds the lock that a run waits for: what takes longer is tried again later.
+# A batch holds the lock that a run waits for, so slow requests are retried later.
 MAX_WAIT_SECONDS = 10.0
 LOCK_SECONDS = 10.0
 
@@ -43,18 +43,18 @@ Publish = Callable[[Any], None]
 
 @dataclass
 class BatchReport:
-    """What one batch did.
+    """The result of one batch.
 
     Attributes:
-        events: How many events it brought.
-        types: How many of each type.
-        asked: Table to how many of its rows were asked for; of agents, all.
-        returned: Table to how many rows came.
-        written: Rows that were new or changed.
+        events: Number of events.
+        types: Number per type.
+        asked: Table to the number of rows requested; for agents, all.
+        returned: Table to the number of rows received.
+        written: New and changed rows.
         requests: Requests sent.
-        seconds: How long it took.
-        lags: Seconds from each event's own time to its rows being loaded.
-        messages: What else happened.
+        seconds: Duration.
+        lags: Seconds from each event's own time to the load of its rows.
+        messages: Other events.
     """
 
     events: int = 0
@@ -83,7 +83,7 @@ def middle(values: Sequence[float]) -> float:
 
 
 class _Client(OrgxClient):
-    """Asks for the workspace of the key once, not with every batch."""
+    """Requests the key's workspace once, not with every batch."""
 
     remembered: dict[str, Row]
 
@@ -106,13 +106,13 @@ class BatchLoader:
         make_client: Callable[[OrgxConfig], OrgxClient] | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Prepare; nothing is asked.
+        """Prepare; sends no request.
 
         Args:
-            config: Key, address, and how much may be spent.
+            config: Key, URL and limits.
             target: The warehouse.
             publish: Called after each batch.
-            make_client: Makes the door to OrgX of one batch.
+            make_client: Creates the OrgX client of one batch.
             clock: This machine's time in UTC.
         """
         self._config = replace(
@@ -133,18 +133,18 @@ class BatchLoader:
         return client
 
     def load(self, take: Callable[[], list[Event]], *, rows: bool = True) -> tuple[list[Event], BatchReport]:
-        """Load a batch; return its events and what was done.
+        """Load a batch; return its events and its result.
 
         Args:
-            take: Gives the events; called when no run fills the dataset.
-            rows: Whether to read the rows that they name; else only the events are loaded.
+            take: Returns the events; called when no run uses the dataset.
+            rows: Whether to read the rows they name; otherwise only the events are loaded.
 
         Raises:
-            DatasetTakenError: A run fills the dataset.
-            OrgxError: Nothing counts as loaded, and the same events can be loaded later.
+            DatasetTakenError: A run uses the dataset.
+            OrgxError: Nothing counts as loaded, and the events can be loaded later.
         """
         began = time.monotonic()
-        # Anew for each batch: another process may have loaded since, and dlt writes down what a pipeline has done.
+        # A new one for each batch: another process may have loaded since, and dlt's trace of a pipeline grows.
         pipeline = self._target.pipeline()
         with ExitStack() as scope:
             scope.enter_context(dlt_defaults())
@@ -160,7 +160,7 @@ class BatchLoader:
                 try:
                     _Batch(pipeline, session, report).run(events, rows=rows)
                 except OrgxError:
-                    # The key may see another workspace by the next attempt.
+                    # The key's workspace may change before the next attempt.
                     self._remembered.clear()
                     raise
                 renew_marts(pipeline, session.patience)
@@ -171,7 +171,7 @@ class BatchLoader:
         return events, report
 
     def publish(self) -> list[str]:
-        """Publish what was loaded since the last time; return why that failed, for another try later."""
+        """Publish the loads since the last time; return why that failed, for a later retry."""
         if self._is_published or self._publish is None:
             return []
         try:
@@ -183,10 +183,10 @@ class BatchLoader:
 
 
 class _Batch:
-    """One batch on its way.
+    """The state of one batch.
 
     Attributes:
-        outcomes: Table and id to what became of that row; the id is empty for all of a table.
+        outcomes: Table and id to the outcome of that row; an empty id stands for the whole table.
     """
 
     def __init__(self, pipeline: Any, session: ReadSession, report: BatchReport) -> None:
@@ -224,7 +224,7 @@ class _Batch:
         ]
 
     def _resources(self, answers: Mapping[str, Answer], warehouse: Warehouse) -> list[Any]:
-        """Return the resources of the tables of which rows came."""
+        """Return the resources of the tables with received rows."""
         if not answers:
             return []
         schemas = self._pipeline.schemas
@@ -236,7 +236,7 @@ class _Batch:
         return list(source.resources.selected.values())
 
     def _ask(self, events: Sequence[Event]) -> dict[str, Answer]:
-        """Ask OrgX for the rows that events name; return the answers that hold any."""
+        """Request the rows that events name; return the responses with rows."""
         named: dict[str, dict[str, None]] = {}
         for event in events:
             for name, row_id in event.rows():
@@ -259,7 +259,7 @@ class _Batch:
             self.outcomes |= {(name, row_id): f"not read: {error}" for row_id in ids}
             return None
         came = set(map(row_keys(TABLES[name]).id, answer.rows))
-        missing = "not returned by OrgX" if answer.takes_ids else f"{answer.route.name} cannot be asked for single rows"
+        missing = "not returned by OrgX" if answer.takes_ids else f"{answer.route.name} does not support single rows"
         self.outcomes |= {
             (name, i): "loaded" if i in came or not i else f"{missing}; left to the next run" for i in ids
         }
@@ -268,13 +268,13 @@ class _Batch:
         return answer
 
     def _check_key(self, name: str) -> None:
-        """Make sure that a route that answered 401 is closed, and not the key.
+        """Check whether a 401 means a closed route or an invalid key.
 
         Raises:
-            AuthError: The key is refused everywhere; the events wait until somebody sets another.
+            AuthError: The key is refused everywhere; the events wait until a valid key is set.
         """
         if any(closed.endswith("(401)") for closed in self._session.report(name).closed_routes):
-            # Not what is remembered of it.
+            # Not the cached one.
             OrgxClient.bootstrap(self._session.client)
 
     def _row(self, event: Event, *, rows: bool) -> dict[str, Any]:
@@ -300,12 +300,12 @@ class _Batch:
 
 
 def _may_pass(error: OrgxError) -> bool:
-    """Return whether the same question may be answered later, by OrgX or after a person changed a setting."""
+    """Return whether the same request may succeed later, or after a setting was changed."""
     return error.retryable or error.exit_code in (3, 4)
 
 
 def _check_tables(pipeline: Any, warehouse: Warehouse) -> None:
-    """Refuse to load where somebody dropped tables or columns: a run makes them again, and fills them.
+    """Refuse to load if tables or columns were dropped: a run recreates and fills them.
 
     Raises:
         DestinationError: Some are missing.
@@ -321,16 +321,16 @@ def _check_tables(pipeline: Any, warehouse: Warehouse) -> None:
     )
     if missing:
         raise DestinationError(
-            f"{', '.join(missing)} or columns of it were dropped from the warehouse; orgx-sync run makes them again, "
+            f"{', '.join(missing)} or columns of it were dropped from the warehouse; orgx-sync run recreates them, "
             "and the events wait until then"
         )
 
 
 def publisher(target: Target, file: Path, patience_seconds: float) -> Publish:
-    """Return what puts a copy of the DuckDB file in place for readers.
+    """Return a function that publishes a copy of the DuckDB file.
 
     Raises:
-        ConfigError: It is no DuckDB file, or the copy cannot stand there.
+        ConfigError: It is not a DuckDB file, or the path cannot be used for the copy.
     """
     from orgx_source.commands.publish import problem_with, publish
     from orgx_source.warehouse.duckdb_file import LockPatience

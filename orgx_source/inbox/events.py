@@ -1,4 +1,4 @@
-"""What an event says: its id, its type, and which rows it names."""
+"""The content of an event: its id, its type, and the rows it names."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _TABLES = {table.singular: name for name, table in TABLES.items() if name not in
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event as it was received.
+    """A received event.
 
     Attributes:
-        number: Its place in the inbox.
+        number: Its position in the inbox.
         id: Its id.
         body: The parsed body.
-        received_at: When it came (UTC).
-        signature_key: Which secret signed it, from 1.
+        received_at: When it was received (UTC).
+        signature_key: Number of the secret that signed it, from 1.
     """
 
     number: int
@@ -50,13 +50,13 @@ class Event:
 
     @property
     def type(self) -> str | None:
-        """What OrgX calls this kind of event; None where it says nothing of the sort."""
+        """OrgX's type of the event; None if missing."""
         found = self.body.get("type")
         return _CONTROL.sub(" ", found)[:MAX_TYPE] if isinstance(found, str) else None
 
     @property
     def created_at(self) -> datetime | None:
-        """When OrgX says that it happened."""
+        """OrgX's time of the event."""
         return parse_timestamp(self.body.get("created"))
 
     @property
@@ -67,13 +67,13 @@ class Event:
 
     @property
     def table(self) -> str | None:
-        """The table that it is about; None for a type of which that cannot be told."""
+        """The table that it is about; None if the type does not show it."""
         return _TABLES.get((self.type or "").partition(".")[0])
 
     def rows(self) -> Iterator[tuple[str, str]]:
-        """Yield the rows that it names, as table and id; of agents only that they are to be read.
+        """Yield the rows that it names, as table and id; for agents, only the table.
 
-        Source: only ``decision.created`` is shown with its ``data``; of the others nothing but ``id`` is relied on.
+        Source: only ``decision.created`` is documented with its ``data``; for the others, only ``id`` is relied on.
         """
         data = self.body.get("data")
         data = data if isinstance(data, dict) else {}
@@ -92,7 +92,7 @@ class Event:
 
 
 def parse_event(body: bytes) -> tuple[str, dict[str, Any]] | None:
-    """Return the id and the content of a body; None for anything but a JSON object with an id."""
+    """Return the id and the content of a body; None for anything except a JSON object with an id."""
     try:
         content = parse_json(body)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The listener as one thing: the door, and the thread that loads what came in."""
+"""The listener: the endpoint, and the thread that loads the events."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ logger = logging.getLogger(__name__)
 
 BATCH_SECONDS = 3.0
 MAX_EVENTS = 2_000
-# Between two batches, so that a run that waits gets its turn.
+# Between two batches, so that a waiting run gets its turn.
 GAP_SECONDS = 0.5
-# Another process may have put events into the inbox.
+# Another process may have added events to the inbox.
 LOOK_SECONDS = 2.0
 TAKEN_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 60.0
 
 
 class Drain:
-    """Takes events out of the inbox and loads them, in a thread of its own.
+    """Loads events from the inbox, in its own thread.
 
     Attributes:
         last_load_at: When it last loaded a batch.
-        trouble: Why the last batch failed; None when it did not.
+        trouble: Why the last batch failed; None if it did not.
     """
 
     def __init__(self, inbox: Inbox, loader: BatchLoader, batch_seconds: float = BATCH_SECONDS) -> None:
@@ -47,7 +47,7 @@ class Drain:
         Args:
             inbox: Holds the events.
             loader: Loads them.
-            batch_seconds: Time that collecting and loading a batch should take together.
+            batch_seconds: Target time to collect and load one batch.
         """
         self.last_load_at: datetime | None = None
         self.trouble: str | None = None
@@ -61,12 +61,12 @@ class Drain:
         self._thread = threading.Thread(target=self._run, name="orgx-events", daemon=True)
 
     def start(self) -> None:
-        """Begin, unless it has begun."""
+        """Start, unless started."""
         if self._thread.ident is None and self._started.acquire(blocking=False):
             self._thread.start()
 
     def stop(self) -> None:
-        """End after the batch that is being loaded."""
+        """Stop after the current batch."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -79,12 +79,12 @@ class Drain:
             if pause is None:
                 wait_for(self._inbox.arrived, LOOK_SECONDS, self._stopped)
             else:
-                # From the first event that waits to its rows: collecting takes what loading leaves of the time.
+                # From the first waiting event to its rows: collecting gets the time left by loading.
                 took = time.monotonic() - began
                 self._stopped.wait(max(pause, self._batch_seconds - 2 * took))
 
     def _step(self) -> float | None:
-        """Load one batch; return how long to pause at least, None when there was nothing to load."""
+        """Load one batch; return the minimum pause, None if there was nothing to load."""
         try:
             if not self._inbox.waiting().count:
                 self._loader.publish()
@@ -92,7 +92,7 @@ class Drain:
             self.load_once()
         except DatasetTakenError as error:
             if self.trouble is None:
-                logger.info("events wait: %s", error)
+                logger.info("events are waiting: %s", error)
             self.trouble = str(error)
             return TAKEN_SECONDS
         except Exception as error:
@@ -102,12 +102,12 @@ class Drain:
         return GAP_SECONDS
 
     def load_once(self) -> int:
-        """Load one batch, and return how many events it brought.
+        """Load one batch, and return its number of events.
 
         Raises:
             OrgxError: It could not be loaded; the events stay in the inbox.
         """
-        # One event that fails alone is loaded without the rows that it names.
+        # A single failing event is loaded without its rows.
         alone = self._most == 1 and self._failures > 1
         events, report = self._loader.load(lambda: self._inbox.oldest(self._most), rows=not alone)
         if events:
@@ -120,16 +120,16 @@ class Drain:
 
     def _note_failure(self, failure: OrgxError) -> None:
         if str(failure) != self.trouble:
-            logger.error("events wait, nothing is lost: %s", failure)
+            logger.error("events are waiting, nothing is lost: %s", failure)
         self.trouble = str(failure)
         self._failures += 1
         if failure.exit_code == 1:
-            # One of them may be what cannot be loaded; the others need not wait for it.
+            # If one of them cannot be loaded, the others should not wait for it.
             self._most = max(1, self._most // 8)
 
 
 def inbox_file(target: Target) -> Path:
-    """Return where the inbox of a warehouse is when nobody says: beside a DuckDB file, else in this folder."""
+    """Return the default path of a warehouse's inbox: next to a DuckDB file, else in this folder."""
     folder = target.database.parent if target.is_file else Path()
     stem = target.database.stem if target.is_file else target.destination
     return folder / f"{stem}.{target.dataset}.inbox"
@@ -147,21 +147,21 @@ def create_app(
     make_loader: Callable[[OrgxConfig, Target], BatchLoader] | None = None,
     **settings: Any,
 ) -> InboxApp:
-    """Return an ASGI application that keeps events and loads what they name.
+    """Return an ASGI application that stores events and loads the rows they name.
 
     Every argument has a default from the settings: ``uvicorn --factory orgx_source.inbox:create_app`` works. Several
     worker processes may share an inbox; their loads take turns.
 
     Args:
-        config: Key and address; from the settings when not given.
-        target: The warehouse; ``orgx.duckdb`` when not given.
-        secrets: The webhook secrets; from ``ORGX_WEBHOOK_SECRET`` or ``.dlt/secrets.toml`` when not given.
-        encoding: How the digest is written in the header: ``hex`` or ``base64``.
+        config: Key and URL; by default from the settings.
+        target: The warehouse; by default ``orgx.duckdb``.
+        secrets: The webhook secrets; by default from ``ORGX_WEBHOOK_SECRET`` or ``.dlt/secrets.toml``.
+        encoding: Encoding of the digest in the header: ``hex`` or ``base64``.
         inbox: SQLite file of events not yet loaded into the warehouse.
-        batch_seconds: Time that collecting and loading a batch should take together.
-        publish: Put a copy of the DuckDB file here after each batch, for readers.
-        make_loader: Makes what loads a batch.
-        settings: For `load_config`, when ``config`` is not given.
+        batch_seconds: Target time to collect and load one batch.
+        publish: Copy the DuckDB file here after each batch, for readers.
+        make_loader: Creates the batch loader.
+        settings: For `load_config`, if ``config`` is not given.
 
     Raises:
         ConfigError: There is no secret, or a setting is missing or malformed.
@@ -177,13 +177,13 @@ def create_app(
 
 
 def serve(app: InboxApp, host: str, port: int, on_ready: Callable[[str, Callable[[], None]], None]) -> None:
-    """Serve until interrupted or stopped; what was being loaded is loaded first.
+    """Serve until interrupted or stopped; the current batch is finished first.
 
     Args:
         app: The application.
         host: Address to bind.
-        port: Port to bind; 0 takes a free one.
-        on_ready: Called once the socket is bound, with the address and what stops the server, from any thread.
+        port: Port to bind; 0 picks a free one.
+        on_ready: Called once the socket is bound, with the URL and a thread-safe function that stops the server.
 
     Raises:
         ConfigError: The port cannot be used.

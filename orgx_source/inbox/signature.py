@@ -1,4 +1,4 @@
-"""Whether a body was signed with one of the secrets: HMAC-SHA256 over the bytes as received."""
+"""Verifies that a body was signed with one of the secrets: HMAC-SHA256 over the bytes as received."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _BASE64 = re.compile(r"[0-9A-Za-z+/]{43}=")
 
 
 class Signatures:
-    """Knows the secrets. They are in no repr, log or error."""
+    """Holds the secrets; never in a repr, log or error."""
 
     def __init__(self, secrets: Sequence[str], encoding: Encoding = "hex") -> None:
         """Prepare.
 
         Args:
-            secrets: One or several, the current one first: while a secret is rotated, both are valid.
-            encoding: How the digest is written in the header.
+            secrets: One or several, the current one first: during a rotation, both are valid.
+            encoding: Encoding of the digest in the header.
 
         Raises:
             ConfigError: There is none, or one of them is empty.
@@ -45,13 +45,13 @@ class Signatures:
         self._encoding = encoding
 
     def key_of(self, body: bytes, headers: Sequence[str]) -> int | None:
-        """Return which secret signed a body, counted from 1; None when none did.
+        """Return the number of the secret that signed a body, from 1; None if none did.
 
-        Takes the same time wherever a digest differs, and whichever secret it was.
+        Takes constant time, wherever a digest differs and whichever secret matches.
 
         Args:
             body: The bytes as received.
-            headers: Every value of the header ``X-OrgX-Signature``; more than one is refused.
+            headers: All values of the header ``X-OrgX-Signature``; more than one is refused.
 
         Source: webhooks page (``X-OrgX-Signature: sha256=<digest>``); the encoding is not documented.
         """
@@ -64,7 +64,7 @@ class Signatures:
         return matches.index(True) + 1 if any(matches) else None
 
     def _digest(self, header: str) -> bytes | None:
-        """Return the digest in a header; None where there is none in the form that was agreed on."""
+        """Return the digest in a header; None if there is none in the expected encoding."""
         if not header.startswith(_PREFIX):
             return None
         text = header[len(_PREFIX) :]
@@ -77,7 +77,7 @@ class Signatures:
 
 
 def sign(body: bytes, secret: str, encoding: Encoding = "hex") -> str:
-    """Return the header of a body."""
+    """Return the signature header of a body."""
     digest = hmac.new(secret.encode(), body, hashlib.sha256).digest()
     return _PREFIX + (digest.hex() if encoding == "hex" else base64.b64encode(digest).decode())
 
@@ -85,7 +85,7 @@ def sign(body: bytes, secret: str, encoding: Encoding = "hex") -> str:
 def load_secrets() -> list[str]:
     """Return the secrets from ``ORGX_WEBHOOK_SECRET`` or ``.dlt/secrets.toml``; several are separated by commas.
 
-    In ``secrets.toml`` a list may stand instead. The environment wins.
+    In ``secrets.toml``, a list is also allowed. The environment takes precedence.
     """
     found: Any = os.environ.get(VARIABLE)
     if not found:

@@ -1,7 +1,7 @@
-"""The inbox on disk: events that were answered 200, until they are in the warehouse.
+"""The inbox on disk: acknowledged events that are not in the warehouse yet.
 
-One SQLite file in WAL mode with ``synchronous = full``: what is committed survives a kill and a power cut. Events that
-come together are committed together, because each commit waits for the disk.
+One SQLite file in WAL mode with ``synchronous = full``: committed events survive a kill and a power cut. Waiting events
+are committed together, because each commit waits for the disk.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE = 1_000
 BUSY_SECONDS = 10.0
-# Ids that arrived are kept so long, to know a repeat; what comes later is merged on its id again.
+# How long ids of loaded events are kept, to detect repeats; a later repeat is merged on its id.
 REMEMBERED = timedelta(days=30)
-# Each step leads from the version of its place to the next; a file says its version in user_version.
+# Each step migrates from the version of its index to the next; user_version holds a file's version.
 STEPS = (
     """
     create table events (
@@ -48,11 +48,11 @@ STEPS = (
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What is in the inbox.
+    """The waiting events.
 
     Attributes:
         count: Events that are not in the warehouse yet.
-        oldest: When the oldest of them was received; None when there is none.
+        oldest: When the oldest of them was received; None if there is none.
     """
 
     count: int
@@ -69,18 +69,18 @@ class _Arrival:
 
 
 class Inbox:
-    """The events of one file. Any number of threads and processes may share it.
+    """The events of one file, which any number of threads and processes may share.
 
     Attributes:
         path: The file.
-        arrived: Set when an event was kept; whoever waits for events clears it.
+        arrived: Set when an event was stored; cleared by the consumer.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file, made or brought to this version where necessary.
+        """Open the file; create or migrate it if necessary.
 
         Raises:
-            ConfigError: A newer version made it, or it is no inbox.
+            ConfigError: It was created by a newer version, or is not an inbox.
             MachineError: It cannot be opened or written.
         """
         self.path = path
@@ -92,34 +92,35 @@ class Inbox:
         self._writer.start()
 
     def close(self) -> None:
-        """Write what was put, and close the file."""
+        """Write pending events, and close the file."""
         self._arrivals.put(None)
         self._writer.join()
 
     def put(self, event_id: str, body: bytes, signature_key: int) -> Future[bool]:
-        """Keep an event.
+        """Store an event.
 
         Args:
             event_id: Its id.
             body: The bytes as received.
-            signature_key: Which secret signed them, from 1.
+            signature_key: Number of the secret that signed them, from 1.
 
         Returns:
-            Done when it is safely on disk: whether it is new. Fails with an `sqlite3.Error` or OSError when it is not.
+            A future, done when the event is safely on disk: whether it is new. Fails with an `sqlite3.Error` or
+            OSError.
         """
         kept: Future[bool] = Future()
         self._arrivals.put(_Arrival(event_id, body, signature_key, utc_now(), kept))
         return kept
 
     def waiting(self) -> Waiting:
-        """Return how much is not in the warehouse yet."""
+        """Return the waiting events."""
         with self._open() as connection:
             sql = "select count(*), min(received_at) from events where arrived_at is null"
             count, oldest = connection.execute(sql).fetchone()
         return Waiting(count, datetime.fromisoformat(oldest) if oldest else None)
 
     def oldest(self, most: int) -> list[Event]:
-        """Return events that are not in the warehouse yet, the oldest first."""
+        """Return waiting events, the oldest first."""
         sql = (
             "select number, id, body, received_at, signature_key from events where arrived_at is null "
             "order by number limit ?"
@@ -133,7 +134,7 @@ class Inbox:
         ]
 
     def settle(self, events: Sequence[Event]) -> None:
-        """Note that events are in the warehouse; their bodies are there now, and forgotten here."""
+        """Mark events as loaded, and delete their bodies here."""
         now = utc_now()
         with self._open() as connection, connection:
             connection.executemany(
@@ -153,19 +154,19 @@ class Inbox:
         finally:
             connection.close()
 
-    # -- the one writer of new events ------------------------------------------------------------------------------
+    # -- the single writer of new events -------------------------------------------------------------------------------
 
     def _write(self) -> None:
         connection: sqlite3.Connection | None = None
         while (first := self._arrivals.get()) is not None:
             gathered, is_last = self._gather(first)
-            # Whoever gave up before is not answered; from here on nobody can.
+            # Skip cancelled futures; from here on, they cannot be cancelled.
             batch = [arrival for arrival in gathered if arrival.kept.set_running_or_notify_cancel()]
             try:
                 connection = connection or _connect(self.path)
                 new = _insert(connection, batch)
             except BaseException as error:
-                # A connection whose disk failed is not trusted with the next commit.
+                # After a disk error, the connection is not reused for the next commit.
                 with suppress(sqlite3.Error):
                     if connection is not None:
                         connection.close()
@@ -182,7 +183,7 @@ class Inbox:
             connection.close()
 
     def _gather(self, first: _Arrival) -> tuple[list[_Arrival], bool]:
-        """Return what waits to be written, and whether that is the end."""
+        """Return the events to write, and whether they are the last."""
         batch = [first]
         while len(batch) < AT_ONCE:
             try:
@@ -202,7 +203,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _insert(connection: sqlite3.Connection, batch: Sequence[_Arrival]) -> list[bool]:
-    """Commit events, and return of each whether it is new."""
+    """Commit events, and return for each whether it is new."""
     new = []
     try:
         connection.execute("begin immediate")
@@ -228,7 +229,7 @@ def _insert(connection: sqlite3.Connection, batch: Sequence[_Arrival]) -> list[b
 def _compare(connection: sqlite3.Connection, event_id: str, digest: bytes) -> None:
     found = connection.execute("select digest from events where id = ?", (event_id,)).fetchone()
     if found and found[0] is not None and found[0] != digest:
-        logger.warning("event %r came again with another body; the first one is kept", event_id)
+        logger.warning("event %r was received again with a different body; the first one is kept", event_id)
 
 
 def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
@@ -236,7 +237,7 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("pragma journal_mode = wal")
         (version,) = connection.execute("pragma user_version").fetchone()
         if version > len(STEPS):
-            raise ConfigError(f"{path} was made by a newer version of orgx-source; update, or choose another --inbox.")
+            raise ConfigError(f"{path} is from a newer version of orgx-source; update, or choose another --inbox.")
         for number in range(version, len(STEPS)):
             connection.executescript(f"begin immediate; {STEPS[number]} pragma user_version = {number + 1}; commit;")
     except sqlite3.Error as error:
@@ -250,7 +251,7 @@ def _trouble(path: Path, error: sqlite3.Error) -> MachineError | ConfigError:
 
 
 def wait_for(event: threading.Event, seconds: float, stop: threading.Event) -> None:
-    """Wait until an event is set, the time is up or a stop is asked for."""
+    """Wait until an event is set, the time is up or a stop is requested."""
     until = time.monotonic() + seconds
     while not stop.is_set() and time.monotonic() < until and not event.wait(0.1):
         pass

@@ -1,1 +1,1 @@
-"""The login for OrgX's MCP door: discovery, registration, consent in a browser, tokens that are kept and renewed."""
+"""The login to OrgX's MCP endpoint: discovery, registration, consent in a browser, storing and refreshing tokens."""

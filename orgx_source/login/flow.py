@@ -1,6 +1,6 @@
-"""Logging in from a command line: register, let somebody consent in a browser, take the code that comes back.
+"""Logs in from the command line: registers, waits for consent in a browser, and receives the code.
 
-Nothing is stored before the tokens are there.
+Nothing is stored before the tokens are received.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from orgx_source.login.tokens import Clock, Login, read_login, with_tokens, writ
 
 SCOPES = "decisions:read agents:read initiatives:read memory:read offline_access"
 HOST = "127.0.0.1"
-# Any will do; one that stays the same is easier to let through.
+# Any port works; a fixed one is easier to allow in a firewall.
 PORT = 8976
 CALLBACK = "/callback"
 PATIENCE_SECONDS = 300.0
 _PAGE = (
     b"<!doctype html><title>orgx-sync</title><h1>Back to the terminal</h1>"
-    b"<p>OrgX has answered; this window can be closed.</p>"
+    b"<p>OrgX has responded. You can close this window.</p>"
 )
 
 
 class LoginError(OrgxError):
-    """The login did not come about; nothing was stored."""
+    """The login failed; nothing was stored."""
 
     exit_code = 4
 
@@ -57,7 +57,7 @@ class _Callback(BaseHTTPRequestHandler):
             self.server.answers.put({name: values[-1] for name, values in parse_qs(parts.query).items()})
 
     def log_message(self, format: str, *args: object) -> None:
-        """Write nothing: the address holds the code."""
+        """Log nothing: the URL contains the code."""
 
 
 class _Waiting(ThreadingHTTPServer):
@@ -91,18 +91,18 @@ def log_in(
     patience: float = PATIENCE_SECONDS,
     clock: Clock = time.time,
 ) -> Login:
-    """Log in, and store what that brings; an earlier login of this machine ends.
+    """Log in and store the tokens; an earlier login on this machine ends.
 
     Args:
-        mcp_url: The door to log in for.
-        show: Gets the address to open in a browser, before anything is waited for.
-        open_browser: Opens it; nobody does where it is None.
-        patience: Seconds to wait for somebody to consent.
+        mcp_url: The endpoint to log in to.
+        show: Receives the URL to open in a browser, before the wait.
+        open_browser: Opens the URL; None to leave that to the user.
+        patience: Seconds to wait for consent.
         clock: Unix seconds.
 
     Raises:
-        LoginError: Nobody answered in time.
-        ConfigError: It was refused, what came back is not the answer to this question, or nobody can log in there.
+        LoginError: There was no response in time.
+        ConfigError: It was refused, the redirect does not belong to this login, or the server allows no login.
         ConnectionFailedError: The server cannot be reached.
     """
     server = discover(mcp_url)
@@ -114,7 +114,7 @@ def log_in(
     try:
         tokens = exchange(server, client_id, code, verifier, waiting.redirect_uri)
     except Refused as refusal:
-        raise ConfigError(f"{server.issuer} gave no tokens for the login ({refusal}); nothing was stored") from None
+        raise ConfigError(f"{server.issuer} returned no tokens for the login ({refusal}); nothing was stored") from None
     now = clock()
     known = {
         "mcp_url": mcp_url,
@@ -132,12 +132,12 @@ def _wait_for_consent(
     waiting: _Waiting, address: str, open_browser: Callable[[str], object] | None, patience: float
 ) -> dict[str, str]:
     if open_browser is not None:
-        # Some browsers return when they are closed.
+        # With some browsers, the call returns only when they are closed.
         threading.Thread(target=open_browser, args=(address,), daemon=True).start()
     try:
         return waiting.answers.get(timeout=patience)
     except queue.Empty:
-        raise LoginError(f"Nobody answered within {patience / 60:.0f} minutes, so nobody is logged in") from None
+        raise LoginError(f"No response within {patience / 60:.0f} minutes; you are not logged in") from None
 
 
 def _replace_login(login: Login, mcp_url: str) -> None:
@@ -146,16 +146,16 @@ def _replace_login(login: Login, mcp_url: str) -> None:
         before = read_login(mcp_url)
     write_login(login)
     if before is not None:
-        # Two registrations, two grants: the older one is of no use any more.
+        # Two registrations, two grants: the older one is no longer needed.
         with suppress(OrgxError):
             _revoke(before)
 
 
 def log_out(mcp_url: str) -> bool:
-    """Revoke the login that is stored, and remove it; return whether there was one.
+    """Revoke and remove the stored login; return whether there was one.
 
     Raises:
-        LoginError: It is removed, but could not be revoked.
+        LoginError: It was removed, but could not be revoked.
     """
     path = login_file(mcp_url)
     found = path.exists()
@@ -169,7 +169,7 @@ def log_out(mcp_url: str) -> bool:
     path.unlink(missing_ok=True)
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     if trouble is not None:
-        raise LoginError(f"The login was removed here, but not revoked at OrgX, where it ends by itself: {trouble}")
+        raise LoginError(f"The login was removed here, but not revoked at OrgX, where it expires: {trouble}")
     return found
 
 
@@ -193,18 +193,18 @@ def _address(server: AuthServer, client_id: str, redirect_uri: str, state: str, 
 
 
 def _code_of(answer: dict[str, str], state: str, server: AuthServer) -> str:
-    """Return the code of a redirect that answers the question that was asked.
+    """Return the code of a redirect that belongs to this login.
 
     Raises:
-        ConfigError: It does not, or says no.
+        ConfigError: It does not belong to this login, or was refused.
     """
     if not hmac.compare_digest(answer.get("state", "").encode(), state.encode()):
-        raise ConfigError("The browser came back with another state than was sent: that was no answer to this login")
+        raise ConfigError("The redirect has a wrong state, so it does not belong to this login")
     if answer.get("iss", server.issuer) != server.issuer:
-        raise ConfigError(f"The browser came back from another server than {server.issuer}; nothing was stored")
+        raise ConfigError(f"The browser returned from a server other than {server.issuer}; nothing was stored")
     if "error" in answer:
         said = answer.get("error_description") or answer["error"]
         raise ConfigError(f"The login was refused ({said[:200]}); nothing was stored")
     if not answer.get("code"):
-        raise ConfigError("The browser came back without a code; nothing was stored")
+        raise ConfigError("The browser returned without a code; nothing was stored")
     return answer["code"]

@@ -1,6 +1,6 @@
-"""The authorization server in front of OrgX's MCP door, request by request: each sent once, each refusal told.
+"""Requests to the authorization server of OrgX's MCP endpoint; each is sent once, and refusals are reported.
 
-No token, code or verifier is in any error of this room.
+Errors never contain a token, code or verifier.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLIENT_NAME = "orgx-sync"
 
 
 class Refused(OrgxError):
-    """The server answered with an OAuth error; says which."""
+    """The server returned an OAuth error."""
 
     exit_code = 3
 
@@ -31,12 +31,12 @@ class Refused(OrgxError):
 
 @dataclass(frozen=True, slots=True)
 class AuthServer:
-    """What the documents of a server say.
+    """The metadata of a server.
 
     Attributes:
-        issuer: Its name, as it stands in redirects.
-        authorization_endpoint, token_endpoint: Where people consent, and where tokens are given.
-        registration_endpoint, revocation_endpoint: None where it has none.
+        issuer: Its name, as in redirects.
+        authorization_endpoint, token_endpoint: URLs for consent and for tokens.
+        registration_endpoint, revocation_endpoint: None if it has none.
     """
 
     issuer: str
@@ -47,11 +47,11 @@ class AuthServer:
 
 
 def discover(mcp_url: str) -> AuthServer:
-    """Find the authorization server of a door.
+    """Find the authorization server of an endpoint.
 
     Raises:
-        ConfigError: There is none, or none that a command can log in at.
-        ConnectionFailedError: Nobody answers.
+        ConfigError: There is none, or none that allows a login from the command line.
+        ConnectionFailedError: There is no response.
     """
     parts = urlsplit(mcp_url)
     origin = f"{parts.scheme}://{parts.netloc}"
@@ -62,10 +62,10 @@ def discover(mcp_url: str) -> AuthServer:
     server = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else origin
     document = _document(f"{server.rstrip('/')}/.well-known/oauth-authorization-server")
     if document is None:
-        raise ConfigError(f"{origin} names no server to log in at; check ORGX_MCP_URL")
+        raise ConfigError(f"{origin} names no server for the login; check ORGX_MCP_URL")
     addresses = {name: _address(document.get(f"{name}_endpoint")) for name in ("authorization", "token")}
     if None in addresses.values():
-        raise ConfigError(f"{server} does not say where to log in; check ORGX_MCP_URL")
+        raise ConfigError(f"{server} does not name its login endpoints; check ORGX_MCP_URL")
     return AuthServer(
         str(document.get("issuer") or server),
         str(addresses["authorization"]),
@@ -76,19 +76,19 @@ def discover(mcp_url: str) -> AuthServer:
 
 
 def register(server: AuthServer, redirect_uri: str) -> str:
-    """Register this machine, and return its client id: two machines with one would end each other's grants.
+    """Register this machine and return its client id: two machines with the same id would end each other's grants.
 
     Raises:
-        ConfigError: The server takes no registrations.
-        Refused: It refuses this one.
-        ConnectionFailedError: Nobody answers.
+        ConfigError: The server accepts no registrations.
+        Refused: It refuses this registration.
+        ConnectionFailedError: There is no response.
     """
     if server.registration_endpoint is None:
-        raise ConfigError(f"{server.issuer} takes no registrations, so nobody can log in there from a command line")
+        raise ConfigError(f"{server.issuer} accepts no registrations, so a login from the command line is not possible")
     asked = {
         "client_name": CLIENT_NAME,
         "redirect_uris": [redirect_uri],
-        # Both are said: what is left out defaults to a client with a secret that cannot renew its tokens.
+        # Both are explicit: the defaults are a client with a secret that cannot refresh its tokens.
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
         "token_endpoint_auth_method": "none",
@@ -96,7 +96,7 @@ def register(server: AuthServer, redirect_uri: str) -> str:
     answer = _json(_send("POST", server.registration_endpoint, json=asked), "the registration")
     client_id = answer.get("client_id")
     if not isinstance(client_id, str) or not client_id:
-        raise ConfigError(f"{server.issuer} answered the registration without a client id")
+        raise ConfigError(f"{server.issuer} returned no client id for the registration")
     return client_id
 
 
@@ -104,8 +104,8 @@ def exchange(server: AuthServer, client_id: str, code: str, verifier: str, redir
     """Return the tokens for the code of a redirect.
 
     Raises:
-        Refused: The server does not give any.
-        ConnectionFailedError: Nobody answers.
+        Refused: The server refuses.
+        ConnectionFailedError: There is no response.
     """
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri, "client_id": client_id}
     return _tokens(server.token_endpoint, form | {"code_verifier": verifier})
@@ -132,12 +132,12 @@ def revoke(revocation_endpoint: str, client_id: str, refresh_token: str) -> None
 def _tokens(endpoint: str, form: dict[str, str]) -> dict[str, Any]:
     answer = _json(_send("POST", endpoint, data=form), "the token endpoint")
     if not isinstance(answer.get("access_token"), str) or not answer["access_token"]:
-        raise Refused("no_token", "the answer holds no access token")
+        raise Refused("no_token", "the response has no access token")
     return answer
 
 
 def _document(address: str) -> dict[str, Any] | None:
-    """Return a document; None where there is none."""
+    """Return a document; None if there is none."""
     response = _send("GET", address)
     if response.status_code >= 500:
         raise ConnectionFailedError(f"{response.status_code} from {_where(address)}; try again later")
@@ -168,15 +168,15 @@ def _send(method: str, address: str, **what: Any) -> httpx.Response:
         with httpx.Client(timeout=TIMEOUT_SECONDS, headers={"user-agent": f"orgx-source/{__version__}"}) as client:
             return client.request(method, address, **what)
     except httpx.HTTPError as error:
-        why = "did not answer in time" if isinstance(error, httpx.TimeoutException) else f"cannot be reached ({error})"
+        why = "timed out" if isinstance(error, httpx.TimeoutException) else f"cannot be reached ({error})"
         raise ConnectionFailedError(f"{_where(address)} {why}; check ORGX_MCP_URL and the network") from None
 
 
 def _address(value: Any) -> str | None:
-    """Return an address of a document where secrets may travel to it; None where there is none.
+    """Return a URL from a document if it may receive secrets; None if it is missing.
 
     Raises:
-        ConfigError: It is no address, or goes over plain http to another machine.
+        ConfigError: It is not a URL, or uses plain http to another machine.
     """
     return check_base_url(value, "ORGX_MCP_URL", "https://host/path") if isinstance(value, str) else None
 

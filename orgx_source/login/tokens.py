@@ -1,7 +1,7 @@
-"""Access tokens for OrgX's MCP door: from the settings as they are, or from a login that is kept in a file and renewed.
+"""Access tokens for OrgX's MCP endpoint: fixed ones from the settings, or those of a stored login, which are refreshed.
 
-The file holds what a login has brought. It is replaced atomically, and always before a new refresh token is used:
-OrgX accepts the one before it until then, so that a process that is killed in between loses nothing.
+The file holds the login. It is replaced atomically, and always before a new refresh token is used: until then OrgX
+accepts the previous one, so a process killed in between loses nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from orgx_source.login.server import Refused, refresh
 
 GRANT_DAYS = 30
 WARN_DAYS = 7
-# A token that is about to expire is renewed before it is sent: its refusal would cost a request.
+# A token about to expire is refreshed before it is sent, because a refusal would cost a request.
 MARGIN_SECONDS = 10.0
 LOCK_SECONDS = 60.0
 AGAIN = "log in again: orgx-sync login"
@@ -36,16 +36,16 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a login has brought. Times are unix seconds.
+    """A stored login. Times are unix seconds.
 
     Attributes:
-        mcp_url: The door it is for.
+        mcp_url: Its endpoint.
         client_id: This machine's registration.
-        token_endpoint, revocation_endpoint: Where tokens are renewed and revoked; the latter None where nowhere.
-        access_token, refresh_token: In no repr, log or error.
+        token_endpoint, revocation_endpoint: URLs to refresh and revoke tokens; the latter may be None.
+        access_token, refresh_token: Never in a repr, log or error.
         expires_at: When the access token expires.
-        logged_in_at: When the grant began; it ends 30 days later.
-        scopes: What was granted.
+        logged_in_at: Start of the grant, which ends 30 days later.
+        scopes: The granted scopes.
     """
 
     mcp_url: str
@@ -59,12 +59,12 @@ class Login:
     revocation_endpoint: str | None = None
 
     def days_left(self, now: float) -> float:
-        """Return how many days the grant still has."""
+        """Return the remaining days of the grant."""
         return (self.logged_in_at + GRANT_DAYS * 86400 - now) / 86400
 
 
 def describe_login(mcp_url: str, now: float) -> tuple[str, bool] | None:
-    """Return how long the login for a door lasts, and whether that is a warning; None where nobody is logged in.
+    """Return how long the login to an endpoint lasts, and whether that is a warning; None without a login.
 
     Raises:
         ConfigError: See `read_login`.
@@ -74,29 +74,29 @@ def describe_login(mcp_url: str, now: float) -> tuple[str, bool] | None:
         return None
     left, host = login.days_left(now), urlsplit(mcp_url).netloc
     if left <= 0:
-        return f"The login for {host} has ended; {AGAIN}", True
+        return f"The login to {host} has expired; {AGAIN}", True
     days = f"{left:.0f} days" if left >= 2 else f"{left * 24:.0f} hours"
-    return f"The login for {host} ends in {days}" + (f"; {AGAIN}" if left < WARN_DAYS else ""), left < WARN_DAYS
+    return f"The login to {host} expires in {days}" + (f"; {AGAIN}" if left < WARN_DAYS else ""), left < WARN_DAYS
 
 
 class Tokens(Protocol):
-    """Gives access tokens; several threads use one instance at once.
+    """Provides access tokens; thread-safe.
 
     Attributes:
-        last: The token that was given last; None before the first.
+        last: The last token returned; None before the first.
     """
 
     last: str | None
 
     def access(self) -> str:
-        """Return a token that should be accepted.
+        """Return a valid token.
 
         Raises:
             OrgxError: There is none.
         """
 
     def renew(self, refused: str) -> None:
-        """Have another token in place of one that was refused.
+        """Replace a refused token.
 
         Raises:
             OrgxError: There is none.
@@ -104,19 +104,19 @@ class Tokens(Protocol):
 
 
 def open_tokens(config: OrgxConfig) -> Tokens:
-    """Return where access tokens come from: the settings, else the login that is stored."""
+    """Return the source of access tokens: the settings, else the stored login."""
     return GivenToken(config.mcp_token) if config.mcp_token else StoredTokens(config.mcp_url)
 
 
 def identity(config: OrgxConfig) -> str:
-    """Return a text that tells one user from another, as far as tokens do: it stays when they are renewed."""
+    """Return a text that identifies the user, as far as tokens do; refreshing does not change it."""
     if config.mcp_token:
-        # User, grant and secret, by OrgX's library; of any other token nothing is known.
+        # In OrgX's library: user, grant and secret. Nothing is known about other tokens.
         user, _, rest = config.mcp_token.partition(":")
         return user if rest.count(":") == 1 else config.mcp_token
     login = None
     with suppress(ConfigError):
-        # Whoever needs the token says what is wrong with the file.
+        # Errors in the file are reported when the token is needed.
         login = read_login(config.mcp_url)
     if login is None:
         return config.mcp_url
@@ -125,7 +125,7 @@ def identity(config: OrgxConfig) -> str:
 
 
 class GivenToken:
-    """A token from elsewhere, which nobody here can renew."""
+    """An external token, which cannot be refreshed here."""
 
     def __init__(self, token: str) -> None:
         self.last: str | None = token
@@ -136,25 +136,25 @@ class GivenToken:
         return self._token
 
     def renew(self, refused: str) -> None:
-        """Refuse.
+        """Always fail.
 
         Raises:
             ConfigError: Always.
         """
         raise ConfigError(
-            "OrgX refused the token in ORGX_MCP_TOKEN: it has expired or is wrong, and is not renewed here. Set "
-            "another, or remove it and log in: orgx-sync login"
+            "OrgX refused the token in ORGX_MCP_TOKEN: it has expired or is invalid, and cannot be refreshed. Set "
+            "a new one, or remove it and log in: orgx-sync login"
         )
 
 
 class StoredTokens:
-    """The tokens of the login that is stored, renewed when they expire."""
+    """The tokens of the stored login, refreshed when they expire."""
 
     def __init__(self, mcp_url: str, clock: Clock = time.time) -> None:
-        """Prepare; nothing is read.
+        """Prepare; reads nothing.
 
         Args:
-            mcp_url: The door.
+            mcp_url: The endpoint.
             clock: Unix seconds.
         """
         self.last: str | None = None
@@ -163,11 +163,11 @@ class StoredTokens:
         self._login: Login | None = None
 
     def access(self) -> str:
-        """Return the access token, renewed where it is about to expire.
+        """Return the access token, refreshed if it is about to expire.
 
         Raises:
-            ConfigError: Nobody is logged in, or the login has ended.
-            OrgxError: It cannot be renewed now.
+            ConfigError: There is no login, or it has expired.
+            OrgxError: It cannot be refreshed now.
         """
         login = self._login or self._read()
         if login.expires_at <= self._clock() + MARGIN_SECONDS:
@@ -176,22 +176,22 @@ class StoredTokens:
         return login.access_token
 
     def renew(self, refused: str) -> None:
-        """Have another token in place of one that was refused; see `access`."""
+        """Replace a refused token; see `access`."""
         self._login = self._renewed(refused)
 
     def _renewed(self, refused: str) -> Login:
-        """Return the login with another token than this: by another process, or by asking for one."""
+        """Return the login with a new token: from another process, or refreshed here."""
         path = login_file(self._mcp_url)
         with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
             login = self._read()
             if login.access_token != refused:
                 return login
             if login.days_left(self._clock()) <= 0:
-                raise ConfigError(f"The login for {self._mcp_url} ended {GRANT_DAYS} days after it was made; {AGAIN}")
+                raise ConfigError(f"The login to {self._mcp_url} expired after {GRANT_DAYS} days; {AGAIN}")
             try:
                 answer = refresh(login.token_endpoint, login.client_id, login.refresh_token)
             except Refused as refusal:
-                raise ConfigError(f"OrgX refused to go on with this login ({refusal}); {AGAIN}") from None
+                raise ConfigError(f"OrgX refused to refresh this login ({refusal}); {AGAIN}") from None
             login = with_tokens(asdict(login), answer, self._clock())
             write_login(login)
             return login
@@ -199,16 +199,16 @@ class StoredTokens:
     def _read(self) -> Login:
         login = read_login(self._mcp_url)
         if login is None:
-            raise ConfigError(f"Nobody is logged in at {self._mcp_url}; log in: orgx-sync login")
+            raise ConfigError(f"There is no login to {self._mcp_url}; log in: orgx-sync login")
         return login
 
 
 def with_tokens(known: dict[str, Any], answer: dict[str, Any], now: float) -> Login:
-    """Return a login with the tokens of an answer.
+    """Return a login with the tokens of a response.
 
     Args:
-        known: What else a `Login` holds.
-        answer: Of the token endpoint.
+        known: The other values of the `Login`.
+        answer: Response of the token endpoint.
         now: Unix seconds.
     """
     seconds = answer.get("expires_in")
@@ -222,15 +222,15 @@ def with_tokens(known: dict[str, Any], answer: dict[str, Any], now: float) -> Lo
 
 
 def read_login(mcp_url: str) -> Login | None:
-    """Return the login that is stored for a door; None where there is none.
+    """Return the stored login to an endpoint; None if there is none.
 
     Raises:
-        ConfigError: The file is damaged, or others may read it.
+        ConfigError: The file is damaged, or readable by others.
     """
     path = login_file(mcp_url)
     try:
         if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise ConfigError(f"Others may read the login in {path}. Mend that: chmod 600 '{path}'")
+            raise ConfigError(f"The login in {path} is readable by other users. Fix that: chmod 600 '{path}'")
         found = json.loads(path.read_text(encoding="utf-8"))
         return Login(**{**found, "expires_at": float(found["expires_at"])})
     except FileNotFoundError:
@@ -240,10 +240,10 @@ def read_login(mcp_url: str) -> Login | None:
 
 
 def write_login(login: Login) -> None:
-    """Store a login atomically, for nobody else to read.
+    """Store a login atomically, readable by its owner only.
 
     Raises:
-        OSError: The machine refuses.
+        OSError: The file cannot be written.
     """
     path = login_file(login.mcp_url)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

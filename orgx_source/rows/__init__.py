@@ -1,1 +1,1 @@
-"""JSON rows to Arrow tables: types, hashes, ids. Touches neither network nor dlt."""
+"""Converts JSON rows to Arrow tables: types, hashes, ids. Uses neither network nor dlt."""

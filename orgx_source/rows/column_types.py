@@ -1,4 +1,4 @@
-"""Which type each column of a table has: the one place to ask, before a value is read and after it was stored."""
+"""The type of each column of a table, for values being read and for stored ones."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from orgx_source.tables import RESERVED, TRACKING_COLUMNS, ColumnType, Table
 
 
 class ColumnTypes(Mapping[str, ColumnType]):
-    """Column name to type: declared ones, those that say when a row changed, and those learnt from the rows.
+    """Column name to type: declared columns, change timestamps, and columns learnt from the rows.
 
-    What is learnt stays: a column that nobody declared is what the first value made it, here and in every database.
+    A learnt type is permanent: the first value determines the type of an undeclared column, in every database.
 
     Attributes:
-        beside: Columns of somebody else's, of which every value is kept beside, as text.
-        newly_beside: Those for which that begins with these rows.
+        beside: Columns added by someone else; OrgX's values are kept in a separate text column.
+        newly_beside: Those for which this starts with these rows.
     """
 
     def __init__(self, table: Table, columns: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        """Begin with what is declared, and with what earlier runs learnt.
+        """Start with the declared types and those learnt by earlier runs.
 
         Args:
             table: The table.
@@ -37,7 +37,7 @@ class ColumnTypes(Mapping[str, ColumnType]):
         """Return the type of a column.
 
         Raises:
-            KeyError: No row had a value for it so far.
+            KeyError: No row has had a value for it so far.
         """
         return self._declared[name] if self.is_declared(name) else self._learnt[name]
 
@@ -49,15 +49,15 @@ class ColumnTypes(Mapping[str, ColumnType]):
         return len(self._declared) + len(self._learnt)
 
     def learn(self, name: str, column_type: ColumnType) -> None:
-        """Note the type of a column, unless it has one."""
+        """Record the type of a column, unless it has one."""
         if not self.is_declared(name):
             self._learnt.setdefault(name, column_type)
 
     def respect(self, foreign: Mapping[str, ColumnType | None]) -> None:
-        """Note the columns that somebody else has added to the table.
+        """Record the columns that someone else has added to the table.
 
         Args:
-            foreign: Column to its type; None where it has one that rows are never loaded with.
+            foreign: Column to its type; None for a type that loads never use.
         """
         self.beside = frozenset(name for name, column_type in foreign.items() if column_type is None)
         for name, column_type in foreign.items():
@@ -65,5 +65,5 @@ class ColumnTypes(Mapping[str, ColumnType]):
                 self.learn(name, column_type)
 
     def is_declared(self, name: str) -> bool:
-        """Return whether a column has its type from the table of tables."""
+        """Return whether a column is declared in `tables`."""
         return name in self._declared

@@ -1,4 +1,4 @@
-"""What a load is handed, in three numbers per table: written into the package, and held against what arrived."""
+"""The content of a load in two numbers per table, recorded in the package and compared with what arrived."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-# The longest that fits into a signed integer of 64 bits, which every database adds up.
+# The longest prefix that fits into a signed 64-bit integer, which every database can sum.
 HEX_DIGITS = 15
 
 
@@ -18,15 +18,15 @@ class Handed:
     """Rows of one table in one load.
 
     Attributes:
-        rows: How many; no key comes twice.
-        checksum: Sum of their hashes' first `HEX_DIGITS` digits, read as numbers.
+        rows: Number of rows; keys are distinct.
+        checksum: Sum of the first `HEX_DIGITS` digits of their hashes, as numbers.
     """
 
     rows: int = 0
     checksum: int = 0
 
     def add(self, rows: pa.Table, key: str) -> None:
-        """Add the rows of an Arrow table; where they carry no hash, that of the key stands for the row.
+        """Add the rows of an Arrow table; rows without a hash use the hash of their key.
 
         Args:
             rows: The rows.
@@ -40,25 +40,25 @@ class Handed:
         self.checksum += sum(map(as_number, hashes))
 
     def take_back(self, row_hash: str) -> None:
-        """Take out a row that a newer version of it replaces in the same load."""
+        """Remove a row that a newer version replaces in the same load."""
         self.rows -= 1
         self.checksum -= as_number(row_hash)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for the state of a package; the sum as text, because it outgrows 64 bits."""
+        """Return a JSON value for the state of a package; the sum is text, because it exceeds 64 bits."""
         return {**asdict(self), "checksum": str(self.checksum)}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Handed:
-        """Return what `to_json` gave."""
+        """Return the value that `to_json` serialised."""
         return cls(int(stored["rows"]), int(stored["checksum"]))
 
 
 def as_number(row_hash: str) -> int:
-    """Return the number that a hash adds to the sum; 0 when there is none."""
+    """Return the number that a hash adds to the sum; 0 for none."""
     return int(row_hash[:HEX_DIGITS] or "0", 16)
 
 
 def key_hash(row_id: str) -> str:
-    """Return a hash of a key that databases know too; no secret hangs on it."""
+    """Return a hash of a key that databases can compute too; not used for security."""
     return md5(row_id.encode(), usedforsecurity=False).hexdigest()

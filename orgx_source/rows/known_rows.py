@@ -1,4 +1,4 @@
-"""What change detection knows of each row: a mapping from ids that a million rows fit into."""
+"""Known rows for change detection: a compact mapping from ids, for a million rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from orgx_source.rows.row_ids import RowIds
 
-# Hashes are 64 bits in hexadecimal; anything else is no hash of ours, and equals none.
+# Hashes are 64 bits in hexadecimal; anything else is not one of our hashes and equals none.
 _HASH = re.compile(r"[0-9a-f]{16}")
 _NO_HASH = "0" * 16
 _DELETED, _HASHED, _SEEN, _GIVEN = 1, 2, 4, 8
@@ -21,14 +21,14 @@ _NOT_SEEN, _NOT_GIVEN = (bytes(flags & ~bit for flags in range(256)) for bit in 
 
 
 class KnownRow(NamedTuple):
-    """What change detection needs of a row in the warehouse, or of its latest version in history.
+    """The data that change detection needs about a row in the warehouse, or its latest version in history.
 
     Attributes:
-        row_hash: Hash of its values; empty when there is none.
+        row_hash: Hash of its values; empty if there is none.
         deleted: Whether it is marked as deleted.
-        workspace: The workspace it names; None where it names none.
-        since: From when on the version held; None for rows of the table itself.
-        updated: When OrgX says that it last changed, in Unix seconds; None where it does not say.
+        workspace: The workspace it names; None if it names none.
+        since: Start of the version; None for rows of the table itself.
+        updated: OrgX's time of its last change, in Unix seconds; None if unknown.
     """
 
     row_hash: str
@@ -39,11 +39,11 @@ class KnownRow(NamedTuple):
 
 
 class KnownRows:
-    """Id to row, without ``since``: in columns of 21 bytes a row, where the row itself with its texts has 230.
+    """Id to row, without ``since``: columns with 21 bytes per row, instead of 230 for a row object with its texts.
 
     Attributes:
-        seen: How many of the rows a read has met since `forget_seen`.
-        doubled: Ids that the warehouse holds more than once.
+        seen: Number of rows that a read has met since `forget_seen`.
+        doubled: Ids that are stored more than once.
     """
 
     def __init__(self, rows: Iterable[tuple[str, KnownRow]] = ()) -> None:
@@ -63,7 +63,7 @@ class KnownRows:
         """Return a row.
 
         Raises:
-            KeyError: It is not known.
+            KeyError: It is unknown.
         """
         row = self.get(row_id)
         if row is None:
@@ -71,7 +71,7 @@ class KnownRows:
         return row
 
     def get(self, row_id: str) -> KnownRow | None:
-        """Return a row; None when it is not known."""
+        """Return a row; None if unknown."""
         place = self._ids.place(row_id)
         return None if place is None else self._row(place)
 
@@ -79,16 +79,16 @@ class KnownRows:
         self.add([row_id], [row.row_hash], [row.workspace], [row.deleted], [row.updated])
 
     def give(self, row_id: str, row: KnownRow) -> None:
-        """Set a row that the load brings which is being made."""
+        """Set a row of the current load."""
         self.add([row_id], [row.row_hash], [row.workspace], [row.deleted], [row.updated], given=True)
 
     def is_given(self, row_id: str) -> bool:
-        """Return whether the load that is being made brings the row."""
+        """Return whether the row is in the current load."""
         place = self._ids.place(row_id)
         return place is not None and bool(self._flags[place] & _GIVEN)
 
     def forget_given(self) -> None:
-        """Begin a new load."""
+        """Start a new load."""
         self._flags = self._flags.translate(_NOT_GIVEN)
 
     def __iter__(self) -> Iterator[str]:
@@ -110,15 +110,15 @@ class KnownRows:
         *,
         given: bool = False,
     ) -> None:
-        """Add rows; one that is known, or comes twice, is as it came last.
+        """Add rows; for known or duplicate ids, the last row wins.
 
         Args:
             ids: Their ids.
             hashes: Per row.
             workspaces: Per row.
-            deleted: Per row; none is when not given.
-            updated: Per row; not known when not given.
-            given: Whether the load that is being made brings them.
+            deleted: Per row; by default none is deleted.
+            updated: Per row; by default unknown.
+            given: Whether they are in the current load.
         """
         known = len(self._flags)
         self._ids.add(ids)
@@ -145,15 +145,15 @@ class KnownRows:
                 self._stamps[place] = stamp
 
     def see(self, ids: Iterable[str]) -> None:
-        """Note that a read has met these rows.
+        """Record that a read has met these rows.
 
         Raises:
-            KeyError: One of them is not known.
+            KeyError: One of them is unknown.
         """
         flags = self._flags
         for place in self._ids.places(ids):
             if place is None:
-                raise KeyError("a row that was met is not known")
+                raise KeyError("a row that was met is unknown")
             if not flags[place] & _SEEN:
                 flags[place] |= _SEEN
                 self.seen += 1
@@ -165,7 +165,7 @@ class KnownRows:
         return [row_id for row_id, flags in zip(self._ids, self._flags, strict=True) if not flags & (_SEEN | _DELETED)]
 
     def unseen_since(self, moment: float) -> list[str]:
-        """Return the living rows that no read has met, of those that changed after a time.
+        """Return the living rows that no read has met and that changed after a time.
 
         Args:
             moment: Unix seconds.
@@ -179,17 +179,17 @@ class KnownRows:
         return place is not None and not self._flags[place] & (_SEEN | _DELETED)
 
     def count_living(self) -> int:
-        """Return how many rows are not marked as deleted."""
+        """Return the number of rows not marked as deleted."""
         return sum(not flags & _DELETED for flags in self._flags)
 
     def forget_seen(self) -> None:
-        """Begin a new read."""
+        """Start a new read."""
         if self.seen:
             self._flags = self._flags.translate(_NOT_SEEN)
             self.seen = 0
 
     def holds_none_of(self, ids: Iterable[str]) -> bool:
-        """Return whether none of these is known."""
+        """Return whether all of these are unknown."""
         return self._ids.isdisjoint(ids)
 
     def items(self) -> Iterator[tuple[str, KnownRow]]:
@@ -222,7 +222,7 @@ def _flagged(flags: bytearray, deleted: Sequence[bool] | None, *, given: bool) -
 
 
 def _numbers_of(hashes: Sequence[str]) -> tuple[array[int], bytearray]:
-    """Return hashes as numbers, and their flags: 0 and no flag for what is no hash of ours."""
+    """Return hashes as numbers, and their flags: 0 and no flag for anything that is not one of our hashes."""
     ours = list(map(_HASH.fullmatch, hashes))
     together = "".join(text if found else _NO_HASH for text, found in zip(hashes, ours, strict=True))
     numbers = array("Q", bytes.fromhex(together))

@@ -1,6 +1,6 @@
-"""Ids, numbered as they come: in a dict while they are few, in 28 bytes each when there are millions.
+"""Numbers ids in order of arrival: in a dict for few ids, with 28 bytes each for millions.
 
-A dict of texts takes 130 bytes an id, and a listing as well as the comparison with the warehouse hold every id of a
+A dict of texts takes 130 bytes per id, and both a listing and the comparison with the warehouse hold every id of a
 table.
 """
 
@@ -11,30 +11,30 @@ from array import array
 from collections.abc import Iterable, Iterator, Set
 from hashlib import blake2b
 
-# A dict is three times as fast. Up to here it takes 17 MB.
+# A dict is three times as fast, and takes 17 MB up to this size.
 FEW = 2**17
 _KEY_BYTES = 16
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 class RowIds(Set[str]):
-    """A set of ids that knows at which place each of them came: 0, 1, 2 and so on.
+    """A set of ids with the position at which each was added: 0, 1, 2 and so on.
 
-    Beyond `FEW`, an id is kept as the 128 bits of its UUID, or of a digest where it is none (then its text stays too),
-    behind a hash table of places with open addressing.
+    Beyond `FEW`, an id is stored as the 128 bits of its UUID, or of a digest if it is not a UUID (then its text is kept
+    too), behind a hash table of positions with open addressing.
     """
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self._few: dict[str, int] | None = {}
         self._count = 0
         self._keys = bytearray()
-        # Place + 1, or 0 where nothing is; twice as many as there are ids, or more.
+        # Position + 1, or 0 for an empty slot; at least twice as many slots as ids.
         self._slots = array("I")
         self._texts: dict[int, str] = {}
         self.add(ids)
 
     def add(self, ids: Iterable[str]) -> None:
-        """Number ids that did not come before, in their order; others keep their place."""
+        """Number new ids in their order; known ids keep their position."""
         if self._few is not None:
             few = self._few
             for row_id in ids:
@@ -50,17 +50,17 @@ class RowIds(Set[str]):
             self._add(row_id)
 
     def places(self, ids: Iterable[str]) -> list[int | None]:
-        """Return the place of each id; None for those that never came."""
+        """Return the position of each id; None for unknown ones."""
         if self._few is not None:
             return list(map(self._few.get, ids))
         return [self._find(_key(row_id))[0] for row_id in ids]
 
     def place(self, row_id: str) -> int | None:
-        """Return the place of an id; None when it never came."""
+        """Return the position of an id; None if unknown."""
         return self._find(_key(row_id))[0] if self._few is None else self._few.get(row_id)
 
     def isdisjoint(self, other: Iterable[str]) -> bool:
-        """Return whether none of these came."""
+        """Return whether all of these are unknown."""
         if self._few is not None:
             return self._few.keys().isdisjoint(other)
         return not any(row_id in self for row_id in other)
@@ -72,7 +72,7 @@ class RowIds(Set[str]):
         return self._count
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the ids by their place."""
+        """Iterate over the ids by position."""
         if self._few is not None:
             yield from self._few
             return
@@ -97,7 +97,7 @@ class RowIds(Set[str]):
         self._slots[slot] = self._count
 
     def _find(self, key: bytes) -> tuple[int | None, int]:
-        """Return the place of a key and its slot; where there is none, the slot for it."""
+        """Return the position of a key and its slot; for an unknown key, a free slot."""
         slots, keys = self._slots, self._keys
         mask = len(slots) - 1
         slot = hash(key) & mask

@@ -1,7 +1,7 @@
-"""Rows as OrgX sent them, to an Arrow table of the declared shape; nothing is dropped on the way.
+"""Converts rows from OrgX to an Arrow table with the declared schema, without dropping anything.
 
-Knows neither network nor dlt. A value that does not fit its column's type goes to ``<column>__v_text`` as text and
-leaves the typed column null. So does the second of two keys of one family that disagree.
+Uses neither network nor dlt. A value that does not fit its column's type goes to ``<column>__v_text`` as text, and the
+typed column is null. The same applies to the second of two aliases that disagree.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "json": pa.string(),
 }
 
-# As deep as orjson writes; what is deeper, databases refuse at depths of their own, and is kept as text.
+# Maximum depth of orjson; deeper values are kept as text, because databases have different limits.
 DEEPEST_JSON = 254
 
 _ALL_DIGITS = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
@@ -46,18 +46,18 @@ _FITTING: dict[ColumnType, frozenset[type]] = {
     "timestamp": frozenset({str, _NONE}),
     "date": frozenset({str, _NONE}),
 }
-# Arrow reads these as they are; anything else takes the slow way, value by value.
+# Arrow parses these directly; anything else is parsed value by value, which is slower.
 _PLAIN_TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
 _FINER_THAN_MICROSECONDS = re.compile(r"\.\d{7,}")
 
 
 @dataclass
 class Shaper:
-    """Shapes the pages of one table.
+    """Converts the pages of one table.
 
     Attributes:
         table: The table.
-        types: The types of its columns, which learn those of undeclared ones from the rows.
+        types: The types of its columns; those of undeclared columns are learnt from the rows.
     """
 
     table: Table
@@ -70,7 +70,7 @@ class Shaper:
                 self._families.setdefault(key, column.name)
 
     def shape(self, rows: Sequence[Row]) -> pa.Table:
-        """Return the rows as an Arrow table; columns that no row has are left out.
+        """Return the rows as an Arrow table, without columns that no row has.
 
         Args:
             rows: Rows with an id, as OrgX sent them.
@@ -97,7 +97,7 @@ class Shaper:
         return pa.table(arrays)
 
     def _group_keys(self, present: Iterable[str]) -> dict[str, list[str]]:
-        """Map each column to the keys it is read from here: declared columns first, in their order."""
+        """Map each column to the keys it is read from: declared columns first, in order."""
         groups: dict[str, list[str]] = {
             column.name: keys
             for column in self.table.columns
@@ -108,26 +108,26 @@ class Shaper:
                 groups.setdefault(column_name(key), []).append(key)
         for name, keys in groups.items():
             if not self.types.is_declared(name):
-                # Which key comes first is up to the rows beside this one: the same row must always become the same.
+                # The order of keys depends on neighbouring rows, but the same row must always give the same result.
                 keys.sort(key=lambda key: (key != name, key))
         return groups
 
 
 def infer_type(values: Iterable[Any]) -> ColumnType | None:
-    """Return the type that an undeclared column gets from its first values; None when all are null."""
+    """Return the type of an undeclared column according to its first values; None if all are null."""
     kinds = set(map(type, values)) - {_NONE}
     if not kinds:
         return None
     if kinds == {bool}:
         return "bool"
     if kinds <= {int, float}:
-        # Whole numbers too: the first rows say nothing of the fractions to come, and a column keeps its type.
+        # Also for integers: fractions may follow, and a column keeps its type.
         return "double"
     return "text" if kinds == {str} else "json"
 
 
 def build_array(column_type: ColumnType, values: Sequence[Any]) -> tuple[pa.Array, dict[int, str]]:
-    """Return an Arrow array, and the values that do not fit as text by position (null in the array)."""
+    """Return an Arrow array and, by position, the values that do not fit as text (null in the array)."""
     arrow_type = ARROW_TYPES[column_type]
     if column_type == "json":
         return _json_array(values)
@@ -159,7 +159,7 @@ def build_array(column_type: ColumnType, values: Sequence[Any]) -> tuple[pa.Arra
 
 
 def _refuse_unknown_years(array: pa.Array) -> None:
-    """Raise where a year is none for Python and the drivers: before 1, or after 9999 once the offset is taken off.
+    """Raise if a year is out of range for Python and the drivers: before 1, or after 9999 in UTC.
 
     Raises:
         ValueError, OverflowError: There is one.
@@ -194,7 +194,7 @@ def _fit_timestamp(value: Any) -> tuple[datetime | None, bool]:
 
 
 def _fit_date(value: Any) -> tuple[date | None, bool]:
-    """Take the day of a timestamp, and say that its time of day was left behind."""
+    """Return the day of a timestamp, and whether its time of day was lost."""
     moment = parse_timestamp(value)
     if moment is None:
         return None, False
@@ -212,7 +212,7 @@ _FITTERS: dict[ColumnType, Callable[[Any], tuple[Any, bool]]] = {
 
 
 def as_text(value: Any) -> str:
-    """Return text as it is, anything else as canonical JSON."""
+    """Return text unchanged, anything else as canonical JSON."""
     return value if isinstance(value, str) else canonical_json(value)
 
 
@@ -226,7 +226,7 @@ def canonical_json(value: Any) -> str:
 
 
 def recanonical(text: str) -> str:
-    """Return JSON text as `canonical_json` writes it; text that is no JSON as it is."""
+    """Return JSON text as `canonical_json` writes it; other text unchanged."""
     try:
         return canonical_json(json.loads(text))
     except (ValueError, RecursionError):
@@ -234,7 +234,7 @@ def recanonical(text: str) -> str:
 
 
 def same_json(one: str, other: str) -> bool:
-    """Return whether two JSON texts say the same to a database, which knows neither 1e2 nor 1.0 apart from 100."""
+    """Return whether two JSON texts are equal to a database, which does not distinguish 1e2 or 100.0 from 100."""
     if one == other:
         return True
     try:
@@ -246,12 +246,12 @@ def same_json(one: str, other: str) -> bool:
 
 def _number(digits: str) -> dict[str, str]:
     number = Decimal(digits)
-    # An object that no row holds: a number is not the text that shows it.
+    # A marker that no row contains: a number must not equal its text.
     return {"\x00number": str(number.normalize(_ALL_DIGITS)) if number else "0"}
 
 
 def _write_json(value: Any) -> str:
-    """Write what ``json.dumps`` does, to any depth: that follows nesting as far as Python's own stack goes."""
+    """Write JSON like ``json.dumps``, but to any depth: ``json.dumps`` is limited by Python's stack."""
     written: list[str] = []
     waiting: list[tuple[bool, Any]] = [(False, value)]
     while waiting:
@@ -297,7 +297,7 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def row_hashes(table: pa.Table, skip: Iterable[str]) -> list[str]:
-    """Return a hash per row over all columns but ``skip``; null and absent are the same, column order is not seen."""
+    """Return a hash per row over all columns except ``skip``; null equals missing, column order does not matter."""
     left_out = set(skip)
     parts = []
     for name in sorted(set(table.column_names) - left_out):
@@ -317,16 +317,16 @@ def row_hashes(table: pa.Table, skip: Iterable[str]) -> list[str]:
 
 
 def _may_hold(byte: bytes, column: pa.ChunkedArray) -> bool:
-    """Return whether a byte occurs in the memory of a text column: ten times as fast as to ask each of its texts."""
+    """Return whether a byte occurs in the buffer of a text column: ten times as fast as checking each text."""
     buffers = (chunk.buffers()[2] for chunk in column.iterchunks())
     return any(buffer is not None and byte in buffer.to_pybytes() for buffer in buffers)
 
 
 def _escaped_part(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    r"""Return what a column adds to the text that is hashed, where some value holds the mark of a part's beginning.
+    r"""Return a column's part of the hashed text if a value contains the mark that starts a part.
 
-    Such a value is written as no other can look like: ``\x1e`` comes twice. All others are written as ever, because
-    warehouses hold the hashes of their rows.
+    Such a value is escaped unambiguously: ``\x1e`` is doubled. All others are unchanged, because warehouses store the
+    hashes of their rows.
     """
     parts = [
         text if text is None else f"\x1e{name}\x1e{text.encode().hex()}" if "\x1e" in text else f"\x1e{name}\x1f{text}"
@@ -336,7 +336,7 @@ def _escaped_part(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _columns_of(rows: Sequence[Row]) -> dict[str, Sequence[Any]]:
-    """Return the values of each key over all rows, in the order in which keys come."""
+    """Return the values of each key over all rows, in order of appearance."""
     first = list(rows[0]) if rows else []
     if all(list(row) == first for row in rows):
         return dict(zip(first, zip(*(row.values() for row in rows), strict=True), strict=True))
@@ -353,7 +353,7 @@ def _is_given(value: Any) -> bool:
 def _first_given(
     columns: Sequence[Sequence[Any]], is_given: Callable[[Any], bool]
 ) -> tuple[Sequence[Any], dict[int, str]]:
-    """Return the first value of a family per row that is given, and what the other keys said where they disagree."""
+    """Return each row's first given value among the aliases, and the values of other aliases that disagree."""
     if len(columns) == 1:
         return columns[0], {}
     values: list[Any] = []

@@ -143,14 +143,14 @@ def test_a_run_that_was_killed_before_it_stored_a_new_token_is_no_harm(box: Sand
 
 
 ENDINGS = {
-    "nobody answers": (None, 4, "Nobody answered within"),
+    "nobody answers": (None, 4, "No response within"),
     "the user refuses": (Fault("deny"), 3, "The login was refused (The user denied the request)"),
-    "another state": (Fault("wrong_state"), 3, "another state than was sent"),
-    "another issuer": (Fault("wrong_iss"), 3, "from another server than"),
-    "no registration": (Fault("no_registration"), 3, "takes no registrations"),
-    "a client that is not known": (Fault("forget_client"), 3, "gave no tokens for the login (invalid_client"),
+    "another state": (Fault("wrong_state"), 3, "has a wrong state"),
+    "another issuer": (Fault("wrong_iss"), 3, "from a server other than"),
+    "no registration": (Fault("no_registration"), 3, "accepts no registrations"),
+    "a client that is not known": (Fault("forget_client"), 3, "returned no tokens for the login (invalid_client"),
     "a server that fails": (Fault("status", 503, path="/token"), 4, "503 from"),
-    "no documents": (Fault("status", 404, path="/.well-known"), 3, "names no server to log in at"),
+    "no documents": (Fault("status", 404, path="/.well-known"), 3, "names no server for the login"),
 }
 
 
@@ -210,16 +210,16 @@ def test_a_damaged_file_asks_to_log_in_again(content: str, box: Sandbox) -> None
 def test_the_last_week_of_a_login_is_told(box: Sandbox) -> None:
     login = log_in(box)
     assert describe_login(box.mcp_url, login.logged_in_at + 10 * DAY) == (
-        f"The login for {urlsplit(box.url).netloc} ends in 20 days",
+        f"The login to {urlsplit(box.url).netloc} expires in 20 days",
         False,
     )
     write_login(replace(login, logged_in_at=login.logged_in_at - 25 * DAY))
     report = sync_over_mcp(tables=["initiatives"])
-    assert "ends in 5 days; log in again" in report.messages[0] + report.messages[-1]
+    assert "expires in 5 days; log in again" in report.messages[0] + report.messages[-1]
     write_login(replace(login, logged_in_at=login.logged_in_at - 31 * DAY, expires_at=0))
     report = sync_over_mcp(tables=["initiatives"])
     assert report.exit_code == 3
-    assert "ended 30 days after it was made" in (report.error or "")
+    assert "expired after 30 days" in (report.error or "")
 
 
 def test_no_token_is_in_a_representation_or_an_address(box: Sandbox) -> None:
@@ -233,7 +233,7 @@ def test_no_token_is_in_a_representation_or_an_address(box: Sandbox) -> None:
 
 
 def test_a_route_that_does_not_exist_is_wrong_usage_and_named(box: Sandbox) -> None:
-    for given, said in (("decisions=nonsense", "/api/v1/decisions, mcp"), ("nothing=mcp", "there are workspaces")):
+    for given, said in (("decisions=nonsense", "/api/v1/decisions, mcp"), ("nothing=mcp", "known tables: workspaces")):
         running = command("run", "--route", given, COLUMNS="500")
         assert said in " ".join(running.communicate(timeout=60)[1].split())
         assert running.returncode == 2
@@ -243,7 +243,7 @@ def test_check_and_status_say_how_long_the_login_lasts(box: Sandbox) -> None:
     log_in(box)
     running = command("check", "--table", "initiatives")
     out, err = running.communicate(timeout=60)
-    assert (running.returncode, "ends in 30 days" in err) == (0, True), out + err
+    assert (running.returncode, "expires in 30 days" in err) == (0, True), out + err
     assert "mcp" in out
     assert_certified(sync_over_mcp(tables=["initiatives"]))
     login_file(box.mcp_url).write_text("{")
