@@ -1,7 +1,7 @@
-"""The dlt source: one resource per table, which yields what is new, changed or gone as Arrow tables.
+"""The dlt source: one resource per table, which yields new, changed and deleted rows as Arrow tables.
 
-Only what dlt needs to know stands here: names, keys, dispositions, hints; and what must not be changed of them. The
-cursors are kept in dlt's state, which is stored with the data.
+Only what dlt needs is here: names, keys, dispositions, hints, and checks that they were not changed. The cursors are in
+dlt's state, which is stored with the data.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ from orgx_source.warehouse.arrival import note_handed
 from orgx_source.warehouse.dataset import RefreshedWarehouse, Warehouse
 
 MERGE: Any = {"disposition": "merge", "strategy": "delete-insert"}
-# A version that is there already is never written again, also when a load is repeated after a crash.
+# An existing version is never written again, not even if a load is repeated after a crash.
 INSERT_ONLY: Any = {"disposition": "merge", "strategy": "insert-only"}
-# Hints of a column that decide which rows a load replaces, keeps or removes.
+# Column hints that determine which rows a load replaces, keeps or removes.
 DECIDING_HINTS = ("primary_key", "merge_key", "dedup_sort", "hard_delete")
-# What may be added to a resource: it changes no row. A limit ends a read like an interruption.
+# Steps that may be added to a resource, because they change no row. A limit ends a read like an interrupt.
 HARMLESS_STEPS = (LimitItem, MetricsItem)
-# A list or an object is a JSON column. Otherwise dlt prepares each table for nested ones, time and again: 8 % of the
-# processor time of a quiet run.
+# A list or an object is a JSON column. Otherwise dlt prepares nested tables repeatedly: 8 % of the CPU time of a run
+# without changes.
 NO_NESTED_TABLES: Any = {"max_table_nesting": 0, "root_key": False}
 OWN_PIPELINE = (
-    "orgx_source in a pipeline of your own loads the tables and their histories. sync_log, verdicts, the views of "
+    "orgx_source in your own pipeline loads the tables and their histories. sync_log, verdicts, the views of "
     "versions and the marts come from run_sync only."
 )
 
@@ -66,7 +66,7 @@ logger = logging.getLogger(__name__)
 
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:
-    """Nested values travel as text with a JSON hint, on purpose; dlt warns of the difference for every Arrow table."""
+    """Drops dlt's warning for every Arrow table that nested values are text with a JSON hint; this is intended."""
     return "several column hints were different" not in record.getMessage()
 
 
@@ -82,7 +82,7 @@ def _hints(columns: tuple[Column, ...]) -> dict[str, Any]:
 def _column_hints(table: Table) -> dict[str, Any]:
     hints = _hints((*table.columns, *(TRACKING_COLUMNS[:1] if table.append_only else TRACKING_COLUMNS)))
     hints[table.key] |= {"nullable": False, "primary_key": True}
-    # Of two versions of one row in one load, the one that was read last stays.
+    # Of two versions of one row in one load, the last one read is kept.
     hints["last_changed_at"]["dedup_sort"] = "desc"
     return hints
 
@@ -95,12 +95,12 @@ def _history_hints(table: Table) -> dict[str, Any]:
 
 
 def _for_dlt(table: Table, piece: Piece, disposition: Any) -> Any:
-    """Return a piece as dlt takes it: with the table it goes to, and the types of columns that are not declared.
+    """Return a piece for dlt, with its table and the types of undeclared columns.
 
     Args:
         table: The table.
-        piece: What is to be written.
-        disposition: How versions get into the history.
+        piece: The rows to write.
+        disposition: Write disposition of the history.
     """
     hints: dict[str, Any] = {
         name: {"name": name, "data_type": kind, "nullable": True} for name, kind in piece.undeclared.items()
@@ -117,7 +117,7 @@ def _history_disposition() -> Any:
 
 
 def _open_reader(session: ReadSession, table: Table, warehouse: Warehouse) -> TableReader:
-    """Return the reader whose stretch ended last, or a new one."""
+    """Return the reader of the last stretch, or a new one."""
     reader: TableReader | None = session.open_tables.pop(table.name, None)
     if reader is not None:
         return reader
@@ -131,14 +131,14 @@ def _open_reader(session: ReadSession, table: Table, warehouse: Warehouse) -> Ta
 
 @contextmanager
 def _warehouse(session: ReadSession, table: Table) -> Iterator[Warehouse]:
-    """Open the dataset as it will be when this load has dropped or emptied what it was told to (`refresh`)."""
+    """Open the dataset as it will be after this load has dropped or emptied tables (`refresh`)."""
     pipeline, found = dlt.current.pipeline(), dlt.current.load_package_state()["state"]
     warehouse = session.warehouse(pipeline)
     gone = {each["name"] for each in (*found.get("dropped_tables", ()), *found.get("truncated_tables", ()))}
     if not gone & {table.name, table.history}:  # guard: refreshed-tables
         yield warehouse
         return
-    # Both, also where one of them never got a row.
+    # Both, even if one of them never had a row.
     refreshed = RefreshedWarehouse(pipeline, session.patience, gone={table.name, table.history})
     try:
         yield refreshed
@@ -147,7 +147,7 @@ def _warehouse(session: ReadSession, table: Table) -> Iterator[Warehouse]:
 
 
 def _read_stretch(session: ReadSession, table: Table, warehouse: Warehouse) -> Iterator[Any]:
-    """Yield what is to be written for a table in this load."""
+    """Yield the pieces of a table for this load."""
     disposition = _history_disposition()
     reader = _open_reader(session, table, warehouse)
     load_id = str(dlt.current.load_package_state()["load_id"])
@@ -156,40 +156,40 @@ def _read_stretch(session: ReadSession, table: Table, warehouse: Warehouse) -> I
         for piece in reader.pieces(dlt.current.resource_state(), load_id):
             wrote = wrote or not piece.history
             if piece.history and piece.replaces:
-                # From here on: dlt knows one way for all versions of a load.
+                # From now on: dlt has one disposition for all versions in a load.
                 disposition = MERGE
             yield _for_dlt(table, piece, disposition)
     finally:
         keys = {table.name: [table.key], table.history: [table.key, "valid_from"]}
         note_handed(dlt.current.destination_state(), reader.handed, keys)
         if session.stretch is None:
-            # Nobody looks after this load; the next run does.
+            # This load is not verified now; the next run does that.
             note_handed(dlt.current.resource_state(), reader.handed, keys)
     if not reader.finished:
         session.open_tables[table.name] = reader
     if reader.was_closed:
         return
     if not wrote and not warehouse.columns(table.name):
-        # An organisation without a single row still gets the table, with all its columns. Not by
+        # A table without rows is created too, with all its columns. Not by
         # materialize_table_schema(): that adds a _dlt_id that must not be null, and no Arrow table has one.
         yield empty_rows(table)
 
 
 def _check_use(table: Table, *, all_of_them: bool) -> None:
-    """Refuse resources that were changed so that rows would be lost, or written again and again.
+    """Refuse changed resources that would lose rows, or write them again in each run.
 
     Rows are compared with what the table of that name holds, and only what differs is handed to dlt.
 
     Args:
-        table: The table of the resource whose turn it is.
-        all_of_them: Whether to look at all resources of the source: before the first of them is read.
+        table: The table of the current resource.
+        all_of_them: Whether to check all resources of the source, before the first of them is read.
 
     Raises:
-        ConfigError: One was changed so; the message says what to do instead.
+        ConfigError: A resource was changed; the message says what to do instead.
     """
     selected = dlt.current.source().resources.selected if all_of_them else {}
     named = [(TABLES[name], resource) for name, resource in selected.items() if name in TABLES]
-    # Also by what it is now: one that has another name is none of these.
+    # By its current name as well: a renamed resource is not one of these.
     for each, resource in [*named, (table, dlt.current.resource())]:
         for reason in _misuses(each, resource):
             raise ConfigError(f"The resource {each.name} cannot be read like this: {reason}.")
@@ -201,26 +201,26 @@ def _misuses(table: Table, resource: DltResource) -> Iterator[str]:
     pipe: Any = resource._pipe
     if (resource.name, resource.table_name) != (table.name, table.name):
         name = resource.table_name if isinstance(resource.table_name, str) else "what a function returns"
-        yield f"its table was renamed to {name}; give another dataset_name, or make a view of that name"
+        yield f"its table was renamed to {name}; use another dataset_name, or create a view with that name"
     if any(other.parent is not None and other.parent.instance_id == pipe.instance_id for other in extracted):
-        yield "a transformer takes its rows, among them versions that go to its history; ask the warehouse for them"
+        yield "a transformer takes its rows, which include versions for its history; read them from the warehouse"
     if resource.write_disposition != MERGE:
         yield (
             f"its write disposition was changed to {resource.write_disposition}, and only what changed is written; "
-            "leave it, and load everything anew with refresh='drop_resources', or read it with full=True"
+            "keep it, and load everything again with refresh='drop_resources' or full=True"
         )
     if any(not isinstance(step, HARMLESS_STEPS) for step in pipe.steps if step is not pipe.gen):
-        yield "a map, filter or other step was added to it, and what it changes would differ from OrgX; use a view"
+        yield "a map, filter or other step was added to it, so its rows would differ from OrgX; use a view"
     if changed := _changed_columns(table, resource):
-        yield f"hints that decide which rows stay were changed ({', '.join(changed)}); leave them as they are"
+        yield f"hints that determine which rows are kept were changed ({', '.join(changed)}); keep the originals"
     if any(mode == "discard_row" for mode in schema.resolve_contract_settings_for_table(table.name).values()):
         yield "its schema contract discards rows; use evolve, freeze or discard_value"
     if schema.name != (pipeline.default_schema_name or schema.name) and not pipeline.config.use_single_dataset:
-        yield "it goes to a dataset of its own (use_single_dataset); give it a pipeline of its own"
+        yield "it has its own dataset (use_single_dataset); use a separate pipeline"
 
 
 def _changed_columns(table: Table, resource: DltResource) -> list[str]:
-    """Return the columns whose type, or whose part in a merge, is no longer as declared."""
+    """Return the columns whose type or merge hints differ from the declaration."""
     if resource.has_other_dynamic_hints:
         return ["hints that depend on the rows"]
     declared, found = _column_hints(table), resource.compute_table_schema()["columns"]
@@ -232,16 +232,16 @@ def _changed_columns(table: Table, resource: DltResource) -> list[str]:
 
 
 def _check_settings() -> None:
-    """Refuse to read where dlt would call a load complete of which a part failed: its cursors would count.
+    """Refuse to read if dlt would complete a load with failed jobs: its cursors would count.
 
     Raises:
-        ConfigError: That is what dlt's settings say.
+        ConfigError: dlt's settings say so.
     """
-    # Partial, because where it keeps its packages dlt says later.
+    # Partial, because dlt sets the package storage later.
     if not resolve_configuration(LoaderConfiguration(), sections=("load",), accept_partial=True).raise_on_failed_jobs:
         raise ConfigError(
             "dlt's setting raise_on_failed_jobs is false, so rows that were not loaded would count as loaded and never "
-            "come; remove it (LOAD__RAISE_ON_FAILED_JOBS, or [load] in .dlt/config.toml)"
+            "be loaded; remove it (LOAD__RAISE_ON_FAILED_JOBS, or [load] in .dlt/config.toml)"
         )
 
 
@@ -249,7 +249,7 @@ def _make_resource(table: Table, gate: _SessionGate) -> DltResource:
     def read() -> Iterator[Any]:
         session = gate.open()
         if gate.is_own and table.name not in session.config.table_names():
-            # Left out by the settings.
+            # Excluded by the settings.
             gate.release()
             return
         report = session.report(table.name)
@@ -258,7 +258,7 @@ def _make_resource(table: Table, gate: _SessionGate) -> DltResource:
             with _warehouse(session, table) as warehouse:
                 yield from _read_stretch(session, table, warehouse)
         except Exception as error:
-            # One table's surprise must not take the others with it.
+            # An unexpected error in one table must not affect the others.
             failure = explain(error)
             report.error, report.exit_code, report.verdict = str(failure), failure.exit_code, None
             if not session.collect_errors:
@@ -267,7 +267,7 @@ def _make_resource(table: Table, gate: _SessionGate) -> DltResource:
             report.seconds = round(report.seconds + time.monotonic() - began, 3)
             gate.release()
 
-    # The function, not its generator: where that comes from dlt looks up in every module, 7 ms a table.
+    # The function, not its generator: dlt looks up the origin of a generator in every module, 7 ms per table.
     resource: DltResource = dlt.resource(
         read, name=table.name, write_disposition=MERGE, columns=_column_hints(table), parallelized=True
     )
@@ -275,13 +275,13 @@ def _make_resource(table: Table, gate: _SessionGate) -> DltResource:
     in_parallel = pipe.gen
 
     def checked() -> Iterator[Any]:
-        # Not in a thread of its own: before any of the others reads, and dlt could not close those that do.
+        # Not in a thread: it must run before the others read, and dlt cannot close generators that run in threads.
         gate.check(table)
         yield from in_parallel()
 
     pipe.replace_gen(checked)
     if table.keeps_history:
-        # A variant begins as a copy of the resource's own hints: empty it before it gets the columns of a version.
+        # A variant starts as a copy of the resource's hints: clear it before adding the columns of a version.
         resource.apply_hints(table_name=table.history, columns={}, create_table_variant=True)
         resource.apply_hints(
             table_name=table.history,
@@ -294,7 +294,7 @@ def _make_resource(table: Table, gate: _SessionGate) -> DltResource:
 
 @dlt.source(name="orgx", section="orgx", **NO_NESTED_TABLES)
 def sync_log_source(rows: list[dict[str, Any]]) -> Any:
-    """Give the rows of `sync_log` to dlt: a source of its own, because it is written when all else is done."""
+    """Load the rows of `sync_log`, in a separate source because it is written last."""
     hints = _hints(SYNC_LOG_COLUMNS)
     del hints["_dlt_load_id"]
 
@@ -308,7 +308,7 @@ def sync_log_source(rows: list[dict[str, Any]]) -> Any:
 
 @dlt.source(name="orgx", section="orgx", **NO_NESTED_TABLES)
 def memory_source(rows: list[dict[str, Any]]) -> Any:
-    """Give the hits of saved searches to dlt: a source of its own, whose rows are only added."""
+    """Load the hits of saved searches, in a separate append-only source."""
     hints = _hints(MEMORY_COLUMNS)
     del hints["_dlt_load_id"]
 
@@ -322,7 +322,7 @@ def memory_source(rows: list[dict[str, Any]]) -> Any:
 
 @dlt.source(name="orgx", section="orgx", **NO_NESTED_TABLES)
 def webhook_events_source(rows: list[dict[str, Any]], tables: Sequence[DltResource] = ()) -> Any:
-    """Give events to dlt, one row per id, with the resources that read the rows they name: one load for both.
+    """Load events, one row per id, with the resources that read the rows they name, in one load.
 
     Args:
         rows: Rows of `webhook_events`.
@@ -353,39 +353,39 @@ def orgx_source(
     sample: int | None = None,
     session: Any = None,
 ) -> Any:
-    """Read OrgX: initiatives, agents, artifacts, decisions and what belongs to them.
+    """Read OrgX: initiatives, agents, artifacts, decisions and their related tables.
 
     One resource per table, to select with ``.with_resources("initiatives", ...)``, yields the rows that are new,
-    changed or gone since the last run as Arrow tables. Building the source makes no request.
+    changed or deleted since the last run as Arrow tables. Building the source makes no request.
 
     Args:
         api_key: The ``oxk_`` key; else ``SOURCES__ORGX__API_KEY``, ``.dlt/secrets.toml`` or ``ORGX_API_KEY``.
-        base_url: OrgX's address; else ``SOURCES__ORGX__BASE_URL`` or ``ORGX_BASE_URL``, https://useorgx.com at last.
+        base_url: OrgX's address; else ``SOURCES__ORGX__BASE_URL`` or ``ORGX_BASE_URL``, finally https://useorgx.com.
         workspace_id: Read this workspace only.
-        workers: Pages asked for at the same time, over all tables (8).
-        full: Read every table whole, whatever the cursor says.
-        full_every_days: Read a table whole at least this often (7 days).
+        workers: Pages requested in parallel, over all tables (8).
+        full: Read every table in full, regardless of the cursor.
+        full_every_days: Read a table in full at least this often (7 days).
         max_wait: Seconds the run may wait on rate limits and backoff (900).
         max_requests: Requests the run may send.
-        sample: Requests that look at old rows, to find what changed without a trace (3); 0 for none.
-        session: A `ReadSession` to share, whose owner closes it and reads its reports.
+        sample: Requests that sample old rows for changes without a new timestamp (3); 0 disables this.
+        session: A shared `ReadSession`, which its owner closes.
 
     Raises:
-        ConfigError: When reading begins: a setting is missing or malformed. Building it needs none, not even a key.
-        OrgxError: While the source is read, when a table cannot be.
+        ConfigError: When reading begins: a setting is missing or malformed. Building the source needs no settings.
+        OrgxError: While the source is read: a table cannot be read.
     """
     full_every = None if full_every_days is None else timedelta(days=full_every_days)
     given: dict[str, Any] = {"api_key": api_key, "base_url": base_url, "workspace_id": workspace_id}
     given |= {"workers": workers, "full": full, "full_every": full_every}
     given |= {"max_wait": max_wait, "max_requests": max_requests, "sample": sample}
     gate = _SessionGate(session, lambda: load_config(**given))
-    # The same filter is added once, however many sources are built.
+    # The same filter is added only once, however many sources are built.
     logging.getLogger("dlt").addFilter(_is_worth_telling)
     return [_make_resource(table, gate) for table in TABLES.values()]
 
 
 class _SessionGate:
-    """Opens a session for the first table that is read, and closes it after the last one that is being read."""
+    """Opens a session for the first table that is read, and closes it after the last one."""
 
     def __init__(self, given: ReadSession | None, configure: Callable[[], OrgxConfig]) -> None:
         self._given = given
@@ -397,17 +397,17 @@ class _SessionGate:
         self._lock = threading.Lock()
 
     def check(self, table: Table) -> None:
-        """Refuse settings and changed resources that can harm a pipeline of the user's own; in our run there are none.
+        """Refuse harmful settings and changed resources in a user's own pipeline; `run_sync` has none.
 
         Args:
-            table: The table of the resource whose turn it is.
+            table: The table of the current resource.
         """
         if self._given is not None:
             return
         load_id = str(dlt.current.load_package_state()["load_id"])
         if is_first := load_id != self._checked:  # guard: changed-resources
             _check_settings()
-            # Now, and not when it is built: schedulers build it on machines that have no key.
+            # Now, not when it is built: schedulers build it on machines without a key.
             self._config = self._configure()
             if not self._checked:
                 logger.info("%s", OWN_PIPELINE)
@@ -416,7 +416,7 @@ class _SessionGate:
 
     @property
     def is_own(self) -> bool:
-        """Whether no session was given: then nobody has chosen the tables but the settings."""
+        """Whether no session was given, so that the settings choose the tables."""
         return self._given is None
 
     def open(self) -> ReadSession:

@@ -1,6 +1,6 @@
-"""One run: what an earlier run left behind, then read, load, count and report.
+"""One run: loads leftovers of an earlier run, then reads, loads, counts and reports.
 
-The command and ``pipelines/nightly.py`` call this; whoever has a pipeline of their own can go without it.
+The command and ``pipelines/nightly.py`` call this; your own pipeline does not need it.
 """
 
 from __future__ import annotations
@@ -72,18 +72,18 @@ def run_sync(
 ) -> RunReport:
     """Bring a warehouse up to date with OrgX.
 
-    Never raises for what OrgX, the network or the destination do: the report says it, table by table.
+    Failures of OrgX, the network or the destination are not raised but reported, table by table.
 
     Args:
-        config: Key, address, and how much may be spent.
+        config: Key, URL and limits.
         pipeline: From `make_pipeline`, or any dlt pipeline.
-        tables: Names of the tables to sync; all when not given.
-        client: Reads OrgX, and is closed at the end; made from the settings when not given.
+        tables: Names of the tables to sync; by default all.
+        client: Reads OrgX, and is closed at the end; by default created from the settings.
         on_progress: Called from several threads.
         on_wait: Called from several threads.
-        stretch: How much is read before it is loaded: what a kill can cost.
+        stretch: How much is read before a load, which is the most that a kill can cost.
         clock: This machine's time in UTC.
-        untested: Whether to fill a destination other than DuckDB and PostgreSQL, whose rows may differ then.
+        untested: Whether to allow a destination other than DuckDB and PostgreSQL, whose rows may differ.
     """
     report = RunReport(run_id=str(uuid.uuid4()), started_at=clock())
     client, names = client or OrgxClient(config), list(tables or _all_of(config))
@@ -107,7 +107,7 @@ def run_sync(
 
 @contextmanager
 def _ending(report: RunReport, session: ReadSession, clock: Callable[[], datetime]) -> Iterator[None]:
-    """Let no failure out but into the report, and complete that however it ends."""
+    """Record every failure in the report, and always complete the report."""
     try:
         yield
     except Exception as error:
@@ -119,7 +119,7 @@ def _ending(report: RunReport, session: ReadSession, clock: Callable[[], datetim
 
 
 def _all_of(config: OrgxConfig, *, at_best: bool = False) -> list[str]:
-    """Return the tables that a run fills when none is named; ``at_best`` those that it would fill with a key."""
+    """Return the tables of a run if none is named; ``at_best`` are those with a key."""
     doors = REST if at_best else config.doors
     return [
         *config.table_names(None, served_tables(doors)),
@@ -131,7 +131,7 @@ def _login_warnings(config: OrgxConfig) -> list[str]:
     if "mcp" not in config.doors or config.mcp_token:
         return []
     with suppress(OrgxError):
-        # What is wrong with the file is said by whoever needs it.
+        # Errors in the file are reported when the login is needed.
         if (said := describe_login(config.mcp_url, time.time())) is not None and said[1]:
             return [f"{said[0]}."]
     return []
@@ -140,27 +140,27 @@ def _login_warnings(config: OrgxConfig) -> list[str]:
 def _bring_up_to_date(
     pipeline: Any, session: ReadSession, names: Sequence[str], report: RunReport, scope: ExitStack
 ) -> None:
-    """Load what is left over, read and load the tables, and count what is there then.
+    """Load leftovers, read and load the tables, and count the rows.
 
     Args:
         pipeline: The pipeline.
-        session: What its tables share.
+        session: The shared resources of its tables.
         names: The tables.
-        report: Gets what was done.
-        scope: Keeps other runs out until it ends.
+        report: Receives the results.
+        scope: Holds the lock of the run.
     """
     if pipeline.refresh:  # guard: no-refresh-in-a-run
         raise ConfigError(
-            f"The pipeline has refresh={pipeline.refresh!r}, and each step of a run would drop what the one before has "
-            "loaded. Make it without; full=True (--full) reads everything again."
+            f"The pipeline has refresh={pipeline.refresh!r}, so each step of a run would drop the rows of the previous "
+            "one. Create it without; full=True (--full) reads everything again."
         )
     scope.enter_context(one_run_at_a_time(pipeline, patience=session.config.lock_timeout))  # guard: one-run-at-a-time
     warehouse = session.warehouse(pipeline)
-    # Asked for meanwhile: the first answer, and the connection to OrgX with it, takes a while.
+    # In parallel: the first response, with the connection to OrgX, takes a while.
     session.executor.submit(session.workspace)
-    # Before the state is fetched: where nothing was ever loaded, dlt takes that for a reason to begin anew.
+    # Before the state is fetched: if nothing was ever loaded, dlt would discard the packages.
     report.messages += finish_leftovers(pipeline, warehouse, session.patience)  # guard: leftovers-are-loaded
-    # Brings the state that is stored with the data to a machine that has none.
+    # Fetches the state stored with the data, for a machine without one.
     _patiently(pipeline, session.patience, pipeline.sync_destination)
     report.reached = True
     session.check_workspace()  # guard: workspace-out-of-sight
@@ -172,7 +172,7 @@ def _bring_up_to_date(
             remaining = session.read_again(remaining, table_of(refusal.table), refusal)
     _read_and_load(pipeline, session, remaining, warehouse)
     with warehouse.kept_open():
-        # Where nothing could ever be read there is nothing to see.
+        # If nothing was ever read, there is nothing to show.
         report.has_tables = any(map(warehouse.columns, TABLES))
         _count(report, warehouse)
         report.messages += warehouse.describe_triggers(TABLES)
@@ -182,7 +182,7 @@ def _bring_up_to_date(
 
 
 def _remember(pipeline: Any, session: ReadSession, warehouse: Warehouse, report: RunReport) -> None:
-    """Ask the saved searches, and add what they find; what is wrong with them is theirs alone."""
+    """Run the saved searches and load their hits; their errors do not affect the tables."""
     table = session.report(MEMORY_HITS)
     rows: list[dict[str, Any]] = []
     try:
@@ -202,12 +202,12 @@ def _remember(pipeline: Any, session: ReadSession, warehouse: Warehouse, report:
 def make_missing(
     pipeline: Any, session: ReadSession, warehouse: Warehouse
 ) -> tuple[list[str], list[TableRefusedError]]:
-    """Make tables and columns anew that somebody has dropped.
+    """Recreate dropped tables and columns.
 
-    dlt makes a table only when its schema changes, and would fail at what is gone every night.
+    dlt creates a table only when its schema changes, and would fail every night.
 
     Returns:
-        What was made, in sentences, and what the destination refused to make.
+        Messages about what was recreated, and the errors of what the destination refused to create.
     """
     if not warehouse.can_be_asked or SCHEMA not in pipeline.schema_names:
         return [], []
@@ -230,18 +230,18 @@ def make_missing(
 
 
 def _make(pipeline: Any, names: Iterable[str]) -> Iterator[TableRefusedError]:
-    """Make what is missing of each table, and yield the refusals."""
+    """Create the missing parts of each table, and yield the refusals."""
     with pipeline.destination_client(SCHEMA) as client:
         for name in names:
             try:
                 client.update_stored_schema(only_tables=[name], force=True)
             except TableRefusedError as refusal:
-                mend = "give a renamed column its name back, or drop the table: it is read in full then"
+                mend = "restore the name of a renamed column, or drop the table, which is then read in full"
                 yield TableRefusedError(name, f"{refusal}. The owner of {name} must {mend}.")
 
 
 def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], warehouse: Warehouse) -> None:
-    """Read the tables and load them, in stretches: what one has loaded, no later failure takes away."""
+    """Read and load the tables in stretches; a later failure does not affect loaded ones."""
     remaining = list(names)
     while remaining:
         session.begin_stretch()
@@ -252,7 +252,7 @@ def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], wa
         except TableRefusedError as refusal:
             if table_of(refusal.table) not in remaining:
                 raise
-            # What was in the package is read again, but for what would fail again.
+            # The rows of the package are read again, except for the refused table.
             remaining = session.read_again(remaining, table_of(refusal.table), refusal)
             continue
         for shortfall in shortfalls:
@@ -262,8 +262,8 @@ def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], wa
 
 
 def take_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> list[str]:
-    """Load what an earlier run left behind, and fetch the state that is stored with the data; return what was done."""
-    # Before the state is fetched: where nothing was ever loaded, dlt takes that for a reason to begin anew.
+    """Load leftovers of an earlier run, and fetch the state stored with the data; return messages."""
+    # Before the state is fetched: if nothing was ever loaded, dlt would discard the packages.
     messages = finish_leftovers(pipeline, warehouse, patience)
     _patiently(pipeline, patience, pipeline.sync_destination)
     return messages
@@ -275,7 +275,7 @@ def extract_and_load(
     """Read a source and load it, as a run does.
 
     Returns:
-        The ids of the loads, and the tables that did not hold then what was loaded.
+        The ids of the loads, and the tables with incomplete loads.
 
     Raises:
         OrgxError: It could not be loaded.
@@ -286,7 +286,7 @@ def extract_and_load(
 
 
 def _patiently(pipeline: Any, patience: LockPatience, step: Callable[[], Any]) -> None:
-    """Take a step, and while somebody else has the DuckDB file open, wait and go on where it stopped."""
+    """Run a step; if another process has the DuckDB file open, wait and continue where it stopped."""
     while True:
         try:
             step()
@@ -294,7 +294,7 @@ def _patiently(pipeline: Any, patience: LockPatience, step: Callable[[], Any]) -
         except PipelineStepFailed as error:
             root = root_cause(error)
             if isinstance(root, KeyboardInterrupt):
-                # dlt takes it for a failure of the step.
+                # dlt treats it as a failure of the step.
                 raise root from None
             if not patience.wait(root):
                 raise
@@ -303,14 +303,14 @@ def _patiently(pipeline: Any, patience: LockPatience, step: Callable[[], Any]) -
 
 
 def _load_or_give_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> list[Shortfall]:
-    """Load what was read. What fails and would fail again is given up: nothing may wait behind it, the log least.
+    """Load the rows read. A load that would fail again is discarded, so that nothing waits behind it, such as the log.
 
     Returns:
-        Tables that did not hold then what was loaded.
+        Tables with incomplete loads.
 
     Raises:
-        TableRefusedError: It could not be loaded because of one table; the package was given up.
-        OrgxError: It could not be loaded. No cursor counts whose load did not arrive: the next run reads it again.
+        TableRefusedError: It could not be loaded because of one table; the package was discarded.
+        OrgxError: It could not be loaded. Its cursors do not count, so the next run reads the rows again.
     """
     try:
         return _load_whole(pipeline, warehouse, partial(_load, pipeline, warehouse, patience))
@@ -327,15 +327,15 @@ def _load_or_give_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience
 
 
 def _load_whole(pipeline: Any, warehouse: Warehouse, load: Callable[[], None]) -> list[Shortfall]:
-    """Load what was extracted, and look whether it arrived: what did not is loaded once more, or counts no longer.
+    """Load the extracted rows and verify the load; an incomplete load is repeated once, or does not count.
 
     Args:
         pipeline: The pipeline.
         warehouse: Its dataset.
-        load: Loads everything that waits.
+        load: Loads all pending packages.
 
     Returns:
-        Tables that did not hold then what was loaded.
+        Tables with incomplete loads.
     """
     load_ids = _pending(pipeline)
     load()
@@ -345,13 +345,13 @@ def _load_whole(pipeline: Any, warehouse: Warehouse, load: Callable[[], None]) -
 def _prove(
     arrival: Arrival, warehouse: Warehouse, load_ids: Sequence[str], load: Callable[[], None]
 ) -> list[Shortfall]:
-    """Look whether loads arrived, and do those once more that did not; see `_load_whole`."""
+    """Verify loads, and repeat incomplete ones once; see `_load_whole`."""
     found = arrival.shortfalls(load_ids)
     if not found:
         arrival.settle(load_ids)
         return []
     logger.warning("%s", "; ".join(map(str, chain(*found.values()))))
-    # Every one of them, whatever comes of the others.
+    # All of them, even if one fails.
     if any([arrival.take_back(load_id) for load_id in found]):
         load()
     still = arrival.shortfalls(list(found))
@@ -362,11 +362,11 @@ def _prove(
 
 
 def _load(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> None:
-    """Load what was extracted; after a commit that failed once more, when the DuckDB file was closed in between.
+    """Load the extracted rows; after a failed commit, close the DuckDB file and try once more.
 
     Raises:
         PipelineStepFailed: It could not be loaded.
-        CheckpointError: It was, but does not count.
+        CheckpointError: It was loaded, but does not count.
     """
     waiting = _pending(pipeline)
 
@@ -383,7 +383,7 @@ def _load(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> None:
             logger.warning("%s; the file is reopened and the load continues", root_cause(error))
             attempt()
     except CheckpointError as failure:
-        # Both the rows and the cursors are in the file, and neither is to be believed.
+        # Both the rows and the cursors are in the file, and neither can be trusted.
         warehouse.revoke_loads(waiting)  # guard: failed-checkpoint
         raise CheckpointError(f"{failure}. This load does not count; the next run reads its rows again.") from failure
 
@@ -395,14 +395,14 @@ def _load_pending(pipeline: Any) -> None:
 
 
 def _check_jobs(pipeline: Any, info: Any) -> None:
-    """Take back what dlt calls loaded although a job of it failed, as it does where its settings say so.
+    """Revoke loads that dlt considers complete although a job failed, as with some of its settings.
 
     Args:
         pipeline: The pipeline.
-        info: What dlt says of the packages that it took up; None when there was none.
+        info: dlt's information about the packages; None if there was none.
 
     Raises:
-        OrgxError: A job failed; no cursor counts that came with it.
+        OrgxError: A job failed; its cursors do not count.
     """
     packages = [] if info is None else info.load_packages
     failed = [(package.load_id, job) for package in packages for job in package.jobs["failed_jobs"]]
@@ -419,16 +419,16 @@ def _check_jobs(pipeline: Any, info: Any) -> None:
 
 
 def _reason(failed_message: str) -> str:
-    """Return what a destination said: it stands behind the last class name of the stack that dlt keeps."""
+    """Return a destination's message, which follows the last class name in dlt's traceback."""
     return first_words(OrgxError(re.split(r"(?:^|\n)\w+(?:\.\w+)+: ", failed_message)[-1]))
 
 
 def _conclude(pipeline: Any, report: RunReport, names: Sequence[str], session: ReadSession) -> None:
-    """Write what was done into the log; then make the marts, where the rows that they show were loaded."""
+    """Write the log; then create the marts if their rows were loaded."""
     patience = session.patience
     with ExitStack() as opened:
         warehouse = None
-        # Opening and closing a DuckDB file takes longer than either; where it is out of reach, each says so.
+        # Opening and closing a DuckDB file takes longer than either; if it cannot be reached, each reports it.
         with suppress(Exception):
             warehouse = Warehouse(pipeline, patience)
             opened.callback(warehouse.close)
@@ -441,7 +441,7 @@ def _conclude(pipeline: Any, report: RunReport, names: Sequence[str], session: R
 def _write_log(
     pipeline: Any, report: RunReport, names: Sequence[str], patience: LockPatience, warehouse: Warehouse | None
 ) -> None:
-    """Add one row per table to `sync_log`; where the destination is out of reach, the next run brings it there."""
+    """Add one row per table to `sync_log`; if the destination cannot be reached, the next run loads them."""
     promise = ""
     load = partial(_patiently, pipeline, patience, partial(_load_pending, pipeline))
     try:
@@ -461,7 +461,7 @@ def _write_log(
 
 
 def _renew_marts(pipeline: Any, report: RunReport, patience: LockPatience) -> None:
-    """Make the views that answer questions, where this version's differ from those that are there."""
+    """Create the marts if this version's differ from the existing ones."""
     try:
         renew_marts(pipeline, patience)
     except Exception as error:
@@ -472,11 +472,11 @@ def _renew_marts(pipeline: Any, report: RunReport, patience: LockPatience) -> No
 
 
 def renew_marts(pipeline: Any, patience: LockPatience | None = None) -> bool:
-    """Make the marts of a pipeline's dataset; return whether anything had to be written.
+    """Create the marts of a pipeline's dataset; return whether anything was written.
 
     Raises:
-        ConfigError: The destination answers no SQL, or gives no right to make them.
-        DestinationError: It cannot be reached, or refuses them.
+        ConfigError: The destination does not support SQL, or denies permission to create them.
+        DestinationError: It cannot be reached, or rejects them.
     """
     warehouse = Warehouse(pipeline, patience)
     try:
@@ -486,19 +486,18 @@ def renew_marts(pipeline: Any, patience: LockPatience | None = None) -> bool:
 
 
 def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> list[str]:
-    """Load the packages that an earlier run did not get to load; return what was done, in sentences.
+    """Load the packages that an earlier run did not load; return messages.
 
-    A package that cannot be loaded at all is given up: no cursor counts whose load did not arrive, so this run
-    reads again what was in it.
+    A package that cannot be loaded at all is discarded: its cursors do not count, so this run reads its rows again.
 
     Raises:
-        OrgxError: The destination cannot be reached, or refuses; the packages stay for the next run.
+        OrgxError: The destination cannot be reached, or refuses; the packages are kept for the next run.
     """
     waiting = _pending(pipeline)
     if not waiting:
         return _prove_last(pipeline, warehouse, patience)
     if warehouse.can_be_asked and warehouse.newest_load() > min(waiting):  # guard: older-leftovers
-        # Another machine has loaded since: these rows are older than what is there.
+        # Another machine has loaded since: these rows are older than the stored ones.
         pipeline.abort_packages()
         return [
             f"Package {', '.join(waiting)} of an earlier run was discarded: newer data has been loaded from elsewhere. "
@@ -506,18 +505,18 @@ def finish_leftovers(pipeline: Any, warehouse: Warehouse, patience: LockPatience
         ]
     try:
         shortfalls = _load_or_give_up(pipeline, warehouse, patience)
-        loaded = f"Loaded what an earlier run left behind (package {', '.join(waiting)})."
+        loaded = f"Loaded the data left by an earlier run (package {', '.join(waiting)})."
         message = " ".join([loaded, *map(str, shortfalls)])
     except OrgxError as failure:
         if is_mendable(failure):
             raise
-        message = f"What an earlier run left behind could not be loaded: {failure}"
+        message = f"The data left by an earlier run could not be loaded: {failure}"
     logger.warning("%s", message)
     return [message]
 
 
 def _prove_last(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> list[str]:
-    """Look at a load that an earlier run completed, when that run ended before it could; return what was mended."""
+    """Verify a load that an earlier run completed but did not verify; return messages about repairs."""
     arrival = Arrival(pipeline, warehouse)
     unproven = arrival.unproven()
     if not unproven:
@@ -531,7 +530,7 @@ def _pending(pipeline: Any) -> list[str]:
 
 
 def _count(report: RunReport, warehouse: Warehouse) -> None:
-    """Count what is in the warehouse now, and hold it against what OrgX counts."""
+    """Count the rows in the warehouse, and compare them with OrgX's total."""
     for name, table in report.tables.items():
         table.rows_in_warehouse = warehouse.count_living(TABLES[name])
     for name, table in report.tables.items():

@@ -57,7 +57,7 @@ def replace(source: Any) -> None:
     ("change", "sentence"),
     [
         (rename, "its table was renamed to x"),
-        (merge_on_titles, "hints that decide which rows stay were changed"),
+        (merge_on_titles, "hints that determine which rows are kept were changed"),
         (change_rows, "a map, filter or other step was added to it"),
         (replace, "its write disposition was changed to replace"),
     ],

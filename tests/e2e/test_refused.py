@@ -59,7 +59,7 @@ TRIGGER = "create trigger no before insert or update on orgx.agents for each row
 RENAMED_KEY = (
     ["alter table orgx.agents rename id to key"],
     ["alter table orgx.agents rename key to id"],
-    "give a renamed column its name back",
+    "restore the name of a renamed column",
 )
 TO_VIEW = ["alter table orgx.agents rename to a", "create view orgx.agents as select * from orgx.a"]
 FROM_VIEW = ["drop view orgx.agents", "alter table orgx.a rename to agents"]
