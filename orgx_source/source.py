@@ -178,7 +178,7 @@ def _read_stretch(session: ReadSession, table: Table, warehouse: Warehouse) -> I
 def _check_use(table: Table, *, all_of_them: bool) -> None:
     """Refuse changed resources that would lose rows, or write them again in each run.
 
-    Rows are compared with what the table of that name holds, and only what differs is handed to dlt.
+    Rows are compared with the stored table of that name, and only differences are passed to dlt.
 
     Args:
         table: The table of the current resource.
