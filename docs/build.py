@@ -111,17 +111,17 @@ def marts_page() -> str:
     """Return docs/marts.md: the part written by hand, then every view with its grain, key and columns."""
     written, mark, _ = (DOCS / "marts.md").read_text().partition(GENERATED)
     marts = [mart for mart in marts_in_order() if not mart.is_staging]
-    lines = ["", "", "## Views", "", "| view | one row per | what it says |", "| --- | --- | --- |"]
+    lines = ["", "", "## Views", "", "| view | one row per | description |", "| --- | --- | --- |"]
     lines += [f"| [`{m.name}`](#{m.name}) | {m.grain} | {m.description.partition('. ')[0]} |" for m in marts]
     for mart in marts:
         lines += ["", f"## {mart.name}", "", mart.description, "", f"* Grain: {mart.grain}."]
         lines.append(f"* Key: {', '.join(f'`{name}`' for name in mart.key)}.")
         if mart.not_to_sum:
             lines.append(f"* Not to sum: {mart.not_to_sum}")
-        lines += ["", "| column | what it says |", "| --- | --- |"]
+        lines += ["", "| column | description |", "| --- | --- |"]
         lines += [f"| `{name}` | {text} |" for name, text in mart.columns.items()]
-    lines += ["", "## Steps on the way", "", "Views that only rename, cast and fold; the others are built on them.", ""]
-    lines += ["| view | one row per | what it does |", "| --- | --- | --- |"]
+    lines += ["", "## Staging views", "", "Views that only rename, cast and unify values; the others are built on them.", ""]
+    lines += ["| view | one row per | description |", "| --- | --- | --- |"]
     lines += [f"| `{m.name}` | {m.grain} | {m.description} |" for m in marts_in_order() if m.is_staging]
     return written + mark + "\n".join(lines) + "\n"
 

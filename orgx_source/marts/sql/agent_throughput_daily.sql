@@ -1,7 +1,7 @@
--- What each agent got done, each day (UTC) from the first event to the last read, or to a stamp of the day after; days
--- without work are zeros.
+-- What each agent completed per day (UTC), from the first event to the last read, or a timestamp of the next day; days
+-- without work are 0.
 -- Runs come from the activity feed, tasks and approvals from history: they are null before the first read. Aliases count
--- as the agent they stand for. What has no stamp that can be believed is on none of these days: times_in_doubt lists it.
+-- as the agent they stand for. Items without a plausible timestamp are on none of these days: times_in_doubt lists them.
 -- grain: agent and day
 -- key: agent_id, day
 -- not to sum: median_run_hours, p90_run_hours.
@@ -9,17 +9,17 @@
 --   agent_id            Agent id; an alias counts as the agent it stands for.
 --   agent_name          Display name.
 --   day                 The day (UTC).
---   runs_started        Runs that began.
---   runs_completed      Runs that ended well.
+--   runs_started        Runs started.
+--   runs_completed      Runs completed.
 --   runs_failed         Runs that failed.
---   median_run_hours    Median hours of the runs that ended that day and whose start is known; null when none did.
+--   median_run_hours    Median hours of the runs that ended that day and whose start is known; null if there are none.
 --   p90_run_hours       90th percentile of the same.
---   run_count           Runs behind these two.
+--   run_count           Number of runs in these two.
 --   tasks_done          Tasks assigned to it that were seen to become done (by estimated_at); null before the first read.
---   artifacts_produced  Artifacts it made, also those that were deleted since.
---   artifacts_approved  Artifacts it made that were seen to become approved (by estimated_at); null before the first read.
---   decisions_asked     Decisions it asked for, also those that were deleted since.
---   cost_usd            Cost of its events, in US dollars; null where OrgX gave none.
+--   artifacts_produced  Artifacts it created, including those deleted since.
+--   artifacts_approved  Artifacts it created that were seen to become approved (by estimated_at); null before the first read.
+--   decisions_asked     Decisions it raised, including those deleted since.
+--   cost_usd            Cost of its events, in US dollars; null if OrgX gave none.
 with recursive agents as (
     select canonical_agent_id as agent_id, min(case when not is_alias then agent_name end) as agent_name
     from marts.stg_orgx__agents

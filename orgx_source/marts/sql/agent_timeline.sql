@@ -1,7 +1,7 @@
--- What each agent was seen doing: intervals between reads, never the last value carried on.
--- What a read saw holds until the next read, if that came in time: within twice the usual gap between reads of the
--- agents (their median). A longer gap is unknown, unless the same run is seen at both of its ends. The last read holds
--- for no time at all: nothing is known after it. Every record of OrgX has its own line, aliases too.
+-- What each agent was seen doing: intervals between reads; the last value is never extrapolated.
+-- A state holds until the next read if that read is in time: within twice the usual gap between reads of the
+-- agents (their median). A longer gap is unknown, unless the same run is seen at both of its ends. The last read counts
+-- for no time: nothing is known after it. Every record of OrgX has its own row, including aliases.
 -- grain: agent and interval
 -- key: agent_id, started_at
 -- columns:
@@ -12,11 +12,11 @@
 --   current_task    What it worked on; null when idle or unknown.
 --   run_id          The run.
 --   initiative_id   Its initiative.
---   started_at      First read that saw it so (UTC), or the read before the gap.
---   ended_at        First read that saw something else (UTC), or the last read.
---   hours           Hours between the two; 0 for what only the last read saw.
---   reads           Reads that saw it so; 0 for unknown.
---   hours_uncertain  Hours by which the true beginning may lie earlier: the gap before the first read.
+--   started_at      First read with this state (UTC), or the read before the gap.
+--   ended_at        First read with another state (UTC), or the last read.
+--   hours           Hours between the two; 0 for a state seen only by the last read.
+--   reads           Reads with this state; 0 for unknown.
+--   hours_uncertain  Hours by which the true start may be earlier: the gap before the first read.
 with reads as (
     select read_at, previous_read_at, next_read_at
     from marts.stg_orgx__reads

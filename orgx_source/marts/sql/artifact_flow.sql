@@ -1,6 +1,6 @@
--- Every artifact that was ever seen, on its way from draft to approval.
--- Stamps of review and approval come from history: null for what happened before the first read.
--- Deleted artifacts are in it, with deleted_at.
+-- Every artifact ever seen, from draft to approval.
+-- Review and approval times come from history: null for events before the first read.
+-- Deleted artifacts are included, with deleted_at.
 -- grain: artifact
 -- key: artifact_id
 -- columns:
@@ -9,23 +9,23 @@
 --   artifact_type         Type, a dotted code.
 --   workspace_id          Workspace it belongs to.
 --   initiative_id         Initiative it belongs to.
---   task_id               Task it came from.
+--   task_id               Task that produced it.
 --   made_by               agent, human, or unknown.
---   agent_id              Agent that made it; an alias counts as the agent it stands for. Null for humans.
---   made_by_name          Name of the maker.
+--   agent_id              Agent that created it; an alias counts as the agent it stands for. Null for humans.
+--   made_by_name          Name of the creator.
 --   status                Status as OrgX sends it.
 --   status_group          draft, in_review, changes_requested, approved, superseded or closed.
 --   is_approved           Whether it is approved now.
---   created_at            When it was made (UTC).
---   first_review_at       When it was first seen to enter review (UTC).
---   approved_at           When it was first seen to be approved (UTC); null when that was before the first read.
---   revisions             How often it was revised: the version that OrgX counts, less one, or the times that changes
---                         were seen to be requested, whichever is more.
---   hours_in_review       Hours it was seen in review, to as_of when it still is; null when it never was.
---   hours_to_approval     Hours from made to approved; null when one of the two is not known.
---   quality_score         Quality that OrgX states.
+--   created_at            Creation time (UTC).
+--   first_review_at       When it was first seen in review (UTC).
+--   approved_at           When it was first seen approved (UTC); null if that was before the first read.
+--   revisions             Number of revisions: OrgX's version minus one, or the number of requests for changes
+--                         that were seen, whichever is greater.
+--   hours_in_review       Hours in review, up to as_of if it still is; null if it never was.
+--   hours_to_approval     Hours from creation to approval; null if one of the two is unknown.
+--   quality_score         Quality score from OrgX.
 --   deleted_at            First read without it (UTC); null while OrgX lists it.
---   as_of                 The moment that open reviews are counted to (UTC).
+--   as_of                 Reference time for open reviews (UTC).
 with artifacts as (
     select * from marts.stg_orgx__artifacts
 ),
@@ -38,7 +38,7 @@ transitions as (
     select * from marts.status_transitions where entity_type = 'artifact'
 ),
 
--- Where the first version that was seen is in review already, the review began before: count from that read.
+-- If the first version seen is already in review, the review is counted from that read.
 reviews as (
     select
         versions.entity_id,

@@ -1,25 +1,25 @@
--- What runs are estimated to have cost, by day, provider, driver, model and initiative, from execution receipts.
--- All amounts are OrgX's estimates, none is measured. Receipts without a known cost are counted, never taken for 0. A
--- cost whose unit OrgX does not state is in no total.
+-- Estimated cost of runs by day, provider, driver, model and initiative, from execution receipts.
+-- All amounts are OrgX's estimates, none is measured. Receipts without a known cost are counted, never treated as 0. A
+-- cost without a stated unit is in no total.
 -- grain: day, provider, driver, model and initiative
 -- key: day, provider, source_driver, model, initiative_id
 -- columns:
 --   day                    Day of the receipt's end (UTC); null for receipts without a usable time.
---   provider               anthropic, openai, other; unknown where OrgX does not say.
---   source_driver          Driver; unknown where OrgX does not say.
---   model                  Model; unknown where OrgX does not say, which is the rule for receipts.
---   initiative_id          Initiative of the run; unknown where the run is not known or names none.
+--   provider               anthropic, openai, other; unknown if OrgX does not say.
+--   source_driver          Driver; unknown if OrgX does not say.
+--   model                  Model; unknown if OrgX does not say, which is usual for receipts.
+--   initiative_id          Initiative of the run; unknown if the run is unknown or names none.
 --   initiative_title       Its title.
---   cost_source            Where the numbers come from: execution_receipts.
+--   cost_source            Source of the numbers: execution_receipts.
 --   is_estimate            Whether the amounts are estimates: always true for receipts.
 --   receipts               Receipts.
 --   receipts_without_cost  Of these, without a known cost.
 --   without_cost_share     The same as a share of receipts, 0 to 1.
---   receipts_without_run   Of these, that name no run or one that is not known.
---   tokens                 Tokens, added up; null where none is known.
+--   receipts_without_run   Of these, without a run or with an unknown one.
+--   tokens                 Total tokens; null if none are known.
 --   tokens_unknown         Receipts without tokens.
---   cost_estimate_usd      Estimated cost in US dollars; null where no receipt has one.
---   saved_estimate_usd     Estimated saving in US dollars; null where no receipt has one.
+--   cost_estimate_usd      Estimated cost in US dollars; null if no receipt has one.
+--   saved_estimate_usd     Estimated saving in US dollars; null if no receipt has one.
 with receipts as (
     select
         day,

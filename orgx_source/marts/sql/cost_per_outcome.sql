@@ -1,6 +1,6 @@
 -- What an outcome costs: estimated dollars, tokens and hours by how runs ended, from runs and their receipts.
--- A run counts once, with all its receipts; a run without a known cost is counted, never taken for 0. Receipts that
--- belong to no known run are the outcome no_run. Deleted runs are in it: what they cost was spent.
+-- A run counts once, with all its receipts; a run without a known cost is counted, never treated as 0. Receipts that
+-- belong to no known run have the outcome no_run. Deleted runs are included: their cost was spent.
 -- grain: outcome
 -- key: outcome
 -- columns:
@@ -11,11 +11,11 @@
 --   without_cost_share     The same as a share of runs, 0 to 1; null without runs.
 --   receipts               Receipts of these runs.
 --   receipts_without_cost  Of these, without a known cost.
---   cost_estimate_usd      Estimated cost in US dollars, added up; null where nothing is known.
+--   cost_estimate_usd      Total estimated cost in US dollars; null if nothing is known.
 --   cost_share             The same as a share over all outcomes, 0 to 1; the shares add up to one.
---   cost_per_run_usd       Estimated cost of a run with a known cost, on average; null where there is none.
---   tokens                 Tokens, added up; null where none is known.
---   hours                  Hours of these runs that are known, added up.
+--   cost_per_run_usd       Average estimated cost of runs with a known cost; null if there are none.
+--   tokens                 Total tokens; null if none are known.
+--   hours                  Total known hours of these runs.
 --   is_estimate            Whether the amounts are estimates: always true for receipts.
 with receipts as (
     select

@@ -1,5 +1,5 @@
--- Every decision that was ever seen: how long it waited, or waits, and how it ended.
--- Decisions that OrgX no longer lists are in it, with deleted_at; one that vanished unanswered counts as cancelled.
+-- Every decision ever seen: how long it waited or has waited, and its outcome.
+-- Decisions that OrgX no longer lists are included, with deleted_at; one deleted while open counts as cancelled.
 -- grain: decision
 -- key: decision_id
 -- not to sum: hours_waiting, while some are open: a waiting time as of now is a lower bound.
@@ -9,29 +9,29 @@
 --   workspace_id       Workspace it belongs to.
 --   initiative_id      Initiative it belongs to.
 --   initiative_title   Its title.
---   asked_at           When it was asked (UTC); null where nobody knows.
---   settled_at         When it was settled (UTC); null while it waits. Of one that vanished, the last read with it.
---   is_settled_exact   Whether OrgX says when it was settled; else settled_at is the last change of the row.
+--   asked_at           When it was asked (UTC); null if unknown.
+--   settled_at         When it was settled (UTC); null while it waits. For a deleted one, the last read with it.
+--   is_settled_exact   Whether OrgX gives the time; otherwise settled_at is the last change of the row.
 --   is_open            Whether it waits for a human.
---   hours_waiting      Hours from asked to settled; to as_of while it waits; null where one is not known, or where OrgX says that
+--   hours_waiting      Hours from asked to settled; up to as_of while it waits; null if one is unknown, or if according to OrgX
 --                      it was settled before it was asked.
---   outcome            approved, declined, superseded, cancelled, pending, or settled where OrgX does not say how.
+--   outcome            approved, declined, superseded, cancelled, pending, or settled if OrgX does not say how.
 --   status             Status as OrgX sends it.
 --   urgency            low, medium, high or critical.
 --   urgency_rank       The same as 1 to 4, for sorting.
 --   urgency_raw        As OrgX sends it; null counts as medium.
---   agent_id           Agent that asks; an alias counts as the agent it stands for.
---   asked_by           Its name, else who else asks.
---   is_system          Whether OrgX itself asks.
+--   agent_id           Agent that raised it; an alias counts as the agent it stands for.
+--   asked_by           Its name, or that of another requester.
+--   is_system          Whether OrgX itself raised it.
 --   decided_by         Who settled it.
---   blocks_task        Whether a task waits for it.
---   blocked_task_id    The task that waits; null when none does.
+--   blocks_task        Whether it blocks a task.
+--   blocked_task_id    The blocked task; null if none.
 --   blocked_task_title  Its title.
 --   due_at             When an answer is needed (UTC).
---   is_overdue         Whether it was or is answered too late.
---   expected_cost_usd  Cost that is at stake, in US dollars.
+--   is_overdue         Whether it was answered late, or is overdue.
+--   expected_cost_usd  Expected cost in US dollars.
 --   deleted_at         First read without it (UTC); null while OrgX lists it.
---   as_of              The moment that open ones are counted to (UTC).
+--   as_of              Reference time for open waits (UTC).
 with decisions as (
     select
         *,

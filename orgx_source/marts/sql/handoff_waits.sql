@@ -1,5 +1,5 @@
--- How long each handoff waits: from made to claimed, and from claimed to fulfilled, as its events tell.
--- A handoff without events has its status only: then the times are null. A wait that is not over runs to as_of.
+-- How long each handoff waits: from creation to claim, and from claim to fulfilment, according to its events.
+-- A handoff without events has only its status; the times are null. An open wait runs up to as_of.
 -- grain: handoff
 -- key: handoff_id
 -- columns:
@@ -7,18 +7,18 @@
 --   title            Title.
 --   priority         low, normal, high or urgent.
 --   status           Status as OrgX sends it.
---   status_group     waiting (nobody has it), claimed, fulfilled, closed, or unknown.
---   made_at          When it was made (UTC); null for a stamp that stands for none.
+--   status_group     waiting (unclaimed), claimed, fulfilled, closed, or unknown.
+--   made_at          Creation time (UTC); null for an implausible timestamp.
 --   claimed_at       When it was first claimed (UTC).
 --   fulfilled_at     When it was first fulfilled (UTC).
---   from_actor_type  Who made it: agent, human or system.
---   to_actor_type    Who claimed it; else who has it now.
---   is_open          Whether it waits or is worked on.
---   hours_to_claim   Hours from made to claimed; to as_of while nobody has it. Null where one of the two is not known.
---   hours_to_fulfil  Hours from claimed to fulfilled; to as_of while it is claimed. Null where one is not known.
---   hours_waiting    Hours that it has waited for somebody while it is open; null when it is not.
---   is_time_known    Whether made_at and, where it is past that, claimed_at are known.
---   as_of            The moment that open waits are counted to (UTC).
+--   from_actor_type  Who created it: agent, human or system.
+--   to_actor_type    Who claimed it; else the current holder.
+--   is_open          Whether it is waiting or being worked on.
+--   hours_to_claim   Hours from creation to claim; up to as_of while unclaimed. Null if one of the two is unknown.
+--   hours_to_fulfil  Hours from claim to fulfilment; up to as_of while claimed. Null if one is unknown.
+--   hours_waiting    Hours waited so far while it is open; else null.
+--   is_time_known    Whether made_at and, once claimed, claimed_at are known.
+--   as_of            Reference time for open waits (UTC).
 with as_of as (
     select as_of from marts.stg_orgx__as_of
 ),
@@ -80,7 +80,7 @@ bounded as (
     cross join as_of
 ),
 
--- A handoff that was returned waits again, and nobody knows since when: since it was made.
+-- A returned handoff waits again; the start is unknown, so its creation is used.
 waits as (
     select
         *,

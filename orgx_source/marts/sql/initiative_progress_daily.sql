@@ -1,5 +1,5 @@
--- What was known of every initiative at the end of each day (UTC), from the first read to the last.
--- Days before the first read are not invented. A day without a read repeats what was known before; last_read_at says
+-- The known state of every initiative at the end of each day (UTC), from the first read to the last.
+-- There are no days before the first read. A day without a read repeats the previous state; last_read_at says
 -- how old that is.
 -- grain: initiative and day
 -- key: initiative_id, day
@@ -10,15 +10,15 @@
 --   title           Title that day.
 --   status          Status that day, as OrgX sent it.
 --   status_group    planned, active, paused, blocked, completed or closed.
---   progress_pct    Progress that OrgX stated, 0 to 100; null for any other number.
+--   progress_pct    Progress stated by OrgX, 0 to 100; null for any other number.
 --   progress_raw    The same as OrgX sent it.
 --   tasks_total     Tasks that OrgX listed; the sum of the five below.
---   tasks_todo      Tasks not begun.
---   tasks_in_progress  Tasks under way.
+--   tasks_todo      Tasks not started.
+--   tasks_in_progress  Tasks in progress.
 --   tasks_blocked   Tasks that were blocked.
 --   tasks_done      Tasks done.
 --   tasks_dropped   Tasks cancelled, archived or marked deleted.
---   tasks_done_pct  Done tasks in per cent of those that were not dropped; null when there were none.
+--   tasks_done_pct  Done tasks as a percentage of those not dropped; null if there are none.
 --   last_read_at    Last read of the initiatives up to the end of that day (UTC).
 with recursive versions as (
     select * from marts.stg_orgx__versions where entity_type in ('initiative', 'task')

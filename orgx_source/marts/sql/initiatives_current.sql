@@ -1,5 +1,5 @@
--- Every initiative that OrgX lists now: how far it is, whether it moves, and what it waits for.
--- Deleted initiatives are not in it (their versions are in initiatives_versions); archived and cancelled ones are, with
+-- Every initiative that OrgX lists now: its progress, whether it is moving, and what it waits for.
+-- Deleted initiatives are excluded (their versions are in initiatives_versions); archived and cancelled ones are included, with
 -- status_group closed.
 -- grain: initiative
 -- key: initiative_id
@@ -7,37 +7,37 @@
 -- columns:
 --   initiative_id          Initiative id.
 --   title                  Title.
---   workspace_id           Workspace it belongs to; null where OrgX does not say.
+--   workspace_id           Workspace it belongs to; null if unknown.
 --   status                 Status as OrgX sends it.
 --   status_group           planned, active, paused, blocked, completed or closed (archived, cancelled, deleted).
 --   priority               Priority as OrgX sends it.
 --   domain                 Domain, such as engineering.
---   progress_pct           Progress that OrgX states, 0 to 100; null for any other number.
+--   progress_pct           Progress stated by OrgX, 0 to 100; null for any other number.
 --   progress_raw           The same as OrgX sent it, 0 to 100 or 0 to 1.
---   health_score           Health that OrgX states, 0 to 100; null for any other number.
---   created_at             When it was made (UTC).
+--   health_score           Health score from OrgX, 0 to 100; null for any other number.
+--   created_at             Creation time (UTC).
 --   age_days               Days from then to as_of.
---   last_movement_at       Newest change of the initiative or of anything below it, deletions aside (UTC).
+--   last_movement_at       Newest change of the initiative or anything below it, except deletions (UTC).
 --   days_since_movement    Days from then to as_of.
---   last_activity_at       Newest event of the activity feed that names it (UTC); null where none does.
+--   last_activity_at       Newest activity event that names it (UTC); null if there is none.
 --   tasks_total            Tasks that OrgX lists; the sum of the five below.
---   tasks_todo             Tasks not begun.
---   tasks_in_progress      Tasks under way.
+--   tasks_todo             Tasks not started.
+--   tasks_in_progress      Tasks in progress.
 --   tasks_blocked          Tasks that are blocked.
 --   tasks_done             Tasks done.
 --   tasks_dropped          Tasks cancelled, archived or marked deleted.
---   tasks_done_pct         Done tasks in per cent of those that were not dropped; null when there are none.
+--   tasks_done_pct         Done tasks as a percentage of those not dropped; null if there are none.
 --   milestones_total       Milestones that OrgX lists.
---   milestones_done        Milestones that are completed.
+--   milestones_done        Completed milestones.
 --   decisions_total        Decisions that OrgX lists.
---   decisions_pending      Decisions that wait for a human.
---   oldest_pending_hours   Hours that the longest waiting of them waits, as of as_of; null when none waits.
+--   decisions_pending      Decisions waiting for a human.
+--   oldest_pending_hours   Waiting hours of the oldest of them at as_of; null if there is none.
 --   artifacts_total        Artifacts that OrgX lists.
---   artifacts_approved     Artifacts that are approved now.
+--   artifacts_approved     Artifacts approved now.
 --   owner_agents           Names of the assigned agents (JSON list); their ids where names are missing.
 --   due_on                 Target date, else due date, else estimated end.
---   is_overdue             Whether that lies before as_of and the initiative is neither completed nor closed.
---   as_of                  The moment that ages are counted to (UTC).
+--   is_overdue             Whether that is before as_of and the initiative is neither completed nor closed.
+--   as_of                  Reference time of ages (UTC).
 with initiatives as (
     select * from marts.stg_orgx__initiatives where deleted_at is null
 ),

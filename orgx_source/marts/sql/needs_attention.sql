@@ -1,6 +1,6 @@
--- What needs a person now: decisions that wait, open work past its date, blocked work with its blockers, stuck agents.
--- Work is open when it is neither done nor dropped, and its initiative neither completed nor closed; work without a known
--- initiative counts too. Decisions count wherever they belong. A task that is blocked and late is in it twice.
+-- What needs a person now: waiting decisions, overdue work, blocked work with its blockers, and stuck agents.
+-- Work is open if it is neither done nor dropped, and its initiative neither completed nor closed; work without a known
+-- initiative counts too. All decisions count. A task that is both blocked and overdue has two rows.
 -- grain: kind and entity
 -- key: kind, entity_type, entity_id
 -- not to sum: open_total, which is the same on every row of an entity type; rows over kinds.
@@ -8,22 +8,22 @@
 --   kind              decision (waits for an answer), past_due, blocked or agent (blocked, or on one run for a day or more).
 --   entity_type       decision, initiative, workstream, milestone, task or agent.
 --   entity_id         Its id.
---   title             Its title; of an agent its name.
+--   title             Its title; for an agent, its name.
 --   workspace_id      Workspace it belongs to.
 --   initiative_id     Initiative it belongs to.
 --   initiative_title  Its title.
---   urgency           low, medium, high or critical: of work its priority, of an agent medium.
+--   urgency           low, medium, high or critical: for work, its priority; for an agent, medium.
 --   urgency_rank      The same as 1 to 4, for sorting: critical and oldest first is urgency_rank desc, since.
---   since             When it was asked, came due, was blocked or got stuck (UTC); null where nobody knows.
+--   since             When it was asked, became due, was blocked or got stuck (UTC); null if unknown.
 --   hours             Hours from then to as_of.
 --   due_on            Date by which it should have been done or answered.
---   agent_name        Agent that asks, or that the work is assigned to.
---   reason            What blocks it: open decisions, unfinished tasks or stated blockers, with semicolons between; of a decision
---                     the task that waits for it; null where OrgX does not say.
---   live_url          Its page in OrgX, where OrgX gives an address.
---   artifact_url      Address of the newest artifact that is attached to it.
---   open_total        How many there are: waiting decisions, listed agents, else open entities of that type.
---   as_of             The moment that hours are counted to (UTC).
+--   agent_name        Agent that raised it, or that the work is assigned to.
+--   reason            What blocks it: open decisions, unfinished tasks or stated blockers, separated by semicolons; for a decision,
+--                     the task it blocks; null if unknown.
+--   live_url          URL of its page in OrgX, if OrgX gives one.
+--   artifact_url      URL of the newest artifact attached to it.
+--   open_total        Total number: waiting decisions, listed agents, else open entities of that type.
+--   as_of             Reference time of hours (UTC).
 with initiatives as (
     select
         *,
@@ -86,7 +86,7 @@ open_work as (
         and work.status_group not in ('done', 'dropped', 'completed', 'closed')
 ),
 
--- At risk is a warning, and nothing stands still because of it.
+-- At risk is a warning; it blocks nothing.
 blocked as (
     select * from open_work where status_group = 'blocked' and status <> 'at_risk'
 ),

@@ -1,7 +1,7 @@
--- The organisation in one line per day (UTC), from where its data begin to the last read, or to a stamp of the day after.
--- Counts of runs, artifacts and decisions follow OrgX's stamps and reach back before the first read; initiatives, tasks
--- and approvals follow history and are null before it. What has no stamp that can be believed is on none of these days:
--- times_in_doubt lists it.
+-- The organisation, one row per day (UTC), from the start of its data to the last read, or a timestamp of the next day.
+-- Counts of runs, artifacts and decisions use OrgX's timestamps and reach back before the first read; initiatives, tasks
+-- and approvals use history and are null before it. Items without a plausible timestamp are on none of these days:
+-- times_in_doubt lists them.
 -- grain: day
 -- key: day
 -- not to sum: initiatives_active, tasks_total, tasks_done_total, decisions_open: each day counts them all again.
@@ -11,18 +11,18 @@
 --   tasks_total              Tasks that OrgX listed at the end of the day.
 --   tasks_done_total         Of these, done.
 --   tasks_done               Tasks that became done that day.
---   runs_started             Runs that began.
---   runs_completed           Runs that ended well.
+--   runs_started             Runs started.
+--   runs_completed           Runs completed.
 --   runs_failed              Runs that failed.
---   artifacts_produced       Artifacts that were made, by agents and humans, also those deleted since.
+--   artifacts_produced       Artifacts created by agents and humans, including those deleted since.
 --   artifacts_approved       Artifacts that became approved that day.
 --   decisions_asked          Decisions that were asked.
 --   decisions_settled        Decisions that were settled, cancelled or superseded.
---   decisions_open           Decisions that waited at the end of the day: asked, and not settled. One of which OrgX says that it was
---                            settled before it was asked never waited.
---   median_decision_hours    Median hours that the decisions settled that day had waited, where that is known; else null.
---   cost_usd                 Cost of the day's events, in US dollars; null where OrgX gave none.
---   reads                    Good reads of the initiatives that day.
+--   decisions_open           Decisions waiting at the end of the day: asked and not settled. One that was settled before it was asked
+--                            according to OrgX never waited.
+--   median_decision_hours    Median waiting hours of the decisions settled that day, if known; else null.
+--   cost_usd                 Cost of the day's events, in US dollars; null if OrgX gave none.
+--   reads                    Successful reads of the initiatives that day.
 with recursive progress as (
     select
         day,
@@ -101,7 +101,7 @@ settled as (
     group by settled_day
 ),
 
--- Only a decision of which both is known, in this order, waited: so no day has fewer than none.
+-- Only decisions with both times, in this order, have waited: so counts are never negative.
 waited as (
     select day, sum(step) as step
     from (
@@ -189,7 +189,7 @@ select
     activity.cost_usd,
     coalesce(reads.reads, 0) as reads
 from days
--- A run that passes midnight brings stamps of the day after, of which no read knows more than its own day.
+-- A run across midnight receives timestamps of the next day, which is only partly known.
 left join progress on least(days.day, days.read_day) = progress.day
 left join tasks on days.day = tasks.day
 left join seen on days.day = seen.day

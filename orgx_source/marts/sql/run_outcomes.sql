@@ -1,26 +1,26 @@
--- How runs end, for each agent and driver: shipped, blocked, failed, and what is not known.
--- Deleted runs are not in it. The seven counts of outcomes add up to runs.
+-- Outcomes of runs per agent and driver: shipped, blocked, failed and unknown.
+-- Deleted runs are excluded. The seven counts of outcomes add up to runs.
 -- grain: agent and driver
 -- key: agent_id, source_driver
 -- columns:
---   agent_id         Agent; unknown where OrgX does not say. An alias counts as the agent it stands for.
+--   agent_id         Agent; unknown if OrgX does not say. An alias counts as the agent it stands for.
 --   agent_name       Its name.
---   source_driver    Driver; unknown where OrgX does not say.
+--   source_driver    Driver; unknown if OrgX does not say.
 --   runs             Runs.
 --   shipped          Runs whose work was shipped.
---   awaiting_review  Runs that wait for a review.
+--   awaiting_review  Runs waiting for a review.
 --   blocked          Runs that ended blocked.
 --   abandoned        Runs that were abandoned or cancelled.
 --   failed           Runs that failed.
---   open_runs        Runs that are not over.
---   unknown_outcome  Runs that are over, without an outcome.
---   shipped_share    Shipped as a share of the runs that are over with an outcome, 0 to 1; null without such runs.
---   hours            Hours of the runs whose hours are known, added up; null where none is.
---   hours_count      Runs behind that.
---   hours_unknown    Runs that are over, without hours.
---   quality_avg      Average quality score; null where no run has one.
---   quality_count    Runs behind that.
---   without_task     Runs that name no task.
+--   open_runs        Runs not ended.
+--   unknown_outcome  Ended runs without an outcome.
+--   shipped_share    Shipped runs as a share of ended runs with an outcome, 0 to 1; null without such runs.
+--   hours            Total hours of runs with known hours; null if there are none.
+--   hours_count      Number of runs in it.
+--   hours_unknown    Ended runs without known hours.
+--   quality_avg      Average quality score; null if no run has one.
+--   quality_count    Number of runs in it.
+--   without_task     Runs without a task.
 with runs as (
     select
         *,

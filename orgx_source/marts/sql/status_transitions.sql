@@ -1,27 +1,27 @@
--- Every change of status that a run saw, every appearance after the first read, every deletion and every return.
--- When it happened lies between two reads: after changed_after, not later than changed_before. A status that came and
--- went between two reads was never seen.
+-- Every change of status seen by a run, every row that appeared after the first read, every deletion and every return.
+-- It happened between two reads: after changed_after, and not later than changed_before. A status that existed only
+-- between two reads was never seen.
 -- grain: entity and transition
 -- key: entity_type, entity_id, changed_before
--- not to sum: hours_in_from_status of a deletion and of the return after it, which is time out of sight.
+-- not to sum: hours_in_from_status of a deletion and of the following return, when the row was not listed.
 -- columns:
 --   entity_type           initiative, workstream, milestone, task, decision or artifact.
 --   entity_id             Its id.
 --   initiative_id         Initiative it belongs to.
 --   title                 Its title at the time.
---   agent_id              Agent it is assigned to, that asks, or that made it.
+--   agent_id              Agent that it is assigned to, that raised it, or that created it.
 --   kind                  changed, created, deleted (OrgX no longer lists it) or returned.
 --   from_status           Status before, as OrgX sent it; null for created.
---   to_status             Status after, as OrgX sent it; of a deletion the last one that was seen.
---   from_group            What the status before is counted as.
---   to_group              What the status after is counted as.
---   changed_after         Last read that still saw the status before (UTC); null when no read was logged.
---   changed_before        First read that saw the status after (UTC).
---   changed_at            OrgX's own stamp of the row's last change where it lies between the two (UTC), else null; of created
---                         the stamp of its creation where OrgX tells no change.
+--   to_status             Status after, as OrgX sent it; for a deletion, the last one seen.
+--   from_group            Status group of the status before.
+--   to_group              Status group of the status after.
+--   changed_after         Last read with the status before (UTC); null if no read was logged.
+--   changed_before        First read with the status after (UTC).
+--   changed_at            OrgX's time of the row's last change if it is between the two (UTC), else null; for created,
+--                         its creation time if OrgX gives no change.
 --   estimated_at          changed_at, else changed_before (UTC).
 --   hours_uncertain       Hours between the two reads.
---   hours_in_from_status  Hours in the status before, by estimated_at; null where its beginning was not seen.
+--   hours_in_from_status  Hours in the status before, by estimated_at; null if its start was not seen.
 with versions as (
     select
         *,

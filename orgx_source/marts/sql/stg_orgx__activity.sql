@@ -1,10 +1,10 @@
--- Events of the activity feed, each under the agent that an alias stands for.
+-- Events of the activity feed, with aliases resolved to agents.
 -- grain: event
 -- key: event_id
 -- columns:
 --   event_id    Event id.
 --   agent_id    Agent that acted; an alias counts as the agent it stands for.
---   happened_at  When it happened (UTC); null for a stamp that stands for none (times_in_doubt).
+--   happened_at  When it happened (UTC); null for an implausible timestamp (times_in_doubt).
 --   cost_usd    Cost it added, in US dollars; null on most events.
 select
     activity.id as event_id,

@@ -1,18 +1,18 @@
--- Agents that OrgX lists or listed, with the one that an alias stands for.
+-- Agents that OrgX lists or listed, with the agent that an alias stands for.
 -- Two records with one display name are one agent: the standard one (its id ends in -agent), else the first by id.
 -- grain: agent record
 -- key: agent_id
 -- columns:
---   agent_id            Id as OrgX sends it; with its workspace and a slash in front in any workspace but the first.
+--   agent_id            Id as OrgX sends it; prefixed with the workspace and a slash in any workspace except the first.
 --   workspace_id        That workspace; null for agents of the first one.
---   canonical_agent_id  The agent that this record stands for; its own id when it is no alias.
+--   canonical_agent_id  The agent that this record stands for; its own id if it is not an alias.
 --   is_alias            Whether the record is an alias of another.
 --   is_application      Whether it is an application that acts as an agent, such as chatgpt-app.
---   agent_name          Display name; the id where there is none.
+--   agent_name          Display name; the id if there is none.
 --   domain              Domain, as sent.
 --   status              As OrgX sends it.
 --   status_group        running, queued, blocked or idle; an agent with blockers counts as blocked.
---   current_task        What it works on.
+--   current_task        What it is working on.
 --   initiative_id       Initiative of the current run.
 --   run_id              Current run.
 --   started_at          Start of the current run.

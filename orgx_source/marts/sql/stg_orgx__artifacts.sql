@@ -1,12 +1,12 @@
--- Artifacts as they are now, with one status vocabulary and one maker.
+-- Current artifacts, with one status vocabulary and one creator.
 -- grain: artifact, deleted ones included
 -- key: artifact_id
 -- columns:
 --   artifact_id   Artifact id.
 --   status_group  draft, in_review, changes_requested, approved, superseded or closed.
---   created_at    When it was made (UTC); null for a stamp that stands for none (times_in_doubt).
+--   created_at    Creation time (UTC); null for an implausible timestamp (times_in_doubt).
 --   made_by       agent, human, or unknown.
---   agent_id      The agent that made it; an alias counts as the agent it stands for. Null for humans.
+--   agent_id      The agent that created it; an alias counts as the agent it stands for. Null for humans.
 with artifacts as (
     select * from raw.artifacts
 ),

@@ -1,9 +1,9 @@
--- The moment that all ages and waiting times are counted to: the newest read, never the clock of whoever asks.
--- Where no run was logged (a pipeline without orgx-sync), the newest version that was written.
+-- The reference time of all ages and waiting times: the newest read, never the current time.
+-- If no run was logged (a pipeline without orgx-sync), the newest version written.
 -- grain: one row
 -- key: as_of
 -- columns:
---   as_of  The moment (UTC).
+--   as_of  The reference time (UTC).
 with logged as (
     select max(read_at) as moment from marts.stg_orgx__reads
 ),

@@ -1,7 +1,7 @@
--- The days that a stamp of OrgX may lie on; a stamp outside stands for none, and times_in_doubt lists it.
--- They begin where the organisation's data do: in the last month of the last silence of more than two years that has no
--- more stamps before it than after it, and never before 2000. They end the day after the newest run: a clock may be
--- ahead, and a run may pass midnight.
+-- The range of plausible days for OrgX's timestamps; others count as missing, and times_in_doubt lists them.
+-- It begins with the organisation's data: in the last month of the last gap of more than two years that has no
+-- more timestamps before it than after it, and never before 2000. It ends the day after the newest run: a clock may be
+-- ahead, and a run may cross midnight.
 -- grain: one row
 -- key: first_day
 -- columns:

@@ -1,18 +1,18 @@
--- Decisions as they are now, with one outcome, one urgency scale, and when they were asked and settled.
+-- Current decisions, with one outcome, one urgency scale, and when they were asked and settled.
 -- grain: decision, deleted ones included
 -- key: decision_id
 -- columns:
 --   decision_id       Decision id.
 --   outcome           pending, approved, declined, superseded, cancelled, or settled where OrgX does not say how.
---   asked_at          When it was asked: requested_at, else created_at, else the last change of one that waits, else the first
---                     read that saw it wait; null for one that was never seen to wait. A stamp that stands for none
---                     (times_in_doubt) is passed over.
+--   asked_at          When it was asked: requested_at, else created_at, else the last change of a waiting one, else the first
+--                     read that saw it waiting; null if it was never seen waiting. An implausible timestamp
+--                     (times_in_doubt) is skipped.
 --   settled_at        When it was settled: decided_at or resolved_at, else the last change of a settled row.
---   is_settled_exact  Whether OrgX says when it was settled.
+--   is_settled_exact  Whether OrgX gives the time.
 --   urgency_raw       As OrgX sends it: urgency, else urgency_level, else priority.
 --   urgency           low, medium, high or critical.
---   agent_id          Agent that asks, by id, else by name; an alias counts as the agent it stands for.
---   is_system         Whether OrgX itself asks.
+--   agent_id          Agent that raised it, by id, else by name; an alias counts as the agent it stands for.
+--   is_system         Whether OrgX itself raised it.
 with decisions as (
     select * from raw.decisions
 ),

@@ -1,14 +1,14 @@
--- Initiatives as they are now, with one status vocabulary and one progress scale.
+-- Current initiatives, with one status vocabulary and one progress scale.
 -- grain: initiative, deleted ones included
 -- key: initiative_id
 -- columns:
 --   initiative_id  Initiative id.
---   workspace_id   Its workspace, under whichever name OrgX sent it.
+--   workspace_id   Its workspace, from any of OrgX's fields.
 --   status_group   planned, active, paused, blocked, completed or closed.
 --   progress_raw   Progress as OrgX sent it: 0 to 100, on some rows 0 to 1.
---   progress_pct   Progress from 0 to 100; a 1 is 100 when the initiative is completed, else 1. Null for any other number.
+--   progress_pct   Progress from 0 to 100; a 1 is 100 if the initiative is completed, else 1. Null for any other number.
 --   health_score   Health from 0 to 100; null for any other number.
---   due_on         Target date, else due date, else estimated end; one before the organisation's data begin is none.
+--   due_on         Target date, else due date, else estimated end; a date before the start of the organisation's data counts as missing.
 with initiatives as (
     select * from raw.initiatives
 ),

@@ -1,14 +1,14 @@
--- Reads that brought a table up to date; a read that failed or was cut short is none.
+-- Reads that updated a table; failed or interrupted reads do not count.
 -- grain: table and run
 -- key: table_name, read_at
 -- columns:
 --   table_name        The table.
 --   run_id            The run.
---   read_at           When the run began.
---   finished_at       When it ended.
+--   read_at           Start of the run.
+--   finished_at       End of the run.
 --   verdict           certified, repaired or uncertified.
---   previous_read_at  The read before; null for the first.
---   next_read_at      The read after; null for the last.
+--   previous_read_at  Previous read; null for the first.
+--   next_read_at      Next read; null for the last.
 with log as (
     select table_name, run_id, started_at, finished_at, verdict
     from raw.sync_log

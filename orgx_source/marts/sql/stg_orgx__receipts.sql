@@ -1,22 +1,22 @@
--- Execution receipts with the run, agent and initiative that the data prove them to belong to.
--- Tokens, cents and hours that cannot be are null: what is below zero, and hours below zero or beyond 30 days.
+-- Execution receipts with their run, agent and initiative, as far as the data prove it.
+-- Impossible tokens, cents and hours are null: values below zero, and hours beyond 30 days.
 -- grain: receipt, deleted ones included
 -- key: receipt_id
 -- columns:
 --   receipt_id     Receipt id.
---   run_id         Run that it names, known or not.
---   is_run_known   Whether that run is in runs.
+--   run_id         Its run, known or not.
+--   is_run_known   Whether the run is in runs.
 --   agent_id       Agent of that run; an alias counts as the agent it stands for.
 --   task_id        Task of that run.
 --   initiative_id  Initiative of that run.
---   provider       anthropic, openai, other, as sent; null where OrgX does not say.
---   source_driver  Driver; of the run where the receipt does not say.
---   model          Model, where OrgX names it.
---   outcome_kind   Outcome; of the run where the receipt does not say.
---   day            Day of its end, else of its start (UTC); null for a stamp that stands for none.
+--   provider       anthropic, openai, other, as sent; null if unknown.
+--   source_driver  Driver of the receipt, else of the run.
+--   model          Model, if OrgX names it.
+--   outcome_kind   Outcome of the receipt, else of the run.
+--   day            Day of its end, else of its start (UTC); null for an implausible timestamp.
 --   tokens         Tokens.
---   cost_cents     Estimated cost in US cents; null where nobody knows.
---   saved_cents    Estimated saving in US cents; null where nobody knows.
+--   cost_cents     Estimated cost in US cents; null if unknown.
+--   saved_cents    Estimated saving in US cents; null if unknown.
 --   hours          Hours from start to end.
 with receipts as (
     select *, coalesce(completed_at, started_at) as happened_at from raw.execution_receipts

@@ -1,14 +1,14 @@
--- Runs with one word for how each ended, and hours where they can be.
+-- Runs with one vocabulary of outcomes, and plausible hours.
 -- grain: run, deleted ones included
 -- key: run_id
 -- columns:
 --   run_id         Run id.
---   agent_id       Agent that ran; an alias counts as the agent it stands for. Null where OrgX does not say.
---   outcome        shipped, awaiting_review, abandoned, blocked or failed, open (not over), or unknown (over, no outcome).
---   source_driver  claude_code, codex, opencode, server_api or what OrgX sends; null where it does not say.
---   quality_score  Quality as OrgX scores it.
---   day            Day of its end, else of its start, else of its making (UTC); null for a stamp that stands for none.
---   hours          Hours from start to end; null where one is missing, below zero, or beyond 30 days.
+--   agent_id       Agent that ran; an alias counts as the agent it stands for. Null if unknown.
+--   outcome        shipped, awaiting_review, abandoned, blocked or failed, open (not ended), or unknown (ended, no outcome).
+--   source_driver  claude_code, codex, opencode, server_api or another value from OrgX; null if unknown.
+--   quality_score  OrgX's quality score.
+--   day            Day of its end, else of its start, else of its creation (UTC); null for an implausible timestamp.
+--   hours          Hours from start to end; null if one is missing, or if below zero or beyond 30 days.
 with runs as (
     select *, coalesce(completed_at, started_at, created_at) as happened_at from raw.runs
 )
@@ -23,7 +23,7 @@ select
     runs.status,
     runs.source_driver,
     case
-        -- A run that failed and was then given an outcome failed all the same.
+        -- A failed run counts as failed, even if it was given an outcome later.
         when runs.status = 'failed' then 'failed'
         when runs.outcome_kind in ('shipped', 'blocked', 'abandoned', 'awaiting_review') then runs.outcome_kind
         when runs.status in ('blocked', 'awaiting_review') then runs.status

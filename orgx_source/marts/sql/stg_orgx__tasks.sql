@@ -1,10 +1,10 @@
--- Tasks as they are now, with one status vocabulary and one agent.
+-- Current tasks, with one status vocabulary and one agent.
 -- grain: task, deleted ones included
 -- key: task_id
 -- columns:
 --   task_id       Task id.
 --   status_group  todo, in_progress, blocked, done or dropped (cancelled, archived, deleted).
---   agent_id      The agent it is assigned to; the first of several.
+--   agent_id      The assigned agent; the first of several.
 with tasks as (
     select * from raw.tasks
 ),

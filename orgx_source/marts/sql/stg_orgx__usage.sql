@@ -1,13 +1,13 @@
--- What OrgX counts against the plan in each period that was read, in dollars: its own sums, not estimates of receipts.
+-- Usage that OrgX counts against the plan in each period read, in dollars: its own totals, not estimates from receipts.
 -- grain: period, breakdown and key
 -- key: usage_id
 -- columns:
 --   usage_id      Start of the period, breakdown and key.
 --   breakdown     total, provider, execution_target, source_client or model.
---   key           What the numbers are of; null for the total.
+--   key           Key within the breakdown; null for the total.
 --   cost_usd      Cost in US dollars, rounded by OrgX to a cent.
---   budget_usd    Budget of the plan in US dollars; on the row of the total.
---   is_current    Whether it belongs to the newest period that was read.
+--   budget_usd    Budget of the plan in US dollars; on the total row.
+--   is_current    Whether it belongs to the newest period read.
 select
     id as usage_id,
     period_start,

@@ -1,18 +1,18 @@
--- Every version that was ever seen of everything with a status, and between which two reads it came about.
--- Built from the history tables alone: what happened before the first read, or twice between two reads, is not in it.
+-- Every version ever seen of every row with a status, and the two reads between which it appeared.
+-- Built from the history tables alone: changes before the first read, or between the same two reads, are not included.
 -- grain: entity and version
 -- key: entity_type, entity_id, valid_from
 -- columns:
 --   entity_type    initiative, workstream, milestone, task, decision or artifact.
 --   entity_id      Its id.
 --   initiative_id  The initiative it belongs to.
---   agent_id       Agent it is assigned to, that asks, or that made it; an alias is not resolved.
---   status_group   What the status is counted as (stg_orgx__statuses).
---   progress_pct   Progress from 0 to 100; a 1 is 100 when the status is completed, else 1. Null for any other number.
---   is_deleted     Whether this version says that OrgX no longer lists it.
+--   agent_id       Agent that it is assigned to, that raised it, or that created it; aliases are not resolved.
+--   status_group   Group of the status (stg_orgx__statuses).
+--   progress_pct   Progress from 0 to 100; a 1 is 100 if the status is completed, else 1. Null for any other number.
+--   is_deleted     Whether this version is a deletion: OrgX no longer lists the row.
 --   valid_from     When the version was first seen.
 --   valid_to       When the next version was first seen; null for the current one.
---   seen_after     The last read that did not see it yet; null when it was there at the first.
+--   seen_after     The last read before it was seen; null if it was there at the first read.
 with histories as (
     select
         'initiative' as entity_type, 'initiatives' as table_name, id as entity_id, id as initiative_id, title, status,
@@ -51,7 +51,7 @@ stamps as (
     select distinct table_name, valid_from from histories
 ),
 
--- A version came with the last run that began before it, also where that run failed later on.
+-- A version belongs to the last run that started before it, even if that run failed later.
 runs as (
     select
         table_name,

@@ -3,12 +3,12 @@
 -- key: receipt_id
 -- columns:
 --   receipt_id        Receipt id.
---   outcome           Outcome as a human judged it, else as OrgX assesses it, else as the producer claims it.
---   outcome_source    judged, assessed or claimed; null where nobody says.
---   is_reviewed       Whether a human has reviewed it; null where OrgX does not say.
---   criteria_met      Criteria that are met; null where that is not known or below zero.
---   criteria_unmet    Criteria that are not met; likewise.
---   hours_to_review   Hours from the end of the work to the judgment; null where one is missing or they are the wrong way round.
+--   outcome           Outcome as judged by a human, else as assessed by OrgX, else as claimed by the producer.
+--   outcome_source    judged, assessed or claimed; null if unknown.
+--   is_reviewed       Whether a human has reviewed it; null if unknown.
+--   criteria_met      Number of criteria that are met; null if unknown or below zero.
+--   criteria_unmet    Number of criteria that are not met; null if unknown or below zero.
+--   hours_to_review   Hours from the end of the work to the judgment; null if one is missing or they are in the wrong order.
 select
     id as receipt_id,
     initiative_id,

@@ -1,29 +1,29 @@
--- How fresh and how sure each table is, from the log of runs.
+-- How fresh and how reliable each table is, from the log of runs.
 -- grain: table
 -- key: table_name
 -- columns:
 --   table_name            The table.
---   last_read_at          When its last good read began (UTC); null when it never had one.
+--   last_read_at          Start of its last good read (UTC); null if there is none.
 --   hours_since_read      Hours from then to the newest read of any table.
 --   last_verdict          Verdict of that read: certified, repaired or uncertified.
---   last_whole_read_at    When its last good whole read began (UTC).
---   last_error            Error of the newest run, when that run failed for this table.
---   not_open              Why the newest run did not read it although nothing is wrong: not open to this key or login.
---   rows_living           Rows that OrgX lists, after the last run that counted them.
---   rows_deleted          Rows that were marked as deleted, over all runs.
---   rows_changed          Versions that were written for known rows, over all runs.
---   runs                  Runs that were asked for this table.
+--   last_whole_read_at    Start of its last good full read (UTC).
+--   last_error            Error of the newest run, if it failed for this table.
+--   not_open              Why the newest run skipped it although nothing is wrong: not open to this key or login.
+--   rows_living           Rows that OrgX lists, according to the last run that counted them.
+--   rows_deleted          Rows marked as deleted, over all runs.
+--   rows_changed          Versions written for known rows, over all runs.
+--   runs                  Runs that included this table.
 --   runs_failed           Of these, without a good read.
 --   runs_certified        Of these, certified or repaired.
 --   requests_per_run      Requests per run, on average.
 --   requests_last_run     Requests of the newest run.
---   lateness_minutes_p50  Median minutes from OrgX's stamp of a change to the read that saw it, first reads aside.
+--   lateness_minutes_p50  Median minutes from OrgX's time of a change to the read that saw it, except first reads.
 --   lateness_minutes_p95  95th percentile of the same.
---   lateness_count        Versions behind these two.
+--   lateness_count        Number of versions in these two.
 --   event_lag_seconds_p50    Median seconds from an event of OrgX to its rows in the warehouse; null without events.
 --   event_lag_seconds_p95    95th percentile of the same.
 --   event_lag_seconds_worst  Longest of the same.
---   event_lag_count          Events behind these three.
+--   event_lag_count          Number of events in these three.
 --   as_of                 Start of the newest good read of any table (UTC).
 with log as (
     select
@@ -71,7 +71,7 @@ counted as (
     where number = 1
 ),
 
--- A row that was there at the first read says nothing about how late changes come.
+-- A row that existed at the first read says nothing about the delay of changes.
 late as (
     select
         entity_type || 's' as table_name,
@@ -94,7 +94,7 @@ lateness as (
     group by table_name
 ),
 
--- An event from the future, by the clock of the listener, says nothing about how long it took.
+-- An event in the future, by the listener's clock, says nothing about the delay.
 event_lag as (
     select
         table_name,

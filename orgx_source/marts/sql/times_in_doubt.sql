@@ -1,13 +1,13 @@
--- Every stamp of OrgX that the marts do not believe, and why: it counts as unknown, on no day and in no length of time.
--- Days and doubts add up: an event or an artifact that no day of org_daily and agent_throughput_daily counts is here, and
--- so is a decision that nobody knows when it was asked.
+-- Every OrgX timestamp that the marts do not trust, and why: it counts as unknown, on no day and in no duration.
+-- Days and doubts are complete: an event or artifact that is on no day of org_daily and agent_throughput_daily is here, and
+-- so is a decision with an unknown time of asking.
 -- grain: entity and stamp
 -- key: entity_type, entity_id, stamp
 -- columns:
 --   entity_type  initiative, workstream, milestone, task, decision, artifact or activity (an event).
 --   entity_id    Its id.
---   stamp        Column of the connector's table; of a decision also asked_at and settled_at of decision_latency.
---   told_at      The stamp as OrgX sent it (UTC); null where it sent none.
+--   stamp        Column of the connector's table; for a decision also asked_at and settled_at of decision_latency.
+--   told_at      The timestamp as OrgX sent it (UTC); null if it sent none.
 --   reason       too_early (before the organisation's data begin), too_late (more than a day after the newest run),
 --                missing (and no day counts it), or out_of_order (settled before it was asked).
 with stamps as (
