@@ -120,7 +120,13 @@ def marts_page() -> str:
             lines.append(f"* Not to sum: {mart.not_to_sum}")
         lines += ["", "| column | description |", "| --- | --- |"]
         lines += [f"| `{name}` | {text} |" for name, text in mart.columns.items()]
-    lines += ["", "## Staging views", "", "Views that only rename, cast and unify values; the others are built on them.", ""]
+    lines += [
+        "",
+        "## Staging views",
+        "",
+        "Views that only rename, cast and unify values; the others are built on them.",
+        "",
+    ]
     lines += ["| view | one row per | description |", "| --- | --- | --- |"]
     lines += [f"| `{m.name}` | {m.grain} | {m.description} |" for m in marts_in_order() if m.is_staging]
     return written + mark + "\n".join(lines) + "\n"
