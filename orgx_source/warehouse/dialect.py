@@ -129,12 +129,14 @@ class Dialect:
     Attributes:
         name: sqlglot's name of the dialect.
         has_comments: Whether ``comment on`` is supported for tables, views and columns.
+        has_advisory_locks: Whether PostgreSQL's advisory locks are supported.
         isolation: Isolation level for one snapshot per transaction; None if every transaction has it, or none can.
         utc: Statement that sets a session, or a transaction, to UTC; None if unknown.
     """
 
     name = COMMON_GROUND
     has_comments = False
+    has_advisory_locks = False
     isolation: str | None = None
     utc: str | None = None
 
@@ -313,6 +315,7 @@ class Postgres(_AsWritten):
     """PostgreSQL."""
 
     has_comments = True
+    has_advisory_locks = True
     isolation = "repeatable read, read only"
     # For the transaction only: a connection pool reuses the session.
     utc = "set local timezone = 'UTC'"

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from orgx_source.errors import DatasetTakenError, MachineError
 from orgx_source.times import utc_now
-from orgx_source.warehouse.dialect import Postgres, dialect_of
+from orgx_source.warehouse.dialect import dialect_of
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def one_run_at_a_time(pipeline: Any, *, patience: float = 0.0, as_batch: bool = 
             client = pipeline.sql_client()
             if file := lock_file(client):
                 held.enter_context(_file_lock(file, client.dataset_name, claim))  # guard: one-run-per-file
-            elif isinstance(dialect_of(client), Postgres):
+            elif dialect_of(client).has_advisory_locks:
                 held.enter_context(_advisory_lock(client, claim))
         yield
 
