@@ -120,7 +120,7 @@ def test_other_files_that_duckdb_asks_have_no_lock_beside_them() -> None:
 def test_a_lock_that_cannot_be_made_is_the_machine_s_fault() -> None:
     Path("x.duckdb.orgx.lock").mkdir()
     with (
-        pytest.raises(MachineError, match=r"The lock .*x\.duckdb\.orgx\.lock cannot be made"),
+        pytest.raises(MachineError, match=r"The lock .*x\.duckdb\.orgx\.lock cannot be created"),
         one_run_at_a_time(pipeline()),
     ):
         pass
