@@ -1,6 +1,6 @@
-"""The charts: one function each, from rows of a mart to an Altair chart whose title says what the rows show.
+"""The charts: each function turns rows of a mart into an Altair chart whose title states the finding.
 
-Notebooks and the report page draw the same charts. `findings` decides what a chart shows and says, on plain rows and
+The notebooks and the report share these charts. `findings` computes the content and wording of a chart from plain rows,
 without altair; `initiatives`, `agents`, `decisions` and `costs` draw it. Estimates are in `estimates`, colours in
 `style`.
 """

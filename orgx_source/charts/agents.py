@@ -1,4 +1,4 @@
-"""How the charts of agents are drawn; what they show is in `findings.agents`."""
+"""Draws the charts of agents; their content is computed in `findings.agents`."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ MOST_HATCHES = 160
 
 
 def throughput(data: Data, measure: Measure = "tasks_done") -> Chart:
-    """Draw what each agent got done per week, and whether that is more or less than before.
+    """Draw the output of each agent per week, compared with the weeks before.
 
     Args:
         data: A DataFrame of ``agent_throughput_daily``.
-        measure: Column that is counted.
+        measure: The column to count.
     """
     found = describe_throughput(rows_of(data), measure)
     if isinstance(found, Nothing):
@@ -94,7 +94,7 @@ def _mean_lines(found: Throughput) -> Chart:
 
 
 def timeline(data: Data) -> Chart:
-    """Draw what each agent was seen doing in the last thirty days; hatched where no read looked.
+    """Draw the status of each agent in the last thirty days; time not covered by a read is hatched.
 
     Args:
         data: A DataFrame of ``agent_timeline``.
@@ -121,7 +121,7 @@ def _status_bars(found: Timeline) -> Chart:
                 alt.Tooltip("agent:N"),
                 alt.Tooltip("status:N"),
                 alt.Tooltip("task:N", title="working on"),
-                alt.Tooltip("seen:N", title="seen so"),
+                alt.Tooltip("seen:N", title="observed"),
             ],
         )
     )
@@ -134,7 +134,7 @@ def _status_bars(found: Timeline) -> Chart:
 
 
 def _hatches(bars: Iterable[Mark], start: datetime, end: datetime) -> list[Mark]:
-    """Return upright lines at equal distances where it is not known what an agent did."""
+    """Return vertical lines at equal distances where the status of an agent is unknown."""
     step = (end - start) / MOST_HATCHES
     found = []
     for bar in bars:
@@ -146,7 +146,7 @@ def _hatches(bars: Iterable[Mark], start: datetime, end: datetime) -> list[Mark]
 
 
 def blockages(data: Data) -> Chart:
-    """Draw for how long each agent was seen blocked, and on which task.
+    """Draw how long each agent was seen blocked, and on which tasks.
 
     Args:
         data: A DataFrame of ``agent_timeline``.
@@ -175,7 +175,7 @@ def blockages(data: Data) -> Chart:
 
 
 def cost_per_artifact(data: Data) -> Chart:
-    """Draw what an approved artifact costs at each agent: all its cost over all its approvals.
+    """Draw the cost of an approved artifact per agent: its total cost divided by its number of approvals.
 
     Args:
         data: A DataFrame of ``agent_throughput_daily``.
@@ -197,7 +197,7 @@ def cost_per_artifact(data: Data) -> Chart:
                 alt.Tooltip("agent:N"),
                 alt.Tooltip("price:Q", title="per approved artifact", format="$.2f"),
                 alt.Tooltip("approved:Q", title="approved artifacts"),
-                alt.Tooltip("cost:Q", title="cost of all its work", format="$.2f"),
+                alt.Tooltip("cost:Q", title="total cost", format="$.2f"),
             ],
         )
     )

@@ -1,4 +1,4 @@
-"""How the charts of costs are drawn; what they show is in `findings.costs`. What is estimated is pale, in dashes."""
+"""Draws the charts of costs; their content is computed in `findings.costs`. Estimates are pale with dashed outlines."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from orgx_source.charts.style import (
 )
 
 COLOURS = {ESTIMATE: PALE_BLUE, COUNTED: BLUE}
-# Per cent between two lines where a cost is not known.
+# Percentage points between two hatch lines where the cost is unknown.
 HATCH_STEP = 1.25
 
 
 def cost_per_week(data: Data) -> Chart:
-    """Draw what runs are estimated to cost per week and provider, and whether that is more or less than before.
+    """Draw the estimated cost of runs per week and provider, compared with the weeks before.
 
     Args:
         data: A DataFrame of ``cost_daily``.
@@ -67,7 +67,7 @@ def cost_per_week(data: Data) -> Chart:
 
 
 def _amounts(bars: Iterable[Mark], kind: str) -> Chart:
-    """Return bars of amounts: solid where they are counted, pale in dashes where they are estimated."""
+    """Return bars of amounts: solid if counted, pale with dashed outlines if estimated."""
     scale = alt.Scale(domain=[kind], range=[COLOURS[kind]])
     dash = ESTIMATED if kind == ESTIMATE else [1, 0]
     look = legend(symbolStrokeWidth=1, symbolStrokeColor=BLUE, symbolDash=dash)
@@ -79,7 +79,7 @@ def _amounts(bars: Iterable[Mark], kind: str) -> Chart:
 
 
 def counted_cost(data: Data) -> Chart:
-    """Draw what OrgX counts in the period of the plan, by model or provider.
+    """Draw the cost that OrgX counts in the plan period, by model or provider.
 
     Args:
         data: A DataFrame of ``stg_orgx__usage``.
@@ -88,11 +88,11 @@ def counted_cost(data: Data) -> Chart:
     if isinstance(found, Nothing):
         return nothing(found)
     amounts = _amounts(in_lanes(found.bars), COUNTED)
-    return _priced(amounts, found, found.lanes, "name", "US dollars in this period", "cost that OrgX counts")
+    return _priced(amounts, found, found.lanes, "name", "US dollars in this period", "cost counted by OrgX")
 
 
 def cost_per_outcome(data: Data) -> Chart:
-    """Draw what a run is estimated to cost, by how it ended.
+    """Draw the estimated cost of a run, by outcome.
 
     Args:
         data: A DataFrame of ``cost_per_outcome``.
@@ -105,7 +105,7 @@ def cost_per_outcome(data: Data) -> Chart:
 
 
 def _priced(amounts: Chart, found: Caption, lanes: list[Lane], of: str, title: str, what: str) -> Chart:
-    """Return lanes with an amount each."""
+    """Return a chart with one amount per lane."""
     bars = amounts.encode(
         x=alt.X("usd:Q", title=title, axis=alt.Axis(grid=False, format="$,.2f", tickCount=5)),
         x2=alt.datum(0),
@@ -117,7 +117,7 @@ def _priced(amounts: Chart, found: Caption, lanes: list[Lane], of: str, title: s
 
 
 def runs_without_cost(data: Data) -> Chart:
-    """Draw which share of runs has a known cost, by how they ended; hatched where it is not known.
+    """Draw the share of runs with a known cost, by outcome; the share without one is hatched.
 
     Args:
         data: A DataFrame of ``cost_per_outcome``.
@@ -128,9 +128,7 @@ def runs_without_cost(data: Data) -> Chart:
     bars, y = in_lanes(found.bars), lane_y("top", len(found.lanes))
     kinds = in_use((KNOWN, UNKNOWN), bars, "kind")
     scale = alt.Scale(domain=kinds, range=[{KNOWN: BLUE, UNKNOWN: UNSEEN}[kind] for kind in kinds])
-    axis = alt.X(
-        "from:Q", title="per cent of runs", axis=alt.Axis(grid=False, tickCount=5), scale=alt.Scale(domain=[0, 100])
-    )
+    axis = alt.X("from:Q", title="runs (%)", axis=alt.Axis(grid=False, tickCount=5), scale=alt.Scale(domain=[0, 100]))
     shares = (
         alt.Chart(inline(bars))
         .mark_rect(stroke="white", strokeWidth=1)
@@ -152,7 +150,7 @@ def runs_without_cost(data: Data) -> Chart:
 
 
 def _hatches(bars: Iterable[Mark]) -> list[Mark]:
-    """Return upright lines at equal distances where no cost is known."""
+    """Return vertical lines at equal distances where no cost is known."""
     return [
         {"at": place * HATCH_STEP, "top": bar["top"], "bottom": bar["bottom"]}
         for bar in bars

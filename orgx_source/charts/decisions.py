@@ -1,4 +1,4 @@
-"""How the charts of decisions are drawn; what they show is in `findings.decisions`."""
+"""Draws the charts of decisions; their content is computed in `findings.decisions`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from orgx_source.charts.style import (
     nothing,
 )
 
-# Hours with a name; the logarithmic axis has its ticks at these.
+# Ticks of the logarithmic axis: hours to label.
 TICKS = {
     1 / 60: "1 min",
     1 / 6: "10 min",
@@ -52,12 +52,12 @@ TICKS = {
     168.0: "1 w",
     720.0: "30 d",
 }
-# A steady scatter: neighbours in time land far apart in height.
+# Repeatable scatter: dots next to each other in time are far apart in height.
 GOLDEN = 0.6180339887
 
 
 def decision_waits(data: Data) -> Chart:
-    """Draw how long decisions waited, one lane per urgency, one dot per decision.
+    """Draw how long decisions waited: one lane per urgency, one dot per decision.
 
     Args:
         data: A DataFrame of ``decision_latency``.
@@ -85,7 +85,7 @@ def _scattered_dots(found: DecisionWaits) -> Chart:
         alt.Chart(inline(dots))
         .mark_point(filled=True, size=42, opacity=0.6)
         .encode(
-            x=_hours_axis("hours", found.longest, "time from asked to answered (logarithmic)"),
+            x=_hours_axis("hours", found.longest, "waiting time (logarithmic)"),
             y=lane_y("level", len(found.lanes)),
             color=alt.Color("what:N", scale=alt.Scale(domain=whats, range=[BLUE, ORANGE]), legend=legend(2)),
             shape=alt.Shape("what:N", scale=shape, legend=legend(2)),
@@ -101,9 +101,9 @@ def _scattered_dots(found: DecisionWaits) -> Chart:
 
 
 def decision_survival(data: Data) -> Chart:
-    """Draw an estimate of the share of decisions that still wait after some time (Kaplan-Meier).
+    """Draw the estimated share of decisions still waiting after a given time (Kaplan-Meier).
 
-    Decisions that are open now count until they were last seen. Dashed, as all estimates are.
+    Decisions that are open now count until last seen. The curve is dashed, like all estimates.
 
     Args:
         data: A DataFrame of ``decision_latency``.
@@ -114,13 +114,13 @@ def decision_survival(data: Data) -> Chart:
 
 def _survival_curve(found: DecisionSurvival) -> Chart:
     base = alt.Chart(inline(found.curve)).encode(
-        x=_hours_axis("hours", found.longest, "time since it was asked (logarithmic)"),
+        x=_hours_axis("hours", found.longest, "time since asked (logarithmic)"),
         tooltip=[
             alt.Tooltip("long:N", title="after"),
             alt.Tooltip("share:Q", title="still waiting (%)", format=".0f"),
-            alt.Tooltip("low:Q", title="95 % confidence, from (%)", format=".0f"),
-            alt.Tooltip("high:Q", title="to (%)", format=".0f"),
-            alt.Tooltip("at_risk:Q", title="decisions followed for this long"),
+            alt.Tooltip("low:Q", title="95 % confidence, low (%)", format=".0f"),
+            alt.Tooltip("high:Q", title="95 % confidence, high (%)", format=".0f"),
+            alt.Tooltip("at_risk:Q", title="decisions observed this long"),
         ],
     )
     y = alt.Y("share:Q", title="still waiting (%)", scale=alt.Scale(domain=[0, 100]))
@@ -136,7 +136,7 @@ def _survival_curve(found: DecisionSurvival) -> Chart:
 
 
 def decisions_open(data: Data) -> Chart:
-    """Draw how many decisions waited at the end of each day.
+    """Draw the number of decisions waiting at the end of each day.
 
     Args:
         data: A DataFrame of ``org_daily``.
@@ -148,7 +148,7 @@ def decisions_open(data: Data) -> Chart:
         x=days_axis("day"),
         tooltip=[
             alt.Tooltip("label:N", title="day"),
-            alt.Tooltip("open:Q", title="open at its end"),
+            alt.Tooltip("open:Q", title="open at the end of the day"),
             alt.Tooltip("asked:Q", title="asked that day"),
             alt.Tooltip("settled:Q", title="settled that day"),
             alt.Tooltip("mean:Q", title="28-day average", format=".1f"),
@@ -166,7 +166,7 @@ def decisions_open(data: Data) -> Chart:
 
 
 def waiting_now(data: Data) -> Chart:
-    """Draw the decisions that wait for a human now, the longest first, with who asks and what stands still.
+    """Draw the decisions waiting for a human now, longest first, with who asked and which task is blocked.
 
     Args:
         data: A DataFrame of ``decision_latency``.
@@ -184,7 +184,7 @@ def _waiting_bars(found: WaitingNow) -> Chart:
             alt.Tooltip("title:N", title="decision"),
             alt.Tooltip("asked_by:N", title="asked by"),
             alt.Tooltip("asked:N"),
-            alt.Tooltip("long:N", title="waits for"),
+            alt.Tooltip("long:N", title="waiting for"),
             alt.Tooltip("urgency:N"),
             alt.Tooltip("initiative:N"),
         ]
@@ -210,7 +210,7 @@ def _waiting_bars(found: WaitingNow) -> Chart:
 
 
 def _hours_axis(field: str, longest: float, title: str | None = None) -> alt.X:
-    """Return a logarithmic axis whose ticks people can read."""
+    """Return a logarithmic axis of hours with readable ticks."""
     top = max(1.0, 1.1 * longest)
     values = [hours for hours in TICKS if hours <= top]
     names = ", ".join(f"'{TICKS[hours]}'" for hours in values)

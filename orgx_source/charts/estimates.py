@@ -1,6 +1,6 @@
-"""What is estimated rather than counted: the share of decisions that still wait, and when open tasks will be done.
+"""Estimates: the share of decisions still waiting, and when open tasks will be done.
 
-Plain arithmetic on rows, without pictures. Simulations have a fixed seed: equal rows give equal numbers.
+Arithmetic on rows; nothing is drawn here. Simulations have a fixed seed: the same rows give the same numbers.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from orgx_source.charts.findings.rows import FINISHED, Data, Rows, count_tasks, 
 Z95 = 1.959963984540054
 
 WINDOW_DAYS = 56
-# From fewer weeks than six, the next weeks are a guess.
+# Fewer than six weeks of history are too few for a forecast.
 LEAST_DAYS = 42
 HORIZON_DAYS = 182
-# Sampled in weeks: work has weekdays, and reads that are days apart bring several days at once.
+# Sampled in weeks: work depends on the weekday, and a read after several days brings all of their changes at once.
 BLOCK_DAYS = 7
 PATHS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class SurvivalPoint:
-    """One step of a curve of survival.
+    """One step of a survival curve.
 
     Attributes:
-        hours: When the step is.
+        hours: Time of the step.
         share: Share that lasts longer, 0 to 1.
         low, high: Its 95 % confidence interval.
-        at_risk: How many were watched just before.
+        at_risk: Number of cases under observation just before.
     """
 
     hours: float
@@ -45,13 +45,13 @@ class SurvivalPoint:
 
 
 def estimate_survival(waits: Sequence[tuple[float, bool]]) -> list[SurvivalPoint]:
-    """Estimate the share that lasts longer than a time, where some are still under way (Kaplan and Meier).
+    """Estimate the share of waits that last longer than a given time, if some have not ended (Kaplan and Meier).
 
     Args:
-        waits: Hours and whether it ended then; if not, all that is known is that it lasted longer.
+        waits: Hours, and whether the wait ended then; if not, it is only known to have lasted longer.
 
     Returns:
-        A point at each time when one ended. The interval is Greenwood's, on the scale of log(-log).
+        One point per time at which a wait ended. The interval is Greenwood's, on the log(-log) scale.
     """
     points: list[SurvivalPoint] = []
     at_risk, share, spread = len(waits), 1.0, 0.0
@@ -75,22 +75,22 @@ def estimate_survival(waits: Sequence[tuple[float, bool]]) -> list[SurvivalPoint
 
 
 def share_after(points: Sequence[SurvivalPoint], hours: float) -> SurvivalPoint:
-    """Return the step that holds after so many hours."""
+    """Return the step that applies after a number of hours."""
     start = SurvivalPoint(0.0, 1.0, 1.0, 1.0, points[0].at_risk if points else 0)
     return max((point for point in points if point.hours <= hours), key=lambda point: point.hours, default=start)
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Open tasks, and how they go down.
+    """Open tasks so far, and their simulated future.
 
     Attributes:
         history: Open tasks at the end of each day of the window.
-        days: Day, 10th, 50th and 90th percentile of the open tasks if none is added, and the median if the number of
-            open tasks changes as it did in the window.
+        days: Day; 10th, 50th and 90th percentile of the open tasks if no tasks are added; and the median if the number
+            of open tasks changes as it did in the window.
         done_per_day: Tasks done per day in the window.
-        added_per_day: Tasks per day that were new in the window, counted per initiative and day: never less than 0.
-        ends: First day without open tasks on the 10th, 50th and 90th percentile of the paths; None beyond the horizon.
+        added_per_day: New tasks per day in the window, counted per initiative and day; never less than 0.
+        ends: First day without open tasks: 10th, 50th and 90th percentile of the paths; None beyond the horizon.
     """
 
     history: list[tuple[date, int]]
@@ -106,14 +106,14 @@ class Forecast:
 
 
 def forecast_remaining(data: Data, seed: int = 7) -> Forecast | None:
-    """Project the open tasks: simulate the coming weeks by resampling weeks from the last eight.
+    """Forecast the open tasks: simulate the coming weeks by resampling weeks from the last eight.
 
     Args:
         data: A DataFrame of ``initiative_progress_daily``.
-        seed: Of the simulations.
+        seed: Seed of the simulations.
 
     Returns:
-        The projection; None with less than six weeks of history.
+        The forecast; None with less than six weeks of history.
     """
     rows = rows_of(data)
     done: dict[date, float] = defaultdict(float)
@@ -122,7 +122,7 @@ def forecast_remaining(data: Data, seed: int = 7) -> Forecast | None:
     for row in sorted(rows, key=lambda row: row["day"]):
         day, initiative = row["day"], row["initiative_id"]
         now = row["tasks_done"] or 0
-        # Of what is done when an initiative is seen first, nobody knows when that was.
+        # Tasks already done when their initiative is first seen have no known completion day.
         done[day] += now - seen.get(initiative, now)
         seen[initiative] = now
         open_tasks[day] += 0 if row["status_group"] in FINISHED else count_tasks(row) - now
@@ -152,14 +152,14 @@ def forecast_remaining(data: Data, seed: int = 7) -> Forecast | None:
 
 
 def count_added(rows: Rows, since: date, *, done_too: bool) -> int:
-    """Return how many tasks were new after a day: the rises in the number that each initiative lists, day by day.
+    """Return the number of new tasks after a day: the daily increases in the number of tasks of each initiative.
 
-    All tasks of an initiative that was first seen after that day are new.
+    All tasks of an initiative first seen after that day are new.
 
     Args:
         rows: Rows of ``initiative_progress_daily``.
-        since: The last day that is not counted.
-        done_too: Whether tasks that were done when their initiative was first seen count as well.
+        since: The last day that does not count.
+        done_too: Whether to count tasks that were already done when their initiative was first seen.
     """
     added = 0
     listed: dict[str, int] = {}
@@ -174,7 +174,7 @@ def count_added(rows: Rows, since: date, *, done_too: bool) -> int:
 def _draw(
     start: int, finished: Sequence[float], net: Sequence[float], seed: int
 ) -> tuple[list[list[float]], list[list[float]]]:
-    """Return simulated paths of open tasks per day ahead: if nothing is added, and if the number changes as it did."""
+    """Return simulated paths of open tasks per day ahead: without new tasks, and with net changes as in the window."""
     chance = random.Random(seed)
     fixed, growing = [], []
     for _ in range(PATHS):
@@ -200,11 +200,11 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def quantile(numbers: Sequence[float], share: float) -> float:
-    """Return a quantile, between the two nearest numbers where need be.
+    """Return a quantile, interpolated between the two nearest numbers.
 
     Args:
-        numbers: At least one.
-        share: 0 to 1.
+        numbers: At least one number.
+        share: The quantile, 0 to 1.
     """
     ordered = sorted(numbers)
     place = share * (len(ordered) - 1)

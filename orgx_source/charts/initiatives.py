@@ -1,4 +1,4 @@
-"""How the charts of initiatives are drawn; what they show is in `findings.initiatives`."""
+"""Draws the charts of initiatives; their content is computed in `findings.initiatives`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ STATUS_ORDER = ("active", "blocked", "paused", "planned")
 
 
 def portfolio(data: Data) -> Chart:
-    """Draw every open initiative with its progress, those that have not moved for longest on top.
+    """Draw every open initiative with its progress, longest unchanged on top.
 
     Args:
         data: A DataFrame of ``initiatives_current``.
@@ -58,14 +58,14 @@ def portfolio(data: Data) -> Chart:
         alt.Tooltip("title:N", title="initiative"),
         alt.Tooltip("status:N"),
         alt.Tooltip("tasks:N", title="tasks done"),
-        alt.Tooltip("stated:Q", title="progress stated (%)"),
-        alt.Tooltip("moved:N", title="last change, ago"),
+        alt.Tooltip("stated:Q", title="stated progress (%)"),
+        alt.Tooltip("moved:N", title="time since last change"),
     ]
     count = len(found.lanes)
     base = alt.Chart(inline(in_lanes(found.bars))).encode(y=lane_y("top", count), y2="bottom:Q", tooltip=tooltip)
     x = alt.X(
         "done:Q",
-        title="tasks done (% of those not dropped)",
+        title="tasks done (% of tasks not dropped)",
         scale=alt.Scale(domain=[0, 100], nice=False),
         axis=alt.Axis(grid=False, values=[0, 25, 50, 75, 100]),
     )
@@ -77,7 +77,7 @@ def portfolio(data: Data) -> Chart:
 
 
 def burn_up(data: Data) -> Chart:
-    """Draw how many tasks there were and how many were done, in the initiatives that are not closed now.
+    """Draw the number of tasks and of done tasks over time, in initiatives that are not closed now.
 
     Args:
         data: A DataFrame of ``initiative_progress_daily``.
@@ -102,7 +102,7 @@ def burn_up(data: Data) -> Chart:
 
 
 def progress_lines(data: Data) -> Chart:
-    """Draw the share of done tasks over time, one lane per open initiative.
+    """Draw the share of tasks done over time, one lane per open initiative.
 
     Args:
         data: A DataFrame of ``initiative_progress_daily``.
@@ -129,7 +129,7 @@ def progress_lines(data: Data) -> Chart:
 
 
 def stalls(data: Data) -> Chart:
-    """Draw which initiatives stall of those that are under way (active or blocked), and what each of them waits for.
+    """Draw which initiatives under way (active or blocked) are stalled, and why.
 
     Args:
         data: A DataFrame of ``initiatives_current``.
@@ -151,7 +151,7 @@ def _reason_cells(found: Stalls) -> Chart:
         tooltip=[
             alt.Tooltip("title:N", title="initiative"),
             alt.Tooltip("reason:N"),
-            alt.Tooltip("text:N", title="so"),
+            alt.Tooltip("text:N", title="detail"),
         ],
     )
     boxes = base.mark_rect().encode(
@@ -167,9 +167,9 @@ def _reason_cells(found: Stalls) -> Chart:
 
 
 def forecast(data: Data) -> Chart:
-    """Draw the open tasks, and an estimate of when they will be done if the coming weeks are like the last eight.
+    """Draw the open tasks, and estimate when they will be done if the coming weeks are like the last eight.
 
-    Counted numbers are solid, estimates are dashed. Without six weeks of history there is no estimate.
+    Counted numbers are solid, estimates are dashed. The estimate needs six weeks of history.
 
     Args:
         data: A DataFrame of ``initiative_progress_daily``.
@@ -180,7 +180,8 @@ def forecast(data: Data) -> Chart:
 
 def _open_tasks(found: BurnDown) -> Chart:
     names = counted, band, unchanged, growing = (
-        "open tasks, counted", "80 % of simulations, none added", "estimate, none added", "estimate, added as before",
+        "open tasks, counted", "80 % of simulations, no new tasks", "estimate, no new tasks",
+        "estimate, new tasks as before",
     )  # fmt: skip
     scale = alt.Scale(domain=list(names), range=[INK, PALE_BLUE, BLUE, ORANGE])
     colour = alt.Color("what:N", scale=scale, legend=legend(2))
@@ -189,9 +190,9 @@ def _open_tasks(found: BurnDown) -> Chart:
         x=days_axis("day"),
         tooltip=[
             alt.Tooltip("label:N", title="day"),
-            alt.Tooltip("middle:Q", title="estimate, none added", format=".0f"),
+            alt.Tooltip("middle:Q", title="estimate, no new tasks", format=".0f"),
             alt.Tooltip("range:N", title="80 % of simulations"),
-            alt.Tooltip("growing:Q", title="estimate, added as before", format=".0f"),
+            alt.Tooltip("growing:Q", title="estimate, new tasks as before", format=".0f"),
         ],
     )
     return (

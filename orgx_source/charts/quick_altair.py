@@ -1,7 +1,7 @@
-"""altair, imported without the one thing that makes it slow and that no chart needs.
+"""Imports altair without a slow dependency that no chart needs.
 
-Altair imports jsonschema, which compiles a grammar for internationalized addresses where Jupyter has installed
-rfc3987_syntax: 2.8 of 3.5 seconds on two cores, for each report and each notebook. No chart holds such an address.
+Altair imports jsonschema, which compiles a grammar for internationalized addresses if rfc3987_syntax is installed, as
+with Jupyter: 2.8 of 3.5 seconds on two cores, for each report and each notebook. No chart contains such an address.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _modules: dict[str, Any] = sys.modules
 if "jsonschema" in _modules or _GRAMMARS in _modules:
     import altair as alt
 else:
-    # What stands for None cannot be imported, and jsonschema goes without it.
+    # A module set to None cannot be imported; jsonschema then works without it.
     _modules[_GRAMMARS] = None
     try:
         import altair as alt

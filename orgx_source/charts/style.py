@@ -1,7 +1,7 @@
-"""How every picture looks: colours that a colour-blind reader tells apart, a title that states a finding, lanes.
+"""The common look of all charts: colours that colour-blind readers can distinguish, titles that state a finding, lanes.
 
-A lane is one row of a picture: a name at its left and a note at its right, and what is drawn below them over the whole
-width. So a picture needs no margin for names, and fits a narrow screen.
+A lane is one row of a chart: a name on the left, a note on the right, and marks below them across the full width. A
+chart therefore needs no margin for names and fits a narrow screen.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from orgx_source.times import as_utc
 
 Chart: TypeAlias = Any
 
-# Okabe and Ito's palette: told apart also with a red-green or blue weakness.
+# Okabe and Ito's palette: distinguishable with red-green and blue colour blindness.
 BLUE, GREEN, VERMILION, ORANGE = "#0072B2", "#009E73", "#D55E00", "#E69F00"
 SKY, GREY, INK = "#56B4E9", "#BBBBBB", "#333333"
 FAINT, TRACK = "#707070", "#EDEDED"
 PALE_BLUE, PALE_GREY, UNSEEN, HATCH = "#9CC3DE", "#D0D0D0", "#F4F4F4", "#A0A0A0"
 GRID, AXIS = "#E4E4E4", "#999999"
-# A line that is estimated is dashed; one that is counted is solid.
+# Estimated lines are dashed, counted lines are solid.
 ESTIMATED = [5, 4]
 
 STATUS_COLOURS = {
@@ -50,20 +50,20 @@ STATUS_COLOURS = {
 URGENCY_COLOURS = {"critical": VERMILION, "high": ORANGE, "medium": BLUE, "low": SKY}
 
 LANE_PIXELS = 38
-# Positions in a lane of height 1: its name, a bar, and the ground and height of a curve.
+# Positions in a lane of height 1: the name, a bar, and the baseline and height of a curve.
 NAME_AT, TOP, BOTTOM = 0.32, 0.42, 0.86
 GROUND, RISE = 0.95, 0.55
 
 # A number stays with its unit.
 _UNIT = re.compile(r"(?<=\d) (?=%|(?:h|d|min)\b)")
-# What fits on a telephone.
+# Line lengths that fit on a phone.
 TITLE_LETTERS, SUBTITLE_LETTERS = 42, 60
 
 _CONFIG: dict[str, Any] = {
     "background": "white",
-    # First the font that vl-convert brings: a PNG is the same on every machine.
+    # The font bundled with vl-convert comes first, so that a PNG is the same on every machine.
     "font": "Liberation Sans, Helvetica, Arial, sans-serif",
-    # The width where there is no container, as in a notebook.
+    # Width without a container, as in a notebook.
     "view": {"continuousWidth": 640, "discreteWidth": 640, "stroke": None},
     "axis": {
         "labelColor": INK,
@@ -91,12 +91,12 @@ _CONFIG: dict[str, Any] = {
 
 
 def finish(chart: Chart, caption: Caption, height: float) -> Chart:
-    """Return the chart with its title, its size, and the common look.
+    """Return the chart with its title, size and the common look.
 
     Args:
         chart: A single view or layers.
         caption: Its title and subtitle.
-        height: Height of the view in pixels; its width is the container's.
+        height: Height of the view in pixels; its width is that of the container.
     """
     return chart.properties(
         width="container",
@@ -110,18 +110,18 @@ def finish(chart: Chart, caption: Caption, height: float) -> Chart:
 
 
 def _lines(text: str, letters: int) -> list[str]:
-    # The page joins the lines again: a name such as claude-small stays one word.
+    # The report joins the lines again, so a name such as claude-small must not be split at its hyphen.
     return textwrap.wrap(_UNIT.sub("\u00a0", text), letters, break_on_hyphens=False)
 
 
 def nothing(found: Nothing) -> Chart:
-    """Return a chart that says why there is nothing to draw."""
+    """Return an empty chart whose title says why there is nothing to draw."""
     chart = alt.Chart(inline([{"text": "no data"}])).mark_text(color=FAINT, size=12).encode(text="text:N")
     return finish(chart, Caption(finding=found.why, how="orgx-sync run adds data."), 60)
 
 
 def inline(rows: Iterable[Mapping[str, Any]]) -> alt.InlineData:
-    """Return rows as data within the chart; times and dates become texts."""
+    """Return rows as data embedded in the chart; times and dates become ISO text."""
     return alt.InlineData(values=[{name: _plain(value) for name, value in row.items()} for row in rows])
 
 
@@ -132,39 +132,39 @@ def _plain(value: Any) -> Any:
 
 
 def colours(names: Sequence[str], palette: Mapping[str, str] = STATUS_COLOURS) -> alt.Scale:
-    """Return a scale that gives each name its colour."""
+    """Return a scale that maps each name to its colour."""
     return alt.Scale(domain=list(names), range=[palette.get(name, GREY) for name in names])
 
 
 def legend(columns: int = 4, **other: Any) -> alt.Legend:
-    """Return a legend above the picture."""
+    """Return a legend above the chart."""
     look = {"direction": "horizontal", "offset": 8, "symbolOpacity": 1, "symbolStrokeWidth": 3, **other}
     return alt.Legend(orient="top", title=None, columns=columns, **look)
 
 
 def days_axis(field: str, title: str | None = None) -> alt.X:
-    """Return a horizontal axis of days, in UTC whatever the reader's clock says."""
+    """Return a horizontal axis of days, in UTC regardless of the reader's time zone."""
     axis = alt.Axis(format="%-d %b", grid=False, tickCount=6, labelOverlap=True)
     return alt.X(f"{field}:T", title=title, scale=alt.Scale(type="utc"), axis=axis)
 
 
 def lane_scale(count: int) -> alt.Scale:
-    """Return the vertical scale of so many lanes, the first one on top."""
+    """Return the vertical scale for a number of lanes, the first one on top."""
     return alt.Scale(domain=[0, count], reverse=True, nice=False, zero=False)
 
 
 def lane_y(field: str, count: int) -> alt.Y:
-    """Return the vertical encoding of a field that is counted in lanes."""
+    """Return the vertical encoding of a field measured in lanes."""
     return alt.Y(f"{field}:Q", scale=lane_scale(count), axis=None)
 
 
 def in_lanes(marks: Iterable[Mark], **places: float | Callable[[Mark], float]) -> list[Mark]:
-    """Return marks with their vertical positions in place of the number of their lane.
+    """Return marks with vertical positions instead of their lane number.
 
     Args:
         marks: The marks.
-        places: Names of the new fields, and where in a lane of height 1 each lies: a number, or a function of the mark
-            that returns the position with the number of the lane included. Without any, the top and bottom of a bar.
+        places: Names of the new fields, each with its position in a lane of height 1: a number, or a function of the
+            mark that returns the position including the lane number. By default, the top and bottom of a bar.
     """
     chosen = places or {"top": TOP, "bottom": BOTTOM}
     return [_placed(mark, chosen) for mark in marks]
@@ -181,16 +181,16 @@ def _placed(mark: Mark, places: Mapping[str, float | Callable[[Mark], float]]) -
 
 
 def rising(field: str, most: float) -> Callable[[Mark], float]:
-    """Return the position of a curve in its lane, from the ground (0) to its full height (``most``)."""
+    """Return a function for the position of a curve in its lane, from the baseline (0) to full height (``most``)."""
     return lambda mark: mark["lane"] + GROUND - RISE * mark[field] / most
 
 
 def lane_names(lanes: Sequence[Lane], room_for_note: int = 110) -> Chart:
-    """Return the names at the left and the notes at the right of each lane.
+    """Return the name on the left and the note on the right of each lane.
 
     Args:
-        lanes: Name and note of each.
-        room_for_note: Pixels that a note may need; names are cut before it.
+        lanes: Name and note of each lane.
+        room_for_note: Pixels reserved for the note; longer names are cut off.
     """
     rows = [{"lane": index + NAME_AT, "name": name, "note": note} for index, (name, note) in enumerate(lanes)]
     base = alt.Chart(inline(rows)).encode(y=lane_y("lane", len(lanes)))

@@ -131,14 +131,14 @@ def test_portfolio_counts_those_under_way_that_stand_still() -> None:
         initiative(3, days_since_movement=30.0, status_group="paused"),
         initiative(4, days_since_movement=90.0, status_group="completed"),
     ]
-    assert finding("portfolio", rows) == "1 of 2 initiatives under way has not moved for a week"
+    assert finding("portfolio", rows) == "1 of 2 initiatives under way has not changed for a week"
     assert values(draw("portfolio", rows), "title") == ["Initiative 3", "Initiative 1", "Initiative 2"]
 
 
 def test_portfolio_shows_no_more_than_fits_and_says_so() -> None:
     rows = [initiative(number) for number in range(30)]
     assert len(values(draw("portfolio", rows), "title")) == 25
-    assert "The 25 longest still of 30." in how("portfolio", rows)
+    assert "Shown: 25 of 30, the longest unchanged." in how("portfolio", rows)
 
 
 def test_burn_up_leaves_out_what_was_dropped_and_what_is_closed() -> None:
@@ -156,7 +156,7 @@ def test_progress_lines_count_those_without_a_finished_task() -> None:
         *(progress(day, 1, 10, 5 if day > 35 else 3) for day in range(40)),
         *(progress(day, 2, 10, 9 if day > 5 else 0) for day in range(40)),
     ]
-    assert finding("progress_lines", rows) == "1 of 2 initiatives under way had no task finished in four weeks"
+    assert finding("progress_lines", rows) == "1 of 2 initiatives under way finished no task in four weeks"
     assert values(draw("progress_lines", rows), "note") == ["90 %, +0 in 28 d", "50 %, +2 in 28 d"]
 
 
@@ -169,8 +169,10 @@ def test_progress_lines_count_from_the_first_read_on_but_a_younger_initiative_fr
         "+1 in 1 d",
         "+3 in 1 d",
     ]
-    assert finding("progress_lines", rows) == "1 of 3 initiatives under way had no task finished in 1 day"
-    assert finding("progress_lines", rows[:1]) == "1 initiative under way; finished tasks show from the second day on"
+    assert finding("progress_lines", rows) == "1 of 3 initiatives under way finished no task in 1 day"
+    assert (
+        finding("progress_lines", rows[:1]) == "1 initiative under way; finished tasks are visible from the second day"
+    )
 
 
 def test_stalls_name_each_reason() -> None:
@@ -182,7 +184,7 @@ def test_stalls_name_each_reason() -> None:
         initiative(5, decisions_pending=1, oldest_pending_hours=2.0),
         initiative(6, status_group="paused", tasks_blocked=9),
     ]
-    expected = "4 of 5 initiatives under way stall, most often because no task is open (2)"
+    expected = "4 of 5 initiatives under way are stalled, most often because no task is open (2)"
     assert finding("stalls", rows) == expected
     cells = [row for part in draw("stalls", rows)["datasets"].values() for row in part if row.get("held")]
     assert {(cell["title"][-1], cell["reason"], cell["text"]) for cell in cells} == {
@@ -198,7 +200,7 @@ def test_stalls_name_each_reason() -> None:
 
 
 def test_nothing_stalls_where_all_is_well() -> None:
-    assert finding("stalls", [initiative(1)]) == "None of 1 initiative under way stalls"
+    assert finding("stalls", [initiative(1)]) == "No stalled initiatives (1 under way)"
 
 
 def test_throughput_compares_four_whole_weeks_with_the_four_before() -> None:
@@ -222,7 +224,7 @@ def test_throughput_leaves_out_what_nobody_could_see_yet() -> None:
 
 def test_timeline_counts_only_time_that_was_seen() -> None:
     rows = [piece(0, 30, "running"), piece(30, 40, "blocked"), piece(40, 50, "idle"), piece(50, 100, "unknown")]
-    expected = "Agents were running 60 % and blocked 20 % of the time in which they were seen"
+    expected = "Agents were running for 60 % and blocked for 20 % of the time in which they were seen"
     assert finding("timeline", rows) == expected
     assert "hatched: unknown (50 % of the time)" in how("timeline", rows)
 
@@ -230,7 +232,7 @@ def test_timeline_counts_only_time_that_was_seen() -> None:
 def test_timeline_shows_thirty_days() -> None:
     rows = [piece(0, 24 * 20, "running"), piece(24 * 20, 24 * 40, "idle")]
     assert min(values(draw("timeline", rows), "from")) == (NOW + timedelta(days=10)).isoformat()
-    assert finding("timeline", rows).startswith("Agents were running 33 %")
+    assert finding("timeline", rows).startswith("Agents were running for 33 %")
 
 
 def test_two_agents_of_one_name_have_two_lanes() -> None:
@@ -246,7 +248,7 @@ def test_blockages_add_up_the_time_per_agent_and_task() -> None:
         piece(168, 216, "unknown"),
         piece(0, 96, "blocked", "Sage"),
     ]
-    assert finding("blockages", rows) == "Agents were blocked for 9.0 d in total, Eli longest (5.0 d)"
+    assert finding("blockages", rows) == "Agents were blocked for 9.0 d in total, Eli the longest (5.0 d)"
     spec = draw("blockages", rows)
     assert values(spec, "name") == ["Eli, longest on: T2", "Sage, longest on: no task named"]
     assert values(spec, "note") == ["5.0 d, 71 %", "4.0 d, 100 %"]
@@ -275,8 +277,8 @@ def test_cost_per_artifact_is_all_cost_over_all_approvals_since_these_are_known(
         agent_day(2, "Sage", artifacts_approved=1, cost_usd=4.5),
         agent_day(2, "Xandy", cost_usd=7.0),
     ]
-    assert finding("cost_per_artifact", rows) == "An approved artifact costs $2.10: $1.50 at Eli, $4.50 at Sage"
-    assert "Without 1 agent with a cost but no approval." in how("cost_per_artifact", rows)
+    assert finding("cost_per_artifact", rows) == "An approved artifact costs $2.10: $1.50 for Eli, $4.50 for Sage"
+    assert "Excludes 1 agent with costs but no approvals." in how("cost_per_artifact", rows)
 
 
 def test_decision_waits_leave_out_what_nobody_answered() -> None:
@@ -287,8 +289,8 @@ def test_decision_waits_leave_out_what_nobody_answered() -> None:
     ]
     expected = "Half of the decisions were answered within 6.0 h; one in ten took longer than 10 h"
     assert finding("decision_waits", rows) == expected
-    assert "Without 1 that were withdrawn." in how("decision_waits", rows)
-    assert sorted(values(draw("decision_waits", rows), "what")) == ["answered"] * 11 + ["still waits"]
+    assert "Excludes 1 withdrawn decision." in how("decision_waits", rows)
+    assert sorted(values(draw("decision_waits", rows), "what")) == ["answered"] * 11 + ["still waiting"]
 
 
 def test_the_axis_of_waits_has_names_that_people_use() -> None:
@@ -301,7 +303,7 @@ def test_decisions_open_compares_averages() -> None:
     rows = [org_day(day, 1 if day < 28 else 3, asked=1) for day in range(56)]
     assert (
         finding("decisions_open", rows)
-        == "3 decisions wait now; 3.0 on average in the last four weeks, 1.0 in the four before"
+        == "3 decisions are waiting now; 3.0 on average in the last four weeks, 1.0 in the four weeks before"
     )
 
 
@@ -311,9 +313,9 @@ def test_waiting_now_has_the_longest_first_and_says_what_it_holds_up() -> None:
         decision(2, 50.0, "pending", "high", blocks_task=True, blocked_task_title="Launch"),
         decision(3, 500.0),
     ]
-    expected = "2 decisions wait for a human, the longest for 2.1 d; 1 holds up a task"
+    expected = "2 decisions are waiting for a human, the longest for 2.1 d; 1 blocks a task"
     assert finding("waiting_now", rows) == expected
-    assert values(draw("waiting_now", rows), "who") == ["Eli asks, blocked: Launch", "Eli asks"]
+    assert values(draw("waiting_now", rows), "who") == ["Asked by Eli, blocks Launch", "Asked by Eli"]
 
 
 @pytest.mark.parametrize(
@@ -354,9 +356,11 @@ def test_survival_without_open_ones_ends_at_zero() -> None:
 def test_open_decisions_raise_the_share_that_waits() -> None:
     answered = [decision(n, hours) for n, hours in enumerate((1.0, 1.0, 2.0, 2.0, 30.0, 31.0))]
     still = [decision(n, 10.0, "pending") for n in range(6, 12)]
-    assert finding("decision_survival", answered).startswith("Estimate: 33 % of the decisions still wait after a day")
+    assert finding("decision_survival", answered).startswith(
+        "Estimate: 33 % of decisions are still waiting after a day"
+    )
     assert finding("decision_survival", answered + still).startswith(
-        "Estimate: 67 % of the decisions still wait after a day"
+        "Estimate: 67 % of decisions are still waiting after a day"
     )
 
 
@@ -366,7 +370,8 @@ def test_a_steady_rate_gives_its_date_and_no_doubt() -> None:
     assert (found.remaining, found.done_per_day, found.added_per_day) == (20, 2.0, 0.0)
     assert found.ends == (DAY + timedelta(days=52),) * 3
     assert (
-        finding("forecast", steady(43, 2, 104)) == "Estimate: if none is added, the 20 open tasks will be done on 4 Jun"
+        finding("forecast", steady(43, 2, 104))
+        == "Estimate: without new tasks, the 20 open tasks will be done on 4 Jun"
     )
 
 
@@ -387,7 +392,7 @@ def test_the_band_of_a_forecast_holds_its_line_and_widens() -> None:
     early, middle, late = found.ends
     assert early and middle and late and early < middle < late
     assert finding("forecast", uneven()).endswith("the 39 open tasks will be done between 29 Jun and 6 Jul")
-    assert "Band: 80 % of 1,000 simulations without added tasks." in how("forecast", uneven())
+    assert "Band: 80 % of 1,000 simulations without new tasks." in how("forecast", uneven())
 
 
 def test_a_forecast_is_the_same_for_the_same_rows() -> None:
@@ -481,7 +486,7 @@ def test_finished_initiatives_have_no_open_tasks_but_their_work_counts() -> None
     ("rows", "said"),
     [
         (steady(42, 1, 60), "A forecast needs 6 weeks of history"),
-        (steady(50, 1, 49), "No task is open: nothing to forecast"),
+        (steady(50, 1, 49), "No open tasks to forecast"),
         (
             [progress(day, 1, 9, 4) for day in range(50)],
             "Estimate: at the recent rate, the 5 open tasks will not be done within half a year",

@@ -100,11 +100,13 @@ def test_a_bar_of_the_portfolio_holds_what_its_initiative_has_done() -> None:
         },
     ]  # fmt: skip
     assert found.lanes == [("Initiative 2", "9.0 d ago"), ("Initiative 1", "1.0 d ago")]
-    assert found.finding == "0 of 1 initiative under way have not moved for a week"
+    assert found.finding == "0 of 1 initiative under way have not changed for a week"
     assert shown(describe_portfolio([initiative(1, days_since_movement=None)])).lanes == [("Initiative 1", "unknown")]
 
 
-@pytest.mark.parametrize(("count", "lanes", "said"), [(25, 25, ""), (26, 25, " The 25 longest still of 26.")])
+@pytest.mark.parametrize(
+    ("count", "lanes", "said"), [(25, 25, ""), (26, 25, " Shown: 25 of 26, the longest unchanged.")]
+)
 def test_the_portfolio_says_how_many_it_leaves_out(count: int, lanes: int, said: str) -> None:
     found = shown(describe_portfolio([initiative(number) for number in range(count)]))
     assert (len(found.bars), len(found.lanes)) == (lanes, lanes)
@@ -133,7 +135,7 @@ def test_burn_up_adds_the_initiatives_that_are_not_closed_on_the_last_day() -> N
         {"day": on(30), "label": "13 May", "done": 10, "total": 14, "left": 4},
     ]
     assert found.finding == "10 of 14 tasks are done; in 30 days 8 were finished, 2 added and 3 dropped"
-    assert found.how.startswith("2 initiatives;")
+    assert found.how.startswith("2 initiatives.")
 
 
 def test_progress_lines_hold_each_day_that_has_tasks_and_the_last_one_to_its_end() -> None:
@@ -146,7 +148,7 @@ def test_progress_lines_hold_each_day_that_has_tasks_and_the_last_one_to_its_end
         (on(2), "15 Apr", "i1", 75.0, 1),
         (on(3), "16 Apr", "i1", 75.0, 1),
     ]
-    assert found.finding == "1 of 2 initiatives under way had no task finished in 2 days"
+    assert found.finding == "1 of 2 initiatives under way finished no task in 2 days"
 
 
 def test_tasks_that_were_done_at_the_first_read_are_no_gain_unless_the_initiative_is_younger() -> None:
@@ -192,7 +194,7 @@ def test_stalls_have_a_cell_per_reason_and_those_with_the_most_reasons_first() -
         (0, "past due", "yes"),
         (1, "tasks blocked", "1"),
     ]
-    assert found.finding == ("2 of 3 initiatives under way stall, most often because tasks are blocked (2)")
+    assert found.finding == ("2 of 3 initiatives under way are stalled, most often because tasks are blocked (2)")
 
 
 def test_a_forecast_begins_where_history_ends() -> None:
@@ -205,7 +207,7 @@ def test_a_forecast_begins_where_history_ends() -> None:
         (on(42), 20.0, 20.0, 20.0, "20 to 20", 20.0),
         (on(43), 18.0, 18.0, 18.0, "18 to 18", 18.0),
     ]
-    assert found.finding == "Estimate: if none is added, the 20 open tasks will be done on 4 Jun"
+    assert found.finding == "Estimate: without new tasks, the 20 open tasks will be done on 4 Jun"
 
 
 # -- agents --------------------------------------------------------------------------------------------------------
@@ -246,7 +248,7 @@ def test_throughput_has_a_bar_per_agent_and_week_and_the_busiest_agent_first() -
         {"from": on(0), "to": on(7), "lane": 1, "mean": 7.0},
         {"from": on(7), "to": on(35), "lane": 1, "mean": 7.0},
     ]
-    assert found.lanes == [("Sage", "12.5 a week, before 0.0"), ("Eli", "7.0 a week, before 7.0")]
+    assert found.lanes == [("Sage", "12.5 a week, was 0.0"), ("Eli", "7.0 a week, was 7.0")]
     assert (found.noun, found.most) == ("tasks", 50.0)
 
 
@@ -255,8 +257,8 @@ def test_throughput_has_a_bar_per_agent_and_week_and_the_busiest_agent_first() -
     [
         (1, 2, "Agents complete 14 runs a week, 100 % more than in the four weeks before"),
         (2, 1, "Agents complete 7 runs a week, 50 % fewer than in the four weeks before"),
-        (2, 2, "Agents complete 14 runs a week, as many as in the four weeks before"),
-        (0, 1, "Agents complete 7 runs a week, none in the four weeks before"),
+        (2, 2, "Agents complete 14 runs a week, the same as in the four weeks before"),
+        (0, 1, "Agents complete 7 runs a week, up from none in the four weeks before"),
     ],
 )
 def test_throughput_compares_with_the_weeks_before(before: int, now: int, said: str) -> None:
@@ -291,7 +293,7 @@ def test_the_timeline_is_cut_off_thirty_days_before_its_end() -> None:
 
 def test_agents_that_nobody_saw_are_not_said_to_be_idle() -> None:
     found = shown(describe_timeline([piece(0, 10, "unknown")]))
-    assert found.finding == "Reads are too far apart to say what agents did"
+    assert found.finding == "Reads are too far apart to show what agents did"
     assert found.lanes == [("Eli", "not seen")]
     assert "hatched: unknown (100 % of the time)" in found.how
 
@@ -338,7 +340,7 @@ def test_the_cost_of_an_artifact_is_that_of_an_agent_over_its_approvals_the_dear
         {"agent": "Eli", "price": 1.5, "approved": 4.0, "cost": 6.0, "lane": 1},
     ]
     assert found.lanes == [("Sage", "$4.00, 1 approved"), ("Eli", "$1.50, 4 approved")]
-    assert (found.every, found.finding) == (2.0, "An approved artifact costs $2.00: $1.50 at Eli, $4.00 at Sage")
+    assert (found.every, found.finding) == (2.0, "An approved artifact costs $2.00: $1.50 for Eli, $4.00 for Sage")
     alone = shown(describe_cost_per_artifact(rows[:2]))
     assert alone.finding == "An approved artifact costs $1.50"
 
@@ -357,8 +359,8 @@ def test_a_week_costs_what_its_days_do_and_a_week_that_is_not_over_has_no_bar() 
     ]
     found = shown(describe_weekly_cost(rows))
     assert found.finding == "Runs cost about $15.00 a week up to 7 Jun, 114 % more than in the four weeks before"
-    assert "(highest bar: $14.00). 7 % of 61 receipts have no known cost and are in no bar." in found.how
-    assert "1 row without a day is left out." in found.how
+    assert "(highest bar: $14.00). 7 % of 61 receipts have no known cost and are not in any bar." in found.how
+    assert "1 row without a day is excluded." in found.how
     assert columns(found.bars, "lane", "week", "usd")[:2] == [
         (0, "13 Apr to 19 Apr", 7.0),
         (0, "20 Apr to 26 Apr", 7.0),
@@ -369,8 +371,8 @@ def test_a_week_costs_what_its_days_do_and_a_week_that_is_not_over_has_no_bar() 
     ]
     assert {bar["kind"] for bar in found.bars} == {ESTIMATE}
     assert found.lanes == [
-        ("anthropic", "\u2248 $14.00 a week, before $7.00"),
-        ("openai", "\u2248 $1.00 a week, before $0.00"),
+        ("anthropic", "\u2248 $14.00 a week, was $7.00"),
+        ("openai", "\u2248 $1.00 a week, was $0.00"),
     ]
 
 
@@ -380,10 +382,10 @@ def test_what_a_week_costs_is_compared_with_four_whole_weeks_before() -> None:
         return str(shown(describe_weekly_cost(rows)).finding).removeprefix("Runs cost about $7.00 a week up to 7 Jun")
 
     assert [said(0, usd) for usd in (1.0, 2.0, 0.1, 0.0)] == [
-        ", as much as in the four weeks before",
+        ", the same as in the four weeks before",
         ", 50 % less than in the four weeks before",
         ", 10 times as much as in the four weeks before",
-        ", nothing in the four weeks before",
+        ", up from nothing in the four weeks before",
     ]
     assert said(1, 1.0) == ""
 
@@ -403,7 +405,7 @@ def test_what_orgx_counts_is_that_of_the_newest_period_by_model_else_by_provider
         usage("model", None, "unpriced"),
     ]
     found = shown(describe_counted_cost(rows))
-    assert found.finding == "OrgX counts $10.00 since 13 Apr; large is 70 % of it"
+    assert found.finding == "OrgX has counted $10.00 since 13 Apr; large accounts for 70 %"
     assert columns(found.bars, "name", "usd", "kind") == [("large", 7.0, COUNTED), ("small", 2.5, COUNTED)]
     assert found.lanes[0] == ("large", "$7.00, 2 runs")
     assert columns(shown(describe_counted_cost(rows[:2])).bars, "name") == [("anthropic",)]
@@ -417,8 +419,8 @@ def test_a_run_costs_the_average_of_those_with_a_known_cost() -> None:
         outcome("no_run", 0, 0, 3.0),
     ]
     found = shown(describe_cost_per_outcome(rows))
-    assert found.finding == "A run costs about $2.60: $2.00 for one that shipped, $5.00 for one that failed"
-    assert "Receipts of no known run ($3.00) are left out." in found.how
+    assert found.finding == "A run costs about $2.60: $2.00 if it shipped, $5.00 if it failed"
+    assert "Excludes receipts without a known run ($3.00)." in found.how
     assert columns(found.bars, "outcome", "usd", "kind") == [("failed", 5.0, ESTIMATE), ("shipped", 2.0, ESTIMATE)]
     assert found.lanes[1] == ("shipped", "\u2248 $2.00, 4 of 10 runs")
 
@@ -466,7 +468,7 @@ def test_waits_have_a_dot_per_decision_and_quartiles_of_those_that_were_answered
     assert found.quartiles == [{"low": 1.0, "middle": 2.0, "high": 3.0, "lane": 1}]
     assert found.lanes == [("critical", "none answered"), ("medium", "5 answered, median 2.0 h")]
     assert found.longest == 9.0
-    assert found.how.endswith("Without 1 that were withdrawn. Without 1 decision of unknown length.")
+    assert found.how.endswith("Excludes 1 withdrawn decision. Excludes 1 decision with an unknown wait.")
 
 
 def test_the_curve_of_survival_reaches_from_the_first_minute_to_the_longest_wait() -> None:
@@ -483,14 +485,14 @@ def test_the_curve_of_survival_reaches_from_the_first_minute_to_the_longest_wait
         {"hours": 1.0, "share": 100.0, "text": "100 % after 1 h"},
         {"hours": 24.0, "share": 50.0, "text": "50 % after 1 d"},
     ]
-    assert found.finding.startswith("Estimate: 50 % of the decisions still wait after a day (")
+    assert found.finding.startswith("Estimate: 50 % of decisions are still waiting after a day (")
     assert "from 10 decisions; 5 are open or withdrawn" in found.how
 
 
 def test_the_curve_of_short_waits_says_what_still_waits_after_an_hour() -> None:
     found = shown(describe_decision_survival([decision(n, 0.5 if n < 3 else 2.0) for n in range(6)]))
     assert [spot["text"] for spot in found.spots] == ["50 % after 1 h"]
-    assert found.finding.startswith("Estimate: 50 % of the decisions still wait after an hour")
+    assert found.finding.startswith("Estimate: 50 % of decisions are still waiting after an hour")
 
 
 def test_open_decisions_have_their_average_of_up_to_four_weeks() -> None:
@@ -499,7 +501,7 @@ def test_open_decisions_have_their_average_of_up_to_four_weeks() -> None:
         {"day": on(0), "label": "13 Apr", "open": 2.0, "asked": 1, "settled": 0, "mean": 2.0},
         {"day": on(1), "label": "14 Apr", "open": 4.0, "asked": 3, "settled": 1, "mean": 3.0},
     ]
-    assert found.finding == "4 decisions wait now; 3.0 on average in the last four weeks"
+    assert found.finding == "4 decisions are waiting now; 3.0 on average in the last four weeks"
     longer = shown(describe_decisions_open([org_day(day, 1 if day < 28 else 5) for day in range(56)]))
     assert longer.days[-1]["mean"] == 5.0 and longer.days[-2]["mean"] == (1 + 27 * 5) / 28
 
@@ -515,12 +517,12 @@ def test_what_waits_now_says_who_asks_and_what_it_holds_up() -> None:
     assert found.bars == [
         {
             "lane": 0, "wait": 4.0, "long": "4.0 d", "title": "Question 2", "urgency": "high", "asked": "unknown",
-            "asked_by": "unknown", "initiative": "Growth", "who": "Somebody asks, blocked: a task",
+            "asked_by": "unknown", "initiative": "Growth", "who": "Requester unknown, blocks a task",
         },
         {
             "lane": 1, "wait": 0.5, "long": "12 h", "title": "Question 1", "urgency": "medium",
             "asked": "13 Apr, 06:00 UTC", "asked_by": "Eli", "initiative": "none",
-            "who": "Eli asks, blocked: Launch, overdue",
+            "who": "Asked by Eli, blocks Launch, overdue",
         },
     ]  # fmt: skip
     assert found.lanes == [("Question 2", "4.0 d"), ("Question 1", "0.5 d")]
@@ -562,5 +564,5 @@ def test_verbs_go_with_their_count() -> None:
 
 
 def test_what_is_left_out_is_said_and_nothing_where_all_is_shown() -> None:
-    assert say_shown(20, 31, "longest") == " The 20 longest of 31."
-    assert say_shown(20, 20, "longest") == ""
+    assert say_shown(20, 31, "the longest waits") == " Shown: 20 of 31, the longest waits."
+    assert say_shown(20, 20, "the longest waits") == ""

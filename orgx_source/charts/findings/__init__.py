@@ -1,1 +1,1 @@
-"""What the charts show, and in which words. Plain functions on rows of a mart; nothing here draws."""
+"""Content and wording of the charts: plain functions on rows of a mart, without drawing."""

@@ -1,4 +1,4 @@
-"""What the charts of agents show: what they get done, what they were seen doing, where they block, what it costs."""
+"""Content of the agent charts: output, observed status, blockages and cost."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from orgx_source.charts.findings.rows import Row, Rows, number
 from orgx_source.charts.findings.wording import plural, say_day, say_days, say_pct, say_time
 
 Measure: TypeAlias = Literal["tasks_done", "artifacts_produced", "artifacts_approved", "runs_completed"]
-# What is counted, one of it, and the title.
+# Plural and singular of what is counted, and the title.
 MEASURES: dict[str, tuple[str, str, str]] = {
     "tasks_done": ("tasks", "task", "Agents finish {} a week"),
-    "artifacts_produced": ("artifacts", "artifact", "Agents make {} a week"),
+    "artifacts_produced": ("artifacts", "artifact", "Agents create {} a week"),
     "artifacts_approved": ("approved artifacts", "artifact", "Agents get {} approved a week"),
     "runs_completed": ("completed runs", "run", "Agents complete {} a week"),
 }
-# These two come from history, which begins with the first read.
+# These two are computed from history, which starts with the first read.
 FROM_HISTORY = ("tasks_done", "artifacts_approved")
 MOST_WEEKS = 16
 TREND_WEEKS = 4
@@ -33,13 +33,13 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throughput(Caption):
-    """What agents got done per week.
+    """Output of agents per week.
 
     Attributes:
-        noun: What is counted.
-        most: The highest count of a week.
+        noun: What is counted, in the plural.
+        most: The highest count in a week.
         bars: One per agent and week; ``part`` is `RECENT` or `BEFORE`.
-        means: Per agent the average of the last four weeks, and of the four before.
+        means: For each agent, the average of the last four weeks and of the four weeks before.
         lanes: Name of the agent and these averages.
     """
 
@@ -52,7 +52,7 @@ class Throughput(Caption):
 
 @dataclass(frozen=True, slots=True)
 class _Pace:
-    """What an agent got done in each week, and the two spans of weeks that are compared."""
+    """Output of an agent per week, and the two periods of weeks to compare."""
 
     agent: str
     name: str | None
@@ -65,11 +65,11 @@ class _Pace:
 
 
 def describe_throughput(rows: Rows, measure: Measure) -> Throughput | Nothing:
-    """Say what each agent got done per whole week, and whether that is more or less than before.
+    """Describe the output of each agent per full week, compared with the weeks before.
 
     Args:
         rows: Rows of ``agent_throughput_daily``.
-        measure: Column that is counted.
+        measure: The column to count.
     """
     noun, one, sentence = MEASURES[measure]
     weeks = whole_weeks(rows, measure)
@@ -77,14 +77,14 @@ def describe_throughput(rows: Rows, measure: Measure) -> Throughput | Nothing:
     names, per_week = _names(rows), _sum_per_week(rows, measure)
     paces = [_Pace(agent, names[agent], per_week[agent], recent, earlier) for agent in _busiest(per_week, weeks)]
     if not paces:
-        return Nothing(f"No {noun} in a whole week yet")
+        return Nothing(f"No {noun} in a full week yet")
     shown = paces[:MOST_LANES]
     most = max(pace.per_week[week] for pace in shown for week in weeks)
     now, before = (sum(pace.mean(part) for pace in paces) for part in (recent, earlier))
     return Throughput(
         finding=sentence.format(plural(round(now), one)) + (_compare(now, before) if earlier else ""),
-        how=f"{noun.capitalize()} per whole week and agent, all lanes on one scale (highest bar: {most:.0f}). Lines: "
-        "averages of the last four weeks and of the four before.",
+        how=f"{noun.capitalize()} per full week and agent; all lanes share one scale (highest bar: {most:.0f}). Lines: "
+        "averages of the last four weeks and of the four weeks before.",
         noun=noun,
         most=most,
         bars=[_week_bar(lane, pace, week) for lane, pace in enumerate(shown) for week in weeks],
@@ -94,7 +94,7 @@ def describe_throughput(rows: Rows, measure: Measure) -> Throughput | Nothing:
 
 
 def whole_weeks(rows: Rows, measure: Measure) -> list[date]:
-    """Return the Mondays of the latest weeks of which every day is known."""
+    """Return the Mondays of the latest weeks in which every day is known."""
     if not rows:
         return []
     first = _history_begins(rows) if measure in FROM_HISTORY else min(row["day"] for row in rows)
@@ -104,7 +104,7 @@ def whole_weeks(rows: Rows, measure: Measure) -> list[date]:
 
 
 def weeks_between(first: date, last: date) -> list[date]:
-    """Return the Mondays of the whole weeks between two days; the last one is that of the last read, and not over."""
+    """Return the Mondays of the full weeks between two days; the last day, that of the last read, is incomplete."""
     monday = first + timedelta(days=-first.weekday() % 7)
     weeks = []
     while monday + timedelta(days=6) < last:
@@ -114,7 +114,7 @@ def weeks_between(first: date, last: date) -> list[date]:
 
 
 def _history_begins(rows: Rows) -> date | None:
-    """Return the first day of which history says anything."""
+    """Return the first day covered by history."""
     told = (row["day"] for row in rows if any(row[name] is not None for name in FROM_HISTORY))
     return min(told, default=None)
 
@@ -124,7 +124,7 @@ def _names(rows: Rows) -> dict[str, str | None]:
 
 
 def _sum_per_week(rows: Rows, measure: Measure) -> dict[str, dict[date, float]]:
-    """Return a sum per agent and Monday."""
+    """Return the sum per agent and week, by its Monday."""
     found: dict[str, dict[date, float]] = defaultdict(lambda: defaultdict(float))
     for row in rows:
         found[row["agent_id"]][row["day"] - timedelta(days=row["day"].weekday())] += number(row[measure])
@@ -132,7 +132,7 @@ def _sum_per_week(rows: Rows, measure: Measure) -> dict[str, dict[date, float]]:
 
 
 def _busiest(per_week: Mapping[str, Mapping[date, float]], weeks: Sequence[date]) -> list[str]:
-    """Return the agents that got anything done in these weeks, those with the most first."""
+    """Return the agents with any output in these weeks, highest output first."""
     totals = {agent: sum(found[week] for week in weeks) for agent, found in per_week.items()}
     return sorted((agent for agent in totals if totals[agent]), key=lambda agent: (-totals[agent], agent))
 
@@ -159,27 +159,27 @@ def _mean_lines(lane: int, pace: _Pace) -> list[Mark]:
 
 def _say_pace(pace: _Pace) -> str:
     now = f"{pace.mean(pace.recent):.1f} a week"
-    return f"{now}, before {pace.mean(pace.earlier):.1f}" if pace.earlier else now
+    return f"{now}, was {pace.mean(pace.earlier):.1f}" if pace.earlier else now
 
 
 def _compare(now: float, before: float) -> str:
     if not before:
-        return ", none in the four weeks before"
+        return ", up from none in the four weeks before"
     change = round(100 * (now / before - 1))
     if not change:
-        return ", as many as in the four weeks before"
+        return ", the same as in the four weeks before"
     return f", {abs(change)} % {'more' if change > 0 else 'fewer'} than in the four weeks before"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline(Caption):
-    """What agents were seen doing.
+    """Observed status of agents over time.
 
     Attributes:
-        start: Where the chart begins.
+        start: Start of the chart.
         end: When an agent was last seen.
-        bars: One per agent and time in which it had the same status.
-        lanes: Name of the agent, and how much of the time it was running.
+        bars: One per agent and interval with the same status.
+        lanes: Name of the agent, and the share of time in which it was running.
     """
 
     start: datetime
@@ -189,18 +189,18 @@ class Timeline(Caption):
 
 
 def describe_timeline(rows: Rows) -> Timeline | Nothing:
-    """Say what each agent was seen doing in the last thirty days, those that were running for longest first.
+    """Describe the observed status of each agent in the last thirty days, longest running first.
 
     Args:
         rows: Rows of ``agent_timeline``.
     """
     if not rows:
-        return Nothing("No agent was seen yet")
+        return Nothing("No agents seen yet")
     end = max(row["ended_at"] for row in rows)
     start = max(end - timedelta(days=TIMELINE_DAYS), min(row["started_at"] for row in rows))
     pieces = _pieces_since(rows, start)
     if not pieces:
-        return Nothing("Agents were read once; what they do between reads shows from the second read on")
+        return Nothing("Agents were read only once; their activity is visible from the second read")
     seconds = _seconds_per_status(pieces)
     agents = sorted(seconds, key=lambda agent: (-seconds[agent]["running"], -seconds[agent]["blocked"], agent))
     names, lanes = distinct_names(rows), {agent: lane for lane, agent in enumerate(agents[:MOST_LANES])}
@@ -209,7 +209,7 @@ def describe_timeline(rows: Rows) -> Timeline | Nothing:
     return Timeline(
         finding=_say_seen(total),
         how=f"Last {(end - start).days} days; {unknown if total['unknown'] else 'no gaps between reads'}. A status "
-        "is drawn from one read to the next; shorter work between two reads is not visible.",
+        "is drawn from one read to the next; work that starts and ends between two reads is not visible.",
         start=start,
         end=end,
         bars=[
@@ -222,7 +222,7 @@ def describe_timeline(rows: Rows) -> Timeline | Nothing:
 
 
 def _pieces_since(rows: Rows, start: datetime) -> list[Row]:
-    """Return the pieces of time that last, by agent and in order, cut off at the start."""
+    """Return the intervals that are longer than zero, ordered by agent and time and cut off at the start."""
     return [
         {**row, "started_at": max(row["started_at"], start)}
         for row in sorted(rows, key=lambda row: (row["agent_id"], row["started_at"]))
@@ -257,9 +257,9 @@ def _seen(seconds: Counter[str]) -> int:
 def _say_seen(seconds: Counter[str]) -> str:
     seen = _seen(seconds)
     if not seen:
-        return "Reads are too far apart to say what agents did"
+        return "Reads are too far apart to show what agents did"
     running, blocked = (say_pct(seconds[status], seen) for status in ("running", "blocked"))
-    return f"Agents were running {running} and blocked {blocked} of the time in which they were seen"
+    return f"Agents were running for {running} and blocked for {blocked} of the time in which they were seen"
 
 
 def _say_running(seconds: Counter[str]) -> str:
@@ -268,7 +268,7 @@ def _say_running(seconds: Counter[str]) -> str:
 
 
 def distinct_names(rows: Rows) -> dict[str, str]:
-    """Return a name per agent id; with the id where two agents share a name."""
+    """Return a name per agent id; agents that share a name get their id appended."""
     names = {agent: name or agent for agent, name in _names(rows).items()}
     often = Counter(names.values())
     return {agent: name if often[name] == 1 else f"{name} ({agent})" for agent, name in names.items()}
@@ -276,11 +276,11 @@ def distinct_names(rows: Rows) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blockages(Caption):
-    """For how long agents were seen blocked.
+    """How long agents were seen blocked.
 
     Attributes:
-        bars: One per agent and task, end to end; ``from`` and ``to`` are days.
-        lanes: Name of the agent and its longest task; the sum, and its share of the time in which it was seen.
+        bars: One per agent and task, end to end; ``from`` and ``to`` are in days.
+        lanes: Name of the agent and its longest task; the total, and its share of the time in which it was seen.
     """
 
     bars: list[Mark]
@@ -288,7 +288,7 @@ class Blockages(Caption):
 
 
 def describe_blockages(rows: Rows) -> Blockages | Nothing:
-    """Say for how long each agent was seen blocked, and on which task, the longest first.
+    """Describe how long each agent was seen blocked, and on which tasks, longest first.
 
     Args:
         rows: Rows of ``agent_timeline``.
@@ -312,10 +312,10 @@ def describe_blockages(rows: Rows) -> Blockages | Nothing:
         lanes.append((f"{names[agent]}, longest on: {longest}", f"{say_days(per_agent[agent] / 24)}, {share}"))
     first, total = agents[0], sum(per_agent.values())
     return Blockages(
-        finding=f"Agents were blocked for {say_days(total / 24)} in total, {names[first]} longest "
+        finding=f"Agents were blocked for {say_days(total / 24)} in total, {names[first]} the longest "
         f"({say_days(per_agent[first] / 24)})",
-        how="One bar per task. At the right: the total, and its share of the time in which the agent was seen. "
-        "Accurate to the gap between two reads.",
+        how="One bar per task. Right: total, and its share of the time in which the agent was seen. "
+        "Accurate to the interval between two reads.",
         bars=bars,
         lanes=lanes,
     )
@@ -329,7 +329,7 @@ def _sum_hours(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, floa
 
 
 def _end_to_end(lane: int, name: str, tasks: Mapping[str, float]) -> list[Mark]:
-    """Return a bar per task, each of which begins where the one before ends."""
+    """Return one bar per task, each starting where the previous one ends."""
     found: list[Mark] = []
     reached = 0.0
     for task, hours in sorted(tasks.items(), key=lambda item: (-item[1], item[0])):
@@ -343,12 +343,12 @@ def _end_to_end(lane: int, name: str, tasks: Mapping[str, float]) -> list[Mark]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostPerArtifact(Caption):
-    """What an approved artifact costs.
+    """Cost of an approved artifact.
 
     Attributes:
-        every: In US dollars, over all agents that have a cost and an approval.
+        every: Cost in US dollars over all agents that have a cost and an approval.
         bars: One per agent.
-        lanes: Name of the agent, its price and how many artifacts were approved.
+        lanes: Name of the agent, its cost per approved artifact and its number of approved artifacts.
     """
 
     every: float
@@ -357,7 +357,7 @@ class CostPerArtifact(Caption):
 
 
 def describe_cost_per_artifact(rows: Rows) -> CostPerArtifact | Nothing:
-    """Say what an approved artifact costs at each agent, all its cost over all its approvals, the dearest first.
+    """Describe the cost of an approved artifact per agent, its total cost over its approvals, most expensive first.
 
     Args:
         rows: Rows of ``agent_throughput_daily``.
@@ -368,12 +368,12 @@ def describe_cost_per_artifact(rows: Rows) -> CostPerArtifact | Nothing:
     approved: dict[str, float] = defaultdict(float)
     for row in rows:
         if since is not None and row["day"] >= since:
-            # A database adds in any order: the last digits of its sums differ from one query to the next.
+            # A database adds in any order, so the last digits of its sums vary between queries.
             cost[row["agent_id"]] += round(number(row["cost_usd"]), 6)
             approved[row["agent_id"]] += number(row["artifacts_approved"])
     price = {agent: cost[agent] / approved[agent] for agent in cost if cost[agent] and approved[agent]}
     if since is None or not price:
-        return Nothing("No approved artifact with a cost yet")
+        return Nothing("No approved artifacts with a cost yet")
     agents = sorted(price, key=lambda agent: (-price[agent], agent))
     shown = agents[:MOST_LANES]
     every = sum(cost[agent] for agent in price) / sum(approved[agent] for agent in price)
@@ -381,8 +381,8 @@ def describe_cost_per_artifact(rows: Rows) -> CostPerArtifact | Nothing:
     return CostPerArtifact(
         finding=f"An approved artifact costs ${every:.2f}"
         + (f": {_say_price(agents[-1], price, names)}, {_say_price(agents[0], price, names)}" if agents[1:] else ""),
-        how=f"Everything an agent cost since {say_day(since)}, tasks included, divided by its approved artifacts. "
-        "Line: all agents." + (f" Without {plural(idle, 'agent')} with a cost but no approval." if idle else ""),
+        how=f"All costs of an agent since {say_day(since)}, including tasks, divided by its approved artifacts. "
+        "Line: all agents." + (f" Excludes {plural(idle, 'agent')} with costs but no approvals." if idle else ""),
         every=every,
         bars=[
             {
@@ -399,4 +399,4 @@ def describe_cost_per_artifact(rows: Rows) -> CostPerArtifact | Nothing:
 
 
 def _say_price(agent: str, price: Mapping[str, float], names: Mapping[str, str | None]) -> str:
-    return f"${price[agent]:.2f} at {names[agent]}"
+    return f"${price[agent]:.2f} for {names[agent]}"

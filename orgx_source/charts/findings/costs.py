@@ -1,6 +1,6 @@
-"""What the charts of costs show: per week and provider, per model, per outcome, and how much of it is not known.
+"""Content of the cost charts: cost per week and provider, per model, per outcome, and the share that is unknown.
 
-Amounts of receipts are OrgX's estimates, amounts of usage are what OrgX counts; no chart adds the two.
+Amounts from receipts are OrgX's estimates, amounts from usage are counted by OrgX; no chart adds the two.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from orgx_source.charts.findings.wording import inflected, plural, say_day, say_
 ESTIMATE, COUNTED = "estimated", "counted by OrgX"
 KNOWN, UNKNOWN = "known cost", "no known cost"
 OUTCOMES = {"no_run": "receipts without a known run", "unknown": "no outcome"}
-# From there on a change is said in times, not in per cent.
+# From this factor, a change is stated as a multiple instead of a percentage.
 MANY_TIMES = 3
-# A run of such an outcome, as the title says it.
-ENDINGS = {"shipped": "that shipped", "failed": "that failed"}
+# Wording of these outcomes in the title.
+ENDINGS = {"shipped": "if it shipped", "failed": "if it failed"}
 
 
 def say_outcome(outcome: str) -> str:
-    """Return how runs ended, in words."""
+    """Return an outcome in words."""
     return OUTCOMES.get(outcome, outcome.replace("_", " "))
 
 
 def say_usd(usd: float) -> str:
-    """Return ``$1,234.50``; with more digits below a cent."""
+    """Return ``$1,234.50``; amounts below a cent have more digits."""
     return f"${usd:,.4f}" if 0 < usd < 0.01 else f"${usd:,.2f}"
 
 
 def _dollars(rows: Iterable[Row], column: str) -> float:
-    # A database adds in any order: the last digits of its sums differ from one query to the next.
+    # A database adds in any order, so the last digits of its sums vary between queries.
     return round(sum(round(number(row[column]), 6) for row in rows), 6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeeklyCost(Caption):
-    """What runs cost per week.
+    """Cost of runs per week.
 
     Attributes:
-        most: The most that a provider cost in a week, in US dollars.
-        bars: One per provider and week that has a cost.
-        lanes: Name of the provider, and what it costs a week.
+        most: The highest cost of a provider in a week, in US dollars.
+        bars: One per provider and week with a cost.
+        lanes: Name of the provider, and its cost per week.
     """
 
     most: float
@@ -56,7 +56,7 @@ class WeeklyCost(Caption):
 
 
 def describe_weekly_cost(rows: Rows) -> WeeklyCost | Nothing:
-    """Say what runs cost per whole week and provider, and whether that is more or less than before.
+    """Describe the cost of runs per full week and provider, compared with the weeks before.
 
     Args:
         rows: Rows of ``cost_daily``.
@@ -68,8 +68,8 @@ def describe_weekly_cost(rows: Rows) -> WeeklyCost | Nothing:
     per_week = _per_week(shown)
     providers = sorted(per_week, key=lambda name: (-sum(per_week[name].values()), name))[:MOST_LANES]
     if not providers:
-        return Nothing("No cost in a whole week yet")
-    # Before the first read only the receipts of thirty days are known: fewer weeks prove no change.
+        return Nothing("No cost in a full week yet")
+    # Before the first read, only the receipts of thirty days are known: with fewer weeks, a change proves nothing.
     recent, earlier = (
         weeks[-TREND_WEEKS:],
         weeks[-2 * TREND_WEEKS : -TREND_WEEKS] if weeks[2 * TREND_WEEKS - 1 :] else [],
@@ -80,9 +80,9 @@ def describe_weekly_cost(rows: Rows) -> WeeklyCost | Nothing:
     return WeeklyCost(
         finding=f"Runs cost about {say_usd(now)} a week up to {say_day(weeks[-1] + timedelta(days=6))}"
         + (_say_change(now, before) if earlier else ""),
-        how="OrgX's estimates per whole week and provider, from receipts, all lanes on one scale (highest bar: "
+        how="OrgX's estimates per full week and provider, from receipts; all lanes share one scale (highest bar: "
         f"{say_usd(most)}). {say_pct(unknown, receipts)} of {plural(receipts, 'receipt')} "
-        f"{inflected(unknown, 'has', 'have')} no known cost and {inflected(unknown, 'is', 'are')} in no bar."
+        f"{inflected(unknown, 'has', 'have')} no known cost and {inflected(unknown, 'is', 'are')} not in any bar."
         + _say_undated(len(rows) - len(dated)),
         most=most,
         bars=[_week_bar(lane, name, week, per_week[name][week]) for lane, name in enumerate(providers)
@@ -97,7 +97,7 @@ def _monday(day: date) -> date:
 
 
 def _per_week(rows: Rows) -> dict[str, dict[date, float]]:
-    """Return the cost per provider and Monday, of those that have any."""
+    """Return the cost per provider and week, by its Monday, where there is any."""
     found: dict[str, dict[date, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if number(row["cost_estimate_usd"]):
@@ -125,31 +125,31 @@ def _week_bar(lane: int, provider: str, week: date, usd: float) -> Mark:
 
 
 def _say_pace(now: float, before: float, earlier: Sequence[date]) -> str:
-    return f"\u2248 {say_usd(now)} a week" + (f", before {say_usd(before)}" if earlier else "")
+    return f"\u2248 {say_usd(now)} a week" + (f", was {say_usd(before)}" if earlier else "")
 
 
 def _say_change(now: float, before: float) -> str:
     if not before:
-        return ", nothing in the four weeks before"
+        return ", up from nothing in the four weeks before"
     if now / before >= MANY_TIMES:
         return f", {now / before:.0f} times as much as in the four weeks before"
     change = round(100 * (now / before - 1))
     if not change:
-        return ", as much as in the four weeks before"
+        return ", the same as in the four weeks before"
     return f", {abs(change)} % {'more' if change > 0 else 'less'} than in the four weeks before"
 
 
 def _say_undated(count: int) -> str:
-    return f" {plural(count, 'row')} without a day {inflected(count, 'is', 'are')} left out." if count else ""
+    return f" {plural(count, 'row')} without a day {inflected(count, 'is', 'are')} excluded." if count else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedCost(Caption):
-    """What OrgX counts in the period of the plan.
+    """Cost that OrgX counts in the plan period.
 
     Attributes:
-        bars: One per model, or per provider where OrgX names no model.
-        lanes: Its name, and its cost.
+        bars: One per model, or per provider if OrgX names no model.
+        lanes: Its name and cost.
     """
 
     bars: list[Mark]
@@ -157,7 +157,7 @@ class CountedCost(Caption):
 
 
 def describe_counted_cost(rows: Rows) -> CountedCost | Nothing:
-    """Say what OrgX counts in the newest period, by model or else by provider, the dearest first.
+    """Describe the cost that OrgX counts in the newest period, by model or else by provider, most expensive first.
 
     Args:
         rows: Rows of ``stg_orgx__usage``.
@@ -165,16 +165,16 @@ def describe_counted_cost(rows: Rows) -> CountedCost | Nothing:
     current = [row for row in rows if row["is_current"] and row["cost_usd"] is not None]
     by = next((kind for kind in ("model", "provider") if any(row["breakdown"] == kind for row in current)), None)
     if by is None:
-        return Nothing("No cost is counted by model or provider yet")
+        return Nothing("No cost counted by model or provider yet")
     found = sorted((row for row in current if row["breakdown"] == by), key=lambda row: (-row["cost_usd"], row["label"]))
     shown = found[:MOST_LANES]
     total = _dollars((row for row in current if row["breakdown"] == "total"), "cost_usd") or _dollars(found, "cost_usd")
     first = shown[0]
     return CountedCost(
-        finding=f"OrgX counts {say_usd(total)} since {say_day(first['period_start'])}"
-        f"; {first['label']} is {say_pct(number(first['cost_usd']), total)} of it",
-        how=f"OrgX's own sums for the period of the plan, by {by}, rounded to a cent. Counted, not estimated: they may "
-        f"differ from the sums of receipts.{say_shown(len(shown), len(found), by + 's that cost most')}",
+        finding=f"OrgX has counted {say_usd(total)} since {say_day(first['period_start'])}"
+        f"; {first['label']} accounts for {say_pct(number(first['cost_usd']), total)}",
+        how=f"OrgX's own totals for the plan period, by {by}, rounded to a cent. Counted, not estimated: they can "
+        f"differ from the totals of receipts.{say_shown(len(shown), len(found), f'the most expensive {by}s')}",
         bars=[
             {"name": row["label"], "usd": round(number(row["cost_usd"]), 6), "lane": lane, "kind": COUNTED}
             for lane, row in enumerate(shown)
@@ -187,11 +187,11 @@ def describe_counted_cost(rows: Rows) -> CountedCost | Nothing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeCost(Caption):
-    """What a run costs, by how it ended.
+    """Cost of a run, by outcome.
 
     Attributes:
         bars: One per outcome with a known cost.
-        lanes: The outcome, and what a run of it costs.
+        lanes: The outcome, and its cost per run.
     """
 
     bars: list[Mark]
@@ -199,21 +199,21 @@ class OutcomeCost(Caption):
 
 
 def describe_cost_per_outcome(rows: Rows) -> OutcomeCost | Nothing:
-    """Say what a run with a known cost costs on average, by how it ended, the dearest first.
+    """Describe the average cost of runs with a known cost, by outcome, most expensive first.
 
     Args:
         rows: Rows of ``cost_per_outcome``.
     """
     known = [row for row in rows if number(row["cost_per_run_usd"])]
     if not known:
-        return Nothing("No run with a known cost yet")
+        return Nothing("No runs with a known cost yet")
     known.sort(key=lambda row: (-round(number(row["cost_per_run_usd"]), 6), row["outcome"]))
     price = {row["outcome"]: round(number(row["cost_per_run_usd"]), 6) for row in known}
     every = _dollars(known, "cost_estimate_usd") / sum(row["runs_with_cost"] for row in known)
-    endings = [f"{say_usd(price[name])} for one {words}" for name, words in ENDINGS.items() if name in price]
+    endings = [f"{say_usd(price[name])} {words}" for name, words in ENDINGS.items() if name in price]
     return OutcomeCost(
         finding=f"A run costs about {say_usd(every)}" + (f": {', '.join(endings)}" if endings else ""),
-        how="Average of OrgX's estimates, over the runs with a known cost. With a handful of runs, a difference can be "
+        how="Average of OrgX's estimates over the runs with a known cost. With few runs, differences can be due to "
         "chance." + _say_without_run(rows),
         bars=[
             {"outcome": say_outcome(row["outcome"]), "usd": price[row["outcome"]], "runs": row["runs_with_cost"],
@@ -231,16 +231,16 @@ def _say_runs(row: Row) -> str:
 
 def _say_without_run(rows: Rows) -> str:
     usd = _dollars((row for row in rows if row["outcome"] == "no_run"), "cost_estimate_usd")
-    return f" Receipts of no known run ({say_usd(usd)}) are left out." if usd else ""
+    return f" Excludes receipts without a known run ({say_usd(usd)})." if usd else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownCost(Caption):
-    """How many runs have no known cost.
+    """Runs without a known cost.
 
     Attributes:
-        bars: Per outcome the share of runs with a known cost, and of those without.
-        lanes: The outcome, and how many of its runs have none.
+        bars: For each outcome, the share of runs with a known cost, and of those without.
+        lanes: The outcome, and the number of its runs without a known cost.
     """
 
     bars: list[Mark]
@@ -248,7 +248,7 @@ class UnknownCost(Caption):
 
 
 def describe_runs_without_cost(rows: Rows) -> UnknownCost | Nothing:
-    """Say which share of runs has no known cost, by how they ended, the outcome with the most runs first.
+    """Describe the share of runs without a known cost, by outcome, outcome with the most runs first.
 
     Args:
         rows: Rows of ``cost_per_outcome``.
@@ -260,10 +260,10 @@ def describe_runs_without_cost(rows: Rows) -> UnknownCost | Nothing:
     return UnknownCost(
         finding=f"{say_pct(unknown, runs)} of {plural(runs, 'run')} {inflected(unknown, 'has', 'have')} no known cost"
         + _say_shares([row for row in found if row["runs"] >= LEAST_CASES]),
-        how="Hatched: runs without a known cost. They are in no amount, so where many are unknown, sums are too low.",
+        how="Hatched: runs without a known cost. No total includes them, so totals are too low if many are unknown.",
         bars=[bar for lane, row in enumerate(found) for bar in _share_bars(lane, row)],
         lanes=[
-            (say_outcome(row["outcome"]), f"{row['runs_without_cost']:,} of {plural(row['runs'], 'run')} without")
+            (say_outcome(row["outcome"]), f"{row['runs_without_cost']:,} of {plural(row['runs'], 'run')} unknown")
             for row in found
         ],
     )

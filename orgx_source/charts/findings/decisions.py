@@ -1,4 +1,4 @@
-"""What the charts of decisions show: how long they wait for a human, how many do, and who and what waits now."""
+"""Content of the decision charts: waiting times, numbers of open decisions, and the decisions waiting now."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from orgx_source.charts.findings.rows import RECENT_DAYS, Row, Rows, in_use, num
 from orgx_source.charts.findings.wording import inflected, plural, say_day, say_hours, say_shown, say_time
 
 URGENCIES = ("critical", "high", "medium", "low")
-# Nobody answered these: they were taken back, or replaced by another question.
+# Not answered: withdrawn, or replaced by another question.
 WITHDRAWN = ("cancelled", "superseded")
-ANSWERED, WAITING = "answered", "still waits"
+ANSWERED, WAITING = "answered", "still waiting"
 MOST_WAITING = 20
 MOST_DAYS = 182
-# Of fewer cases than these, no median, no tenth and no estimate: the cases themselves.
+# With fewer cases there is no median, tenth or estimate; the cases themselves are listed.
 LEAST_CASES, LEAST_FOR_TENTH = 5, 10
-# Shorter waits are drawn at the beginning of the logarithmic axis.
+# Shorter waits are drawn at the start of the logarithmic axis.
 LEAST_HOURS = 1 / 60
 
 
@@ -30,9 +30,10 @@ class DecisionWaits(Caption):
 
     Attributes:
         longest: Hours of the longest wait.
-        dots: One per decision, the shortest wait first; ``what`` is `ANSWERED` or `WAITING`.
-        quartiles: One per urgency of which at least five were answered.
-        lanes: The urgency, how many were answered and their median in hours; of fewer than five each one's hours.
+        dots: One per decision, shortest wait first; ``what`` is `ANSWERED` or `WAITING`.
+        quartiles: One per urgency with at least five answered decisions.
+        lanes: The urgency, its number of answered decisions and their median in hours; the hours of each if fewer
+            than five.
     """
 
     longest: float
@@ -42,26 +43,26 @@ class DecisionWaits(Caption):
 
 
 def describe_decision_waits(rows: Rows) -> DecisionWaits | Nothing:
-    """Say how long decisions waited, by urgency.
+    """Describe how long decisions waited, by urgency.
 
     Args:
         rows: Rows of ``decision_latency``.
     """
     answered = [row for row in rows if _is_timed(row) and _is_answered(row)]
     if not answered:
-        return Nothing("No decision was answered yet")
+        return Nothing("No decisions answered yet")
     shown = sorted([*answered, *(row for row in rows if _is_timed(row) and row["is_open"])], key=_hours)
     order = in_use(URGENCIES, shown, "urgency")
     hours = [_hours(row) for row in answered]
     by_urgency = [[_hours(row) for row in answered if row["urgency"] == name] for name in order]
     dots = [_dot(order.index(row["urgency"]), row) for row in shown]
     withdrawn = sum(row["outcome"] in WITHDRAWN for row in rows)
-    left_out = f" Without {withdrawn} that were withdrawn." if withdrawn else ""
-    left_out += _say_unknown(rows)
+    excluded = f" Excludes {plural(withdrawn, 'withdrawn decision')}." if withdrawn else ""
+    excluded += _say_unknown(rows)
     return DecisionWaits(
         finding=_say_waits(hours),
-        how="One dot per decision. Where at least five were answered, dark line: median; grey: middle half. A decision "
-        f"that still waits is drawn at its wait so far.{left_out}",
+        how=f"One dot per decision. Dark line: median. Grey: middle half. Both need {LEAST_CASES} answered decisions. "
+        f"Decisions still waiting are drawn at their wait so far.{excluded}",
         longest=max(dot["hours"] for dot in dots),
         dots=dots,
         quartiles=[_quartiles(lane, waits) for lane, waits in enumerate(by_urgency) if len(waits) >= LEAST_CASES],
@@ -79,7 +80,7 @@ def _is_timed(row: Row) -> bool:
 
 def _say_unknown(rows: Rows) -> str:
     unknown = sum(not _is_timed(row) and _is_answered(row) for row in rows)
-    return f" Without {plural(unknown, 'decision')} of unknown length." if unknown else ""
+    return f" Excludes {plural(unknown, 'decision')} with an unknown wait." if unknown else ""
 
 
 def _is_answered(row: Row) -> bool:
@@ -105,7 +106,7 @@ def _quartiles(lane: int, hours: Sequence[float]) -> Mark:
 
 
 def _say_waits(hours: Sequence[float]) -> str:
-    """Say how long decisions waited, as far as so many can tell."""
+    """Return how long decisions waited, with the statistics that their number allows."""
     if len(hours) < LEAST_CASES:
         return f"{plural(len(hours), 'decision')} answered, after {say_cases(hours)}"
     half = f"Half of the decisions were answered within {say_hours(quantile(hours, 0.5))}"
@@ -123,19 +124,19 @@ def _say_median(hours: Sequence[float]) -> str:
 
 
 def say_cases(hours: Sequence[float]) -> str:
-    """Return the length of each of a few waits, in hours: ``0.5, 2.0 and 70.0 h``."""
+    """Return the hours of each of a few waits: ``0.5, 2.0 and 70.0 h``."""
     *others, last = (f"{case:.1f}" for case in sorted(hours))
     return f"{', '.join(others)} and {last} h" if others else f"{last} h"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionSurvival(Caption):
-    """The share of decisions that still wait after some time.
+    """The share of decisions still waiting after a given time.
 
     Attributes:
         longest: Hours of the longest wait.
-        curve: One per step, in percent, with the 95 % confidence interval.
-        spots: The points of the curve that are labelled.
+        curve: One mark per step, in percent, with the 95 % confidence interval.
+        spots: The labelled points of the curve.
     """
 
     longest: float
@@ -144,7 +145,7 @@ class DecisionSurvival(Caption):
 
 
 def describe_decision_survival(rows: Rows) -> DecisionSurvival | Nothing:
-    """Estimate the share of decisions that still wait after some time; open ones count until they were last seen.
+    """Estimate the share of decisions still waiting after a given time; open ones count until last seen.
 
     Args:
         rows: Rows of ``decision_latency``.
@@ -153,15 +154,15 @@ def describe_decision_survival(rows: Rows) -> DecisionSurvival | Nothing:
     points = estimate_survival(waits)
     ended = sum(is_end for _, is_end in waits)
     if ended < LEAST_CASES:
-        return Nothing(f"No estimate: it needs {LEAST_CASES} answered decisions, and there {_are(ended)}")
+        return Nothing(f"No estimate yet: {plural(ended, 'decision')} answered, {LEAST_CASES} needed")
     longest = max(hours for hours, _ in waits)
     hour, day = (share_after(points, hours) for hours in (1.0, 24.0))
     point, when = (day, "a day") if longest >= 24 else (hour, "an hour")
     return DecisionSurvival(
-        finding=f"Estimate: {100 * point.share:.0f} % of the decisions still wait after {when} "
+        finding=f"Estimate: {100 * point.share:.0f} % of decisions are still waiting after {when} "
         f"({100 * point.low:.0f} to {100 * point.high:.0f} %)",
         how=f"Kaplan-Meier estimate from {plural(len(waits), 'decision')}; {len(waits) - ended} are open or withdrawn "
-        f"and count until they were last seen. Band and range: 95 % confidence.{_say_unknown(rows)}",
+        f"and count until last seen. Band and range: 95 % confidence interval.{_say_unknown(rows)}",
         longest=longest,
         curve=_survival_curve(points, longest),
         spots=[
@@ -172,12 +173,8 @@ def describe_decision_survival(rows: Rows) -> DecisionSurvival | Nothing:
     )
 
 
-def _are(count: int) -> str:
-    return f"{inflected(count, 'is', 'are')} {count or 'none'}"
-
-
 def _survival_curve(points: Sequence[SurvivalPoint], longest: float) -> list[Mark]:
-    """Return the steps from the beginning of the axis to the longest wait."""
+    """Return the steps from the start of the axis to the longest wait."""
     steps = [
         (LEAST_HOURS, share_after(points, LEAST_HOURS)),
         *((point.hours, point) for point in points if point.hours > LEAST_HOURS),
@@ -198,17 +195,17 @@ def _survival_curve(points: Sequence[SurvivalPoint], longest: float) -> list[Mar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionsOpen(Caption):
-    """How many decisions waited at the end of each day.
+    """Number of decisions waiting at the end of each day.
 
     Attributes:
-        days: One per day, with the average of the four weeks up to it.
+        days: One mark per day, with the average of the four weeks up to that day.
     """
 
     days: list[Mark]
 
 
 def describe_decisions_open(rows: Rows) -> DecisionsOpen | Nothing:
-    """Say how many decisions waited at the end of each day.
+    """Describe how many decisions were waiting at the end of each day.
 
     Args:
         rows: Rows of ``org_daily``.
@@ -230,8 +227,8 @@ def describe_decisions_open(rows: Rows) -> DecisionsOpen | Nothing:
         mark["mean"] = _mean_open(days[max(0, index - RECENT_DAYS + 1) : index + 1])
     now = int(known[-1]["decisions_open"])
     return DecisionsOpen(
-        finding=f"{plural(now, 'decision')} {inflected(now, 'waits', 'wait')} now; {_say_averages(days)}",
-        how="Counted at the end of each day (UTC). A decision asked and answered on the same day is not counted.",
+        finding=f"{plural(now, 'decision')} {inflected(now, 'is', 'are')} waiting now; {_say_averages(days)}",
+        how="Counted at the end of each day (UTC). Decisions asked and answered on the same day are not counted.",
         days=days[-MOST_DAYS:],
     )
 
@@ -241,22 +238,22 @@ def _mean_open(days: Sequence[Mark]) -> float:
 
 
 def _say_averages(days: Sequence[Mark]) -> str:
-    """Compare the last four weeks with the four before, where these are known from end to end."""
+    """Compare the last four weeks with the four weeks before, if every day of those is known."""
     last, weeks = days[-1]["day"], timedelta(days=RECENT_DAYS)
     recent = [mark for mark in days if mark["day"] > last - weeks]
     earlier = [mark for mark in days if last - 2 * weeks < mark["day"] <= last - weeks]
-    before = f", {_mean_open(earlier):.1f} in the four before" if len(earlier) == RECENT_DAYS else ""
+    before = f", {_mean_open(earlier):.1f} in the four weeks before" if len(earlier) == RECENT_DAYS else ""
     return f"{_mean_open(recent):.1f} on average in the last four weeks{before}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingNow(Caption):
-    """Decisions that wait for a human now.
+    """Decisions waiting for a human now.
 
     Attributes:
-        unit: Of ``wait``, the length of a bar: ``days`` or ``hours``.
+        unit: Unit of ``wait``, the length of a bar: ``days`` or ``hours``.
         bars: One per decision.
-        lanes: Its title, and for how long it has waited.
+        lanes: Title of the decision, and its wait so far.
     """
 
     unit: str
@@ -265,27 +262,27 @@ class WaitingNow(Caption):
 
 
 def longest_waiting(rows: Rows) -> list[Row]:
-    """Return decisions, those that have waited for longest first."""
+    """Return decisions, longest wait first."""
     return sorted(rows, key=lambda row: (-_hours(row), row["decision_id"]))
 
 
 def describe_waiting_now(rows: Rows) -> WaitingNow | Nothing:
-    """Say which decisions wait for a human now, the longest first, with who asks and what stands still.
+    """Describe the decisions waiting for a human now, longest first, with who asked and which task is blocked.
 
     Args:
         rows: Rows of ``decision_latency``.
     """
     found = longest_waiting([row for row in rows if row["is_open"]])
     if not found:
-        return Nothing("No decision is waiting")
+        return Nothing("No decisions are waiting")
     longest = _hours(found[0])
     unit, hours_per = ("days", 24) if longest >= 48 else ("hours", 1)
     bars = [_waiting_bar(lane, row, hours_per) for lane, row in enumerate(found[:MOST_WAITING])]
     blocking = sum(bool(row["blocks_task"]) for row in found)
     return WaitingNow(
-        finding=f"{plural(len(found), 'decision')} {inflected(len(found), 'waits', 'wait')} for a human, the longest "
-        f"for {say_hours(longest)}; {blocking} {inflected(blocking, 'holds', 'hold')} up a task",
-        how=f"Counted to the last read. Colour: urgency.{say_shown(len(bars), len(found), 'longest')}",
+        finding=f"{plural(len(found), 'decision')} {inflected(len(found), 'is', 'are')} waiting for a human, "
+        f"the longest for {say_hours(longest)}; {blocking} {inflected(blocking, 'blocks', 'block')} a task",
+        how=f"Counted up to the last read. Colour: urgency.{say_shown(len(bars), len(found), 'the longest waits')}",
         unit=unit,
         bars=bars,
         lanes=[(bar["title"], f"{bar['wait']:.1f} {unit[0]}") for bar in bars],
@@ -293,7 +290,8 @@ def describe_waiting_now(rows: Rows) -> WaitingNow | Nothing:
 
 
 def _waiting_bar(lane: int, row: Row, hours_per: int) -> Mark:
-    blocked = f", blocked: {row['blocked_task_title'] or 'a task'}" if row["blocks_task"] else ""
+    asked = f"Asked by {row['asked_by']}" if row["asked_by"] else "Requester unknown"
+    blocked = f", blocks {row['blocked_task_title'] or 'a task'}" if row["blocks_task"] else ""
     return {
         "lane": lane,
         "wait": _hours(row) / hours_per,
@@ -303,5 +301,5 @@ def _waiting_bar(lane: int, row: Row, hours_per: int) -> Mark:
         "asked": say_time(row["asked_at"]) if row["asked_at"] else "unknown",
         "asked_by": row["asked_by"] or "unknown",
         "initiative": row["initiative_title"] or "none",
-        "who": f"{row['asked_by'] or 'Somebody'} asks{blocked}{', overdue' if row['is_overdue'] else ''}",
+        "who": f"{asked}{blocked}{', overdue' if row['is_overdue'] else ''}",
     }

@@ -1,4 +1,4 @@
-"""What the charts of initiatives show: where they are, how they got there, what holds them, when they may be done."""
+"""Content of the initiative charts: current progress, history, reasons for stalling, and forecast."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ UNKNOWN = "unknown"
 
 
 def is_still(row: Row) -> bool:
-    """Say whether nothing in an initiative has changed for a week."""
+    """Return whether nothing in an initiative has changed for a week."""
     return number(row["days_since_movement"]) >= STILL_DAYS
 
 
 def longest_still(rows: Iterable[Row]) -> list[Row]:
-    """Return initiatives, those without a change for longest first."""
+    """Return initiatives, longest unchanged first."""
     return sorted(rows, key=lambda row: (-number(row["days_since_movement"]), row["title"] or ""))
 
 
 def not_closed_now(progress: Rows) -> list[Row]:
-    """Return the rows of the last day, without the initiatives that are closed then."""
+    """Return the rows of the last day, without initiatives that are closed on it."""
     last = max((row["day"] for row in progress), default=None)
     return [row for row in progress if row["day"] == last and row["status_group"] != "closed"]
 
@@ -42,7 +42,7 @@ class Portfolio(Caption):
 
     Attributes:
         bars: One per initiative.
-        lanes: Its title, and when it changed last.
+        lanes: Title of each initiative, and the time since its last change.
     """
 
     bars: list[Mark]
@@ -50,7 +50,7 @@ class Portfolio(Caption):
 
 
 def describe_portfolio(rows: Rows) -> Portfolio | Nothing:
-    """Say how far each open initiative is, those that have not moved for longest first.
+    """Describe the progress of each open initiative, longest unchanged first.
 
     Args:
         rows: Rows of ``initiatives_current``.
@@ -63,9 +63,9 @@ def describe_portfolio(rows: Rows) -> Portfolio | Nothing:
     bars = [_progress_bar(lane, row) for lane, row in enumerate(found[:MOST_LANES])]
     under_way = f"{plural(len(going), 'initiative')} under way"
     return Portfolio(
-        finding=f"{still} of {under_way} {inflected(still, 'has', 'have')} not moved for a week",
-        how="Bar: tasks done. Dark line: progress as OrgX states it. At the right: last change. Colour: status."
-        f"{say_shown(len(bars), len(found), 'longest still')}",
+        finding=f"{still} of {under_way} {inflected(still, 'has', 'have')} not changed for a week",
+        how="Bar: tasks done. Dark line: progress stated by OrgX. Right: last change. Colour: status."
+        f"{say_shown(len(bars), len(found), 'the longest unchanged')}",
         bars=bars,
         lanes=[(bar["title"], UNKNOWN if bar["moved"] == UNKNOWN else f"{bar['moved']} ago") for bar in bars],
     )
@@ -90,17 +90,17 @@ def _say_moved(days: float | None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BurnUp(Caption):
-    """Tasks, and those of them that are done.
+    """Tasks and done tasks per day.
 
     Attributes:
-        days: One per day that was read.
+        days: One mark per day.
     """
 
     days: list[Mark]
 
 
 def describe_burn_up(rows: Rows) -> BurnUp | Nothing:
-    """Say how many tasks there were and how many were done, in the initiatives that are not closed now.
+    """Describe the number of tasks and of done tasks, in initiatives that are not closed now.
 
     Args:
         rows: Rows of ``initiative_progress_daily``.
@@ -114,7 +114,7 @@ def describe_burn_up(rows: Rows) -> BurnUp | Nothing:
             total[row["day"]] += count_tasks(row)
     last = max(total, default=None)
     if last is None or not total[last]:
-        return Nothing("No tasks to burn up yet")
+        return Nothing("No tasks yet")
     before = max((day for day in total if day <= last - timedelta(days=RECENT_DAYS)), default=min(total))
     finished = done[last] - done[before]
     added = count_added([row for row in rows if row["initiative_id"] in kept], before, done_too=True)
@@ -122,8 +122,8 @@ def describe_burn_up(rows: Rows) -> BurnUp | Nothing:
     return BurnUp(
         finding=f"{done[last]:,} of {plural(total[last], 'task')} are done; in {plural((last - before).days, 'day')} "
         f"{finished:,} were finished, {added:,} added and {dropped:,} dropped",
-        how=f"{plural(len(kept), 'initiative')}; without dropped tasks, and without initiatives that are archived or "
-        "cancelled now. The lines change when a read sees a change.",
+        how=f"{plural(len(kept), 'initiative')}. Excludes dropped tasks, and initiatives that are now archived or "
+        "cancelled. Changes appear when a read detects them.",
         days=[
             {"day": day, "label": say_day(day), "done": done[day], "total": total[day], "left": total[day] - done[day]}
             for day in sorted(total)
@@ -136,8 +136,8 @@ class ProgressLines(Caption):
     """The progress of open initiatives over time.
 
     Attributes:
-        points: One per day and initiative in which there are tasks; ``done`` is a percentage.
-        lanes: Title of the initiative, its progress now, and how many tasks were finished in it.
+        points: One per day and initiative that has tasks; ``done`` is a percentage.
+        lanes: Title of the initiative, its current progress, and its number of recently finished tasks.
     """
 
     points: list[Mark]
@@ -146,7 +146,7 @@ class ProgressLines(Caption):
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """An initiative: its days in order, and the tasks finished in the last four weeks of them."""
+    """An initiative: its days in order, and the number of tasks finished in the last four weeks."""
 
     days: Rows
     gain: int
@@ -157,35 +157,35 @@ class _Line:
 
 
 def describe_progress_lines(rows: Rows) -> ProgressLines | Nothing:
-    """Say what share of its tasks was done in each open initiative on each day, the least finished of late first.
+    """Describe the daily share of tasks done in each open initiative, fewest recently finished tasks first.
 
     Args:
         rows: Rows of ``initiative_progress_daily``.
     """
     found = _open_lines(rows)
     if not found:
-        return Nothing("No open initiatives to follow yet")
+        return Nothing("No open initiatives yet")
     span = min(RECENT_DAYS, (found[0].now["day"] - min(row["day"] for row in rows)).days)
     shown = found[:MOST_LANES]
     return ProgressLines(
         finding=_say_standstill(found, span),
-        how="Share of done tasks, each lane from 0 to 100 %; it falls when tasks are added. At the right: the share "
-        f"now, and tasks finished {'in 28 days' if span == RECENT_DAYS else 'since the first read'}. "
-        f"Colour: status now.{say_shown(len(shown), len(found), 'with the fewest')}",
+        how="Share of tasks done, each lane from 0 to 100 %; it falls when tasks are added. Right: current share, and "
+        f"tasks finished {'in 28 days' if span == RECENT_DAYS else 'since the first read'}. "
+        f"Colour: current status.{say_shown(len(shown), len(found), 'those with the fewest finished tasks')}",
         points=[point for lane, line in enumerate(shown) for point in _progress_points(lane, line)],
         lanes=[(line.now["title"], _say_progress(line, span)) for line in shown],
     )
 
 
 def _open_lines(rows: Rows) -> list[_Line]:
-    """Return the initiatives that are open on the last day, those with the fewest finished tasks first."""
+    """Return the initiatives that are open on the last day, fewest finished tasks first."""
     by_initiative: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row["day"]):
         by_initiative[row["initiative_id"]].append(row)
     last = max((row["day"] for row in rows), default=None)
     if last is None:
         return []
-    # No day of an initiative lies before the first read, not even of one that is older.
+    # No initiative has days before the first read, even if it is older.
     since = max(last - timedelta(days=RECENT_DAYS), min(row["day"] for row in rows))
     found = [
         _Line(days, _gain(days, since))
@@ -196,7 +196,7 @@ def _open_lines(rows: Rows) -> list[_Line]:
 
 
 def _gain(days: Rows, since: date) -> int:
-    """Return the tasks finished after a day; all of them where the initiative is younger."""
+    """Return the number of tasks finished after a day; all of them if the initiative is newer."""
     before = [row["tasks_done"] or 0 for row in days if row["day"] <= since]
     return int((days[-1]["tasks_done"] or 0) - (before[-1] if before else 0))
 
@@ -205,9 +205,9 @@ def _say_standstill(found: list[_Line], span: int) -> str:
     going = [line for line in found if line.now["status_group"] in UNDER_WAY]
     under_way = f"{plural(len(going), 'initiative')} under way"
     if not span:
-        return f"{under_way}; finished tasks show from the second day on"
+        return f"{under_way}; finished tasks are visible from the second day"
     length = "four weeks" if span == RECENT_DAYS else plural(span, "day")
-    return f"{sum(line.gain <= 0 for line in going)} of {under_way} had no task finished in {length}"
+    return f"{sum(line.gain <= 0 for line in going)} of {under_way} finished no task in {length}"
 
 
 def _say_progress(line: _Line, span: int) -> str:
@@ -232,7 +232,7 @@ def _progress_points(lane: int, line: _Line) -> list[Mark]:
     ]
 
 
-# Heading of a column, in two words, and the same as the end of a sentence.
+# Two-word column heading, and the same as a clause.
 REASONS = {
     "status blocked": "their status is blocked",
     "tasks blocked": "tasks are blocked",
@@ -246,11 +246,11 @@ REASONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stalls(Caption):
-    """Initiatives that stall, and why.
+    """Stalled initiatives and the reasons.
 
     Attributes:
-        cells: One per initiative and reason, whether it applies (``held``) or not.
-        lanes: The title of each initiative.
+        cells: One per initiative and reason; ``held`` is whether the reason applies.
+        lanes: Title of each initiative.
     """
 
     cells: list[Mark]
@@ -258,28 +258,27 @@ class Stalls(Caption):
 
 
 def describe_stalls(rows: Rows) -> Stalls | Nothing:
-    """Say which initiatives under way (active or blocked) stall, those with the most reasons first.
+    """Describe which initiatives under way (active or blocked) are stalled, most reasons first.
 
     Args:
         rows: Rows of ``initiatives_current``.
     """
     found = [row for row in rows if row["status_group"] in UNDER_WAY]
     if not found:
-        return Nothing("No initiatives under way that could stall yet")
+        return Nothing("No initiatives under way yet")
     under_way = f"{plural(len(found), 'initiative')} under way"
     stalled = [(row, why) for row in longest_still(found) if (why := reasons_to_stall(row))]
     if not stalled:
-        return Nothing(f"None of {under_way} stalls")
+        return Nothing(f"No stalled initiatives ({len(found):,} under way)")
     stalled.sort(key=lambda pair: -len(pair[1]))
     tally = Counter(reason for _, why in stalled for reason in why)
     top, often = max(tally.items(), key=lambda item: (item[1], item[0]))
     shown = stalled[:MOST_LANES]
-    rest = f" The {len(shown)} with the most reasons." if len(stalled) > len(shown) else ""
     return Stalls(
-        finding=f"{len(stalled)} of {under_way} {inflected(len(stalled), 'stalls', 'stall')}, most often because "
+        finding=f"{len(stalled)} of {under_way} {inflected(len(stalled), 'is', 'are')} stalled, most often because "
         f"{REASONS[top]} ({often})",
-        how="A filled cell is a reason; an initiative may have several. A decision counts after a day of waiting, no "
-        f"change after a week.{rest}",
+        how="A filled cell is a reason; an initiative can have several. Decisions count after a day of waiting, lack "
+        f"of change after a week.{say_shown(len(shown), len(stalled), 'those with the most reasons')}",
         cells=[
             {"lane": lane, "title": row["title"], "reason": reason, "text": why.get(reason, ""), "held": reason in why}
             for lane, (row, why) in enumerate(shown)
@@ -290,7 +289,7 @@ def describe_stalls(rows: Rows) -> Stalls | Nothing:
 
 
 def reasons_to_stall(row: Row) -> dict[str, str]:
-    """Return the reasons why an initiative stalls, as keys of `REASONS`, each with how much of it there is."""
+    """Return the reasons why an initiative is stalled: a key of `REASONS` to a short detail, such as a count."""
     found: dict[str, str] = {}
     if row["status_group"] == "blocked":
         found["status blocked"] = str(row["status"]).replace("_", " ")
@@ -310,19 +309,19 @@ def reasons_to_stall(row: Row) -> dict[str, str]:
 
 
 def _names(value: Any) -> list[Any]:
-    """Return a list from a column that holds one, or holds it as JSON."""
+    """Return a list from a column that contains a list or JSON."""
     found = json.loads(value) if isinstance(value, str) and value else value
     return found if isinstance(found, list) else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BurnDown(Caption):
-    """Open tasks, so far and in the coming weeks.
+    """Open tasks so far and in the coming weeks.
 
     Attributes:
-        past: One per day so far, counted.
-        ahead: One per day to come, estimated: the 10th, 50th and 90th percentile if no task is added, and the median if
-            the number of open tasks changes as before.
+        past: One mark per past day, counted.
+        ahead: One mark per future day, estimated: the 10th, 50th and 90th percentile if no tasks are added, and the
+            median if the number of open tasks changes as before.
     """
 
     past: list[Mark]
@@ -339,12 +338,12 @@ def describe_forecast(rows: Rows) -> BurnDown | Nothing:
     if found is None:
         return Nothing(f"A forecast needs {LEAST_DAYS // 7} weeks of history")
     if not found.remaining:
-        return Nothing("No task is open: nothing to forecast")
+        return Nothing("No open tasks to forecast")
     return BurnDown(
         finding=_say_end(found),
-        how=f"Solid: counted. Dashed: estimated from the last {(len(found.history) - 1) // 7} weeks, in which "
-        f"{found.done_per_day:.1f} tasks a day were done and {found.added_per_day:.1f} a day were added. Band: 80 % of "
-        f"{PATHS:,} simulations without added tasks.",
+        how=f"Solid: counted. Dashed: estimated from the last {(len(found.history) - 1) // 7} weeks, with "
+        f"{found.done_per_day:.1f} tasks done and {found.added_per_day:.1f} added per day. Band: 80 % of "
+        f"{PATHS:,} simulations without new tasks.",
         past=[{"day": day, "label": say_day(day), "left": left} for day, left in found.history],
         ahead=[
             {
@@ -367,6 +366,6 @@ def _say_end(found: Forecast) -> str:
     if found.done_per_day <= 0 or early is None:
         return f"Estimate: at the recent rate, the {tasks} will not be done within half a year"
     if late is None:
-        return f"Estimate: if none is added, the {tasks} will be done after {say_day(early)}"
+        return f"Estimate: without new tasks, the {tasks} will be done after {say_day(early)}"
     when = f"on {say_day(late)}" if early == late else f"between {say_day(early)} and {say_day(late)}"
-    return f"Estimate: if none is added, the {tasks} will be done {when}"
+    return f"Estimate: without new tasks, the {tasks} will be done {when}"

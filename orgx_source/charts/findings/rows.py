@@ -1,4 +1,4 @@
-"""How the charts read a DataFrame or rows of a mart: a null counts as 0, and the last day lasts until its end."""
+"""Reads a DataFrame or rows of a mart for the charts: null counts as 0, and the last day is drawn to its end."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 Row: TypeAlias = Mapping[str, Any]
 Rows: TypeAlias = Sequence[Row]
 Data: TypeAlias = "DataFrame | Rows"
-"""What a chart is drawn from: a DataFrame from `notebook`, or the rows of the report, which needs no pandas."""
+"""Input of a chart: a DataFrame from `notebook`, or the rows of the report, which does not need pandas."""
 
 FINISHED = ("completed", "closed")
-# What "recent" means: four whole weeks, so that every weekday counts as often.
+# "Recent" means four full weeks, so that every weekday counts equally.
 RECENT_DAYS = 28
 
 
 def rows_of(data: Data) -> Rows:
-    """Return data as plain rows: dates, times in UTC, None for every kind of missing value."""
+    """Return data as plain rows: dates, times in UTC, and None for any missing value."""
     if isinstance(data, Sequence):
         return data
     names = [str(name) for name in data.columns]
@@ -33,26 +33,26 @@ def _plain_values(name: str, column: Series[Any]) -> list[Any]:
     if not str(column.dtype).startswith("datetime64"):
         return [None if is_missing else value for value, is_missing in values]
     times = [None if is_missing else value.to_pydatetime() for value, is_missing in values]
-    # pandas has no dtype for dates alone.
+    # pandas has no dtype for dates without a time.
     return [time and time.date() for time in times] if name == "day" or name.endswith("_on") else times
 
 
 def until_tomorrow(rows: Rows) -> list[Row]:
-    """Return rows of days, in order, with the last one repeated a day later: a step chart draws it to its end."""
+    """Return ordered daily rows with the last one repeated a day later, so that a step chart draws it to its end."""
     return [*rows, {**rows[-1], "day": rows[-1]["day"] + timedelta(days=1)}]
 
 
 def number(value: Any) -> float:
-    """Return a number from a database as a float; null is 0."""
+    """Return a number from a database as a float; null becomes 0."""
     return float(value or 0)
 
 
 def count_tasks(row: Row) -> int:
-    """Return the tasks of an initiative that were not dropped."""
+    """Return the number of tasks of an initiative that were not dropped."""
     return int((row["tasks_total"] or 0) - (row["tasks_dropped"] or 0))
 
 
 def in_use(order: Sequence[str], rows: Rows, column: str) -> list[str]:
-    """Return the values that a column has, in the given order."""
+    """Return the values that occur in a column, in the given order."""
     found = {row[column] for row in rows}
     return [value for value in order if value in found]

@@ -1,4 +1,4 @@
-"""How the charts and the report put numbers, times and lengths of time into words."""
+"""Formats numbers, times and durations for the charts and the report."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ def plural(count: int, noun: str) -> str:
 
 
 def inflected(count: int, one: str, many: str) -> str:
-    """Return the form of a verb that goes with a count."""
+    """Return the form of a verb that agrees with a count."""
     return one if count == 1 else many
 
 
 def say_pct(part: float, whole: float) -> str:
-    """Return ``40 %``; a part of nothing is ``0 %``."""
+    """Return ``40 %``; ``0 %`` if the whole is 0."""
     return f"{100 * part / whole:.0f} %" if whole else "0 %"
 
 
 def say_shown(shown: int, found: int, which: str) -> str:
-    """Return `` The 25 longest still of 30.``, or nothing where all are shown.
+    """Return `` Shown: 20 of 31, the longest waits.``, or an empty string if all are shown.
 
     Args:
-        shown: How many are shown.
-        found: How many there are.
-        which: Which of them are shown, such as ``longest still``.
+        shown: The number shown.
+        found: The number in total.
+        which: Which of them are shown, such as ``the longest waits``.
     """
-    return f" The {shown} {which} of {found}." if found > shown else ""
+    return f" Shown: {shown} of {found}, {which}." if found > shown else ""
 
 
 def say_day(day: date) -> str:
@@ -45,7 +45,7 @@ def say_time(moment: datetime) -> str:
 
 
 def say_hours(hours: float) -> str:
-    """Return a length of time as people say it: ``54 min``, ``3.5 h``, ``2.4 d``."""
+    """Return a duration in a readable unit: ``54 min``, ``3.5 h``, ``2.4 d``."""
     if hours < 1:
         return f"{max(1, round(hours * 60))} min"
     if hours < 48:
@@ -54,5 +54,5 @@ def say_hours(hours: float) -> str:
 
 
 def say_days(days: float) -> str:
-    """Return a number of days with one decimal where it matters."""
+    """Return a number of days, with one decimal below ten."""
     return f"{days:.1f} d" if days < 10 else f"{days:.0f} d"
