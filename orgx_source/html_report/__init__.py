@@ -1,6 +1,6 @@
-"""The marts as one HTML file for people who open neither SQL nor Jupyter: it needs nothing but a browser.
+"""The marts as one HTML file for readers without SQL or Jupyter: it needs only a browser.
 
-`content` says what stands on the page, `page` writes the HTML; the pictures are those of `charts`.
+`content` decides what the page shows, `page` writes the HTML; the charts come from `charts`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from orgx_source.files import UNFINISHED, whole_file
 
 
 def write_report(pipeline: Any, output: Path) -> None:
-    """Write the report about a dataset; an older file is replaced once the new one is whole.
+    """Write the report of a dataset; an existing file is replaced atomically.
 
     Args:
-        pipeline: From `make_pipeline`.
-        output: The file.
+        pipeline: A pipeline from `make_pipeline`.
+        output: The file to write.
 
     Raises:
-        ConfigError: The packages that draw are not installed.
+        ConfigError: The packages for drawing are not installed.
         DestinationError: The destination cannot be read, or has no marts yet.
         OrgxError: The file cannot be written.
     """
@@ -46,7 +46,7 @@ def _replace(output: Path, text: str) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(output, unfinished=f".{output.name}.{os.getpid()}{UNFINISHED}") as unfinished:
-            # The browser compares hashes of the scripts with these very bytes.
+            # The browser checks the hashes of the scripts against these exact bytes.
             unfinished.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise OrgxError(f"{output} could not be written: {error.strerror or error}.") from None

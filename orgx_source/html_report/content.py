@@ -1,4 +1,4 @@
-"""What stands in the report: figures, pictures and tables, from rows of the marts. Reads nothing and knows no HTML."""
+"""The content of the report: figures, charts and tables from rows of the marts. No reading, no HTML."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orgx_source.marts.reading import Row
 from orgx_source.tables import OPTIONAL_TABLES
 
 Tone: TypeAlias = str
-"""How a value is to be taken: ``good``, ``bad``, ``doubtful``, or nothing of these (empty)."""
+"""How to mark a value: ``good``, ``bad``, ``doubtful``, another style of the page, or empty."""
 
 MAX_TABLE_ROWS = 10
 MAX_LISTED = 200
@@ -30,13 +30,13 @@ NOTHING = "-"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number at the head of the page.
+    """One number at the top of the page.
 
     Attributes:
         label: What it counts.
         value: The number.
-        note: What to hold it against.
-        tone: How it is to be taken.
+        note: Context, such as the total.
+        tone: How to mark it.
     """
 
     label: str
@@ -50,10 +50,10 @@ class Picture:
     """One chart with its finding.
 
     Attributes:
-        name: Name of the function that drew it.
-        finding: What the data say.
+        name: Name of the function that draws it.
+        finding: What the data show.
         how: How to read it.
-        spec: The chart as Vega-Lite; None when there is nothing to draw.
+        spec: The chart as Vega-Lite; None if there is nothing to draw.
     """
 
     name: str
@@ -67,10 +67,10 @@ class Cell:
     """One value of a table.
 
     Attributes:
-        text: As it is shown.
-        tone: How it is to be taken.
-        sort: What a table is sorted by, where that is not the text.
-        links: Label and web address of each link that follows the text.
+        text: The text shown.
+        tone: How to mark it.
+        sort: Sort key, if it is not the text.
+        links: Label and URL of each link after the text.
         is_id: Whether the text is an id to copy.
     """
 
@@ -88,7 +88,7 @@ class Table:
     Attributes:
         title: What it lists.
         how: How to read it.
-        columns: Name of each column, and whether it holds numbers.
+        columns: Name of each column, and whether it contains numbers.
         rows: The cells.
     """
 
@@ -105,7 +105,7 @@ class Section:
     Attributes:
         name: Its anchor.
         title: Its heading.
-        parts: Pictures and tables, in order.
+        parts: Charts and tables, in order.
     """
 
     name: str
@@ -118,11 +118,11 @@ class Report:
     """The page.
 
     Attributes:
-        organisation: Whose it is.
-        as_of: The newest read; None when nothing was read yet.
-        figures: The numbers at its head.
-        sections: Its parts.
-        notes: What a reader should know about all of it.
+        organisation: Name of the organisation.
+        as_of: The newest read; None if nothing has been read yet.
+        figures: The numbers at the top.
+        sections: Its sections.
+        notes: Notes that apply to the whole page.
     """
 
     organisation: str
@@ -133,7 +133,7 @@ class Report:
 
 
 def compose(facts: Facts) -> Report:
-    """Return what stands on the page."""
+    """Return the content of the page."""
     sections = (
         []
         if facts.as_of is None
@@ -157,26 +157,26 @@ def _organisation(workspaces: Sequence[str]) -> str:
 def _figures(facts: Facts) -> Iterable[Figure]:
     yield from _attention_figures(facts)
     still = sum(is_still(row) for row in facts.initiatives)
-    yield Figure("Open initiatives", f"{len(facts.initiatives):,}", f"{still:,} without a change for a week")
+    yield Figure("Open initiatives", f"{len(facts.initiatives):,}", f"{still:,} unchanged for a week")
     done, total = _tasks(facts.progress)
     yield Figure(
         "Tasks done",
         f"{done:,}",
-        f"of {total:,} ({say_pct(done, total)}) in initiatives that are not closed" if total else "there are none yet",
+        f"of {total:,} ({say_pct(done, total)}) in initiatives that are not closed" if total else "no tasks yet",
     )
     recent, before = _windows(facts.days)
-    # Approvals are known from the first read on, and on its own day only what came after it.
+    # Approvals are known from the first read; on the day of that read, only those after it.
     seen = [row for row in recent if row["artifacts_approved"] is not None]
     made = _sum(seen, "artifacts_produced")
     yield Figure(
         "Artifacts approved",
         f"{_sum(seen, 'artifacts_approved'):,.0f}" if len(seen) > 1 else "-",
-        f"in {len(seen)} days; {made:,.0f} created" if len(seen) > 1 else "known from the second day on",
+        f"in {len(seen)} days; {made:,.0f} created" if len(seen) > 1 else "known from the second day",
     )
     if any(row["cost_usd"] is not None for row in facts.days):
-        earlier = f"; ${_sum(before, 'cost_usd'):,.2f} in the {RECENT_DAYS} before" if before else ""
+        earlier = f"; ${_sum(before, 'cost_usd'):,.2f} in the {RECENT_DAYS} days before" if before else ""
         yield Figure("Cost", f"${_sum(recent, 'cost_usd'):,.2f}", f"in {RECENT_DAYS} days{earlier}")
-    # Optional tables show a window or what a key may see: none of them is expected to be proven complete.
+    # Optional tables show a period, or what the key may read: they are not expected to be complete.
     judged = [row for row in facts.health if row["table_name"] not in OPTIONAL_TABLES]
     sure = sum(VERDICT_TONES.get(row["last_verdict"]) == "good" and not row["last_error"] for row in judged)
     yield Figure(
@@ -190,10 +190,10 @@ def _figures(facts: Facts) -> Iterable[Figure]:
 def _attention_figures(facts: Facts) -> Iterable[Figure]:
     waiting = [number(row["hours_waiting"]) for row in facts.waiting]
     critical = sum(row["urgency"] == "critical" for row in facts.waiting)
-    note = f"{critical:,} critical; longest {say_hours(max(waiting))}" if waiting else "no open questions"
+    note = f"{critical:,} critical; longest {say_hours(max(waiting))}" if waiting else "no open decisions"
     yield Figure("Decisions waiting", f"{len(waiting):,}", note, "bad" if critical else "")
     for kind, label, none in (
-        ("past_due", "Past due", "no open work is late"),
+        ("past_due", "Past due", "no open work is past due"),
         ("blocked", "Blocked", "no open work is blocked"),
         ("agent", "Agents stuck", "no agent is stuck"),
     ):
@@ -202,7 +202,7 @@ def _attention_figures(facts: Facts) -> Iterable[Figure]:
 
 
 def _of_each(rows: Sequence[Row]) -> str:
-    """Return how many of the open entities of each type these are."""
+    """Return the number of rows per entity type, each out of all open entities of that type."""
     counts = Counter(row["entity_type"] for row in rows)
     totals = {row["entity_type"]: row["open_total"] for row in rows}
     parts = []
@@ -213,13 +213,13 @@ def _of_each(rows: Sequence[Row]) -> str:
 
 
 def _tasks(progress: Sequence[Row]) -> tuple[int, int]:
-    """Return the tasks done, and those that are not dropped, in the initiatives that are not closed now."""
+    """Return the number of tasks done, and of tasks not dropped, in initiatives that are not closed now."""
     kept = not_closed_now(progress)
     return sum(row["tasks_done"] or 0 for row in kept), sum(count_tasks(row) for row in kept)
 
 
 def _windows(days: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Return the last four weeks, and the four before where they are known from end to end."""
+    """Return the last four weeks, and the four weeks before if every day of those is known."""
     ordered = sorted(days, key=lambda row: row["day"])
     before = ordered[-2 * RECENT_DAYS : -RECENT_DAYS]
     return ordered[-RECENT_DAYS:], before if len(before) == RECENT_DAYS else []
@@ -251,7 +251,7 @@ def _waiting_table(rows: Sequence[Row]) -> Table:
         "waiting": _since,
         "due": _due,
         "asked by": _agent,
-        "holds up": _reason,
+        "blocks": _reason,
         "initiative": _initiative,
         "in OrgX": _address,
     }
@@ -308,7 +308,7 @@ def _stuck_table(rows: Sequence[Row]) -> Table:
 
 def _listed(title: str, how: str, columns: Mapping[str, Callable[[Row], Cell]], rows: Sequence[Row]) -> Table:
     if len(rows) > MAX_LISTED:
-        how += f" The first {MAX_LISTED} are listed; the view needs_attention has all {len(rows):,}."
+        how += f" Only the first {MAX_LISTED} are listed; the view needs_attention lists all {len(rows):,}."
     cells = [[cell(row) for cell in columns.values()] for row in rows[:MAX_LISTED]]
     return Table(title, how, [(name, cell in (_since, _due)) for name, cell in columns.items()], cells)
 
@@ -349,7 +349,7 @@ def _initiative(row: Row) -> Cell:
 
 
 def _address(row: Row) -> Cell:
-    """Return the page in OrgX, or the id where there is no address; and the newest artifact."""
+    """Return a link to the page in OrgX, or the id if there is none, and a link to the newest artifact."""
     addresses = {"open": row["live_url"], "artifact": row["artifact_url"]}
     links = [(label, str(url)) for label, url in addresses.items() if is_web_address(url)]
     has_page = is_web_address(row["live_url"])
@@ -357,7 +357,7 @@ def _address(row: Row) -> Cell:
 
 
 def is_web_address(url: str | None) -> bool:
-    """Say whether a link may lead there: a browser runs the text of a ``javascript:`` address."""
+    """Return whether a URL is safe to link to: a browser executes the text of a ``javascript:`` URL."""
     return url is not None and re.match(r"https?://[^\s/]", url) is not None  # guard: only-web-addresses-become-links
 
 
@@ -407,7 +407,7 @@ def _artifacts(facts: Facts) -> Section:
 
 
 def _costs(facts: Facts) -> Iterable[Section]:
-    """Yield the section on costs, where any of what it shows was ever read."""
+    """Yield the section on costs, if any of its data were ever read."""
     shown: list[tuple[Sequence[Row], Sequence[str], Callable[[Sequence[Row]], Iterable[Table]]]] = [
         (facts.outcome_costs, ("cost_per_outcome", "runs_without_cost"), _outcome_costs_table),
         (facts.costs, ("cost_per_week",), _initiative_costs_table),
@@ -420,19 +420,19 @@ def _costs(facts: Facts) -> Iterable[Section]:
         if rows:
             parts += [*(_picture(name, rows) for name in pictures), *make_table(rows)]
     if parts:
-        yield Section("costs", "What it costs, and what comes out", parts)
+        yield Section("costs", "Costs and outcomes", parts)
 
 
-ESTIMATED = "Amounts in italics, with \u2248, are OrgX's estimates; what is not known is counted, never taken for 0."
+ESTIMATED = "Amounts in italics with \u2248 are OrgX's estimates; unknown costs are counted, never treated as 0."
 
 
 def _estimate(usd: float | None) -> Cell:
-    """Return an estimated amount, which looks different from a measured one."""
+    """Return an estimated amount, which is marked to distinguish it from a measured one."""
     return Cell(NOTHING) if usd is None else Cell(f"\u2248 ${usd:,.2f}", "estimate", sort=round(usd, 4))
 
 
 def _outcome_costs_table(rows: Sequence[Row]) -> Iterable[Table]:
-    columns = ("outcome", "runs", "without a known cost", "estimated cost", "each", "tokens")
+    columns = ("outcome", "runs", "without a known cost", "estimated cost", "per run", "tokens")
     cells = [
         [
             Cell("receipts without a known run" if row["outcome"] == "no_run" else row["outcome"].replace("_", " ")),
@@ -448,7 +448,7 @@ def _outcome_costs_table(rows: Sequence[Row]) -> Iterable[Table]:
     total, shipped = _sum(rows, "cost_estimate_usd"), [row for row in rows if row["outcome"] == "shipped"]
     spent = number(shipped[0]["cost_estimate_usd"]) if shipped else 0.0
     title = (
-        f"About {say_pct(spent, total)} of the known cost went into runs that shipped" if total else "No cost is known"
+        f"About {say_pct(spent, total)} of the known cost went into runs that shipped" if total else "No known costs"
     )
     how = f"{say_pct(unknown, runs)} of {plural(runs, 'run')} have no known cost. {ESTIMATED}"
     yield Table(title, how, [(name, name != "outcome") for name in columns], cells)
@@ -476,8 +476,10 @@ def _initiative_costs_table(rows: Sequence[Row]) -> Iterable[Table]:
     total = _sum(rows, "cost_estimate_usd")
     first = cells[0][0].text
     share = say_pct(_sum(found[order[0]], "cost_estimate_usd"), total)
-    title = f"{first}: {share} of the known cost, the most of any" if total else "No initiative has a known cost"
-    how = f"The last {DAYS_SHOWN} days.{say_shown(len(cells), len(order), 'initiatives that cost most')} {ESTIMATED}"
+    title = f"{first}: {share} of the known cost, the largest share" if total else "No initiative has a known cost"
+    how = (
+        f"The last {DAYS_SHOWN} days.{say_shown(len(cells), len(order), 'the most expensive initiatives')} {ESTIMATED}"
+    )
     columns = ("initiative", "estimated cost", "estimated saving", "receipts", "without a known cost")
     yield Table(title, how, [(name, name != "initiative") for name in columns], cells)
 
@@ -504,7 +506,8 @@ def _run_outcomes_table(rows: Sequence[Row]) -> Iterable[Table]:
     runs, shipped, failed = (sum(row[name] for row in rows) for name in ("runs", "shipped", "failed"))
     title = f"{shipped:,} of {plural(runs, 'run')} shipped ({say_pct(shipped, runs)}), {failed:,} failed"
     how = (
-        "All runs that OrgX lists. Hours: of runs whose start and end are known. Quality: average and number of scores."
+        "All runs that OrgX lists. Hours: total of runs with a known start and end. "
+        "Quality: average and number of scores."
     )
     yield Table(title, how, [(name, name not in ("agent", "driver")) for name in columns], cells)
 
@@ -522,14 +525,15 @@ def _usage_table(rows: Sequence[Row]) -> Iterable[Table]:
         for row in sorted(rows, key=lambda row: row["breakdown"] != "total")
         if row["breakdown"] in ("total", "provider", "model")
     ]
-    title = "OrgX gives no total for this period"
+    title = "OrgX reports no total for this period"
     if total is not None and total["cost_usd"] is not None:
-        title = f"OrgX counts ${total['cost_usd']:,.2f} since {_moment(total['period_start'])} UTC"
+        title = f"OrgX has counted ${total['cost_usd']:,.2f} since {_moment(total['period_start'])} UTC"
     how = (
-        "OrgX's own sums for the period of the plan, rounded to a cent. Not estimates of receipts: the two may differ."
+        "OrgX's own totals for the plan period, rounded to a cent. Counted, not estimated: they can differ from the "
+        "totals of receipts."
     )
-    columns = ("breakdown", "of", "runs", "tokens", "cost")
-    yield Table(title, how, [(name, name not in ("breakdown", "of")) for name in columns], cells)
+    columns = ("breakdown", "name", "runs", "tokens", "cost")
+    yield Table(title, how, [(name, name not in ("breakdown", "name")) for name in columns], cells)
 
 
 def _handoffs_table(rows: Sequence[Row]) -> Iterable[Table]:
@@ -549,16 +553,16 @@ def _handoffs_table(rows: Sequence[Row]) -> Iterable[Table]:
         for row in sorted(waiting, key=lambda row: -number(row["hours_waiting"]))[:MAX_LISTED]
     ]
     title = (
-        f"{plural(len(waiting), 'handoff')} {inflected(len(waiting), 'waits', 'wait')} for somebody"
+        f"{plural(len(waiting), 'handoff')} {inflected(len(waiting), 'is', 'are')} waiting to be claimed"
         if waiting
-        else "No handoff waits for somebody"
+        else "No handoffs are waiting to be claimed"
     )
     unknown = sum(not row["is_time_known"] for row in rows)
-    how = f"Of {plural(len(rows), 'handoff')}, {unknown:,} without known times."
+    how = f"{plural(len(rows), 'handoff')} in total, {unknown:,} without known times."
     if len(claims) >= LEAST_CASES:
-        how += f" Those that were claimed waited {say_hours(median(claims))} (median of {len(claims):,})."
-    columns = ("handoff", "priority", "status", "made (UTC)", "waiting")
-    yield Table(title, how, [(name, name in ("made (UTC)", "waiting")) for name in columns], cells)
+        how += f" Claimed handoffs waited {say_hours(median(claims))} (median of {len(claims):,})."
+    columns = ("handoff", "priority", "status", "created (UTC)", "waiting")
+    yield Table(title, how, [(name, name in ("created (UTC)", "waiting")) for name in columns], cells)
 
 
 def _health(facts: Facts) -> Section:
@@ -566,17 +570,17 @@ def _health(facts: Facts) -> Section:
 
 
 def _picture(name: str, rows: Sequence[Row]) -> Picture:
-    """Draw a chart, and take its title out of it: on the page a title is a heading, which breaks where it must."""
+    """Draw a chart and remove its title from the spec: on the page, the title is a heading that wraps as needed."""
     spec = getattr(charts, name)(rows).to_dict()
     title = spec.pop("title")
     finding, how = (" ".join(_lines(title[part])) for part in ("text", "subtitle"))
-    # What is dark on paper is light on a dark screen.
-    how = how.replace("Dark line", "Line").replace("dark line", "line")
+    # A line that is dark on a light page is light in dark mode.
+    how = how.replace("Dark line", "Line")
     if "layer" not in spec:
-        # Without anything to draw, a chart is a single view with a text.
+        # A chart with nothing to draw is a single view with a text.
         return Picture(name, finding, how, None)
     empty = {key for key, values in spec.get("datasets", {}).items() if not values}
-    # Vega complains of a scale without any value.
+    # Vega warns about a scale without values.
     spec["layer"] = [layer for layer in spec["layer"] if (layer.get("data") or {}).get("name") not in empty]
     return Picture(name, finding, how, spec)
 
@@ -599,9 +603,9 @@ def _still_table(initiatives: Sequence[Row]) -> Table:
         ]
         for row in still[:MAX_TABLE_ROWS]
     ]
-    columns = ("initiative", "status", "no change for", "tasks done", "tasks blocked", "decisions waiting", "due")
-    title = f"Longest without a change: {_of(rows, still)}" if still else "No open initiative has been still for a week"
-    how = "Open initiatives in which nothing changed for a week or more, counted to the last read."
+    columns = ("initiative", "status", "unchanged for", "tasks done", "tasks blocked", "decisions waiting", "due")
+    title = f"Longest unchanged: {_of(rows, still)}" if still else "No open initiative has been unchanged for a week"
+    how = "Open initiatives in which nothing has changed for a week or more, counted up to the last read."
     return Table(title, how, [(name, name not in ("initiative", "status")) for name in columns], rows)
 
 
@@ -626,23 +630,31 @@ def _artifact_table(artifacts: Sequence[Row]) -> Table:
                 Cell(f"{fmean(number(row['revisions']) for row in found):.1f}"),
             ]
         )
-    columns = ("type", "made", "approved", "in review", "changes requested", "hours to approval", "revisions each")
+    columns = (
+        "type",
+        "created",
+        "approved",
+        "in review",
+        "changes requested",
+        "hours to approval",
+        "average revisions",
+    )
     approved = sum(bool(row["is_approved"]) for row in artifacts)
     title = (
         f"{approved:,} of {plural(len(artifacts), 'artifact')} {inflected(approved, 'is', 'are')} approved"
         if artifacts
-        else f"No artifact was made in the last {DAYS_SHOWN} days"
+        else f"No artifacts were created in the last {DAYS_SHOWN} days"
     )
-    rest = say_shown(len(rows), len(order), "types with the most")
+    rest = say_shown(len(rows), len(order), "the most frequent types")
     how = (
-        f"Made in the last {DAYS_SHOWN} days. Hours to approval: each one; of {LEAST_CASES} or more, their "
-        f"median and number.{rest}"
+        f"Created in the last {DAYS_SHOWN} days. Hours to approval: each value, or the median and number of values "
+        f"if there are {LEAST_CASES} or more.{rest}"
     )
     return Table(title, how, [(name, name != "type") for name in columns], rows)
 
 
 def _hours_to_approval(hours: Sequence[float]) -> str:
-    """Return a median of enough cases, else the cases."""
+    """Return the median if there are enough cases, else each case."""
     if len(hours) < LEAST_CASES:
         return ", ".join(f"{case:,.1f}" for case in sorted(hours)) or NOTHING
     return f"median {median(hours):,.1f} ({len(hours):,})"
@@ -667,8 +679,8 @@ def _health_table(health: Sequence[Row]) -> Table:
             ]
         )
     columns = (
-        "table", "last read (UTC)", "verdict", "last full read (UTC)", "rows", "runs that were sure",
-        "a change is seen after", "last error or note",
+        "table", "last read (UTC)", "verdict", "last full read (UTC)", "rows", "complete runs", "change lag",
+        "last error or note",
     )  # fmt: skip
     unsure = [
         row["table_name"]
@@ -680,25 +692,25 @@ def _health_table(health: Sequence[Row]) -> Table:
     title = f"In doubt: {', '.join(unsure)}" if unsure else f"All {len(health)} tables are known to be complete"
     if partial and not unsure:
         judged = len(health) - len(partial)
-        title = f"{judged} tables are known to be complete; {len(partial)} optional ones show what OrgX gives of them"
+        title = f"{judged} tables are known to be complete; {len(partial)} optional ones hold only what OrgX provides"
     if not health:
-        title = "Nothing was read yet: orgx-sync run fills the warehouse"
+        title = "Nothing has been read yet: orgx-sync run fills the warehouse"
     how = (
-        "certified: complete, with evidence. repaired: the list changed while it was read, and every gap was closed. "
-        "uncertified: evidence is missing. A change is seen after: median of the time from OrgX's stamp to the read."
-        + "".join(map(_event_lag, health))
+        "certified: complete, with evidence. repaired: the list changed while it was read, and all gaps were closed. "
+        "uncertified: evidence is missing. Complete runs: certified or repaired. Change lag: median time from OrgX's "
+        "timestamp of a change to the read that saw it." + "".join(map(_event_lag, health))
     )
     return Table(title, how, [(name, name not in ("table", "verdict", "last error or note")) for name in columns], rows)
 
 
 def _event_lag(row: Row) -> str:
-    """Return how long events took to become rows, as a sentence; empty where none came."""
+    """Return a sentence on how long events took to become rows; empty if there were none."""
     if not row["event_lag_count"]:
         return ""
     middle, most, worst = (number(row[f"event_lag_seconds_{name}"]) for name in ("p50", "p95", "worst"))
     return (
-        f" Events of {row['table_name']}: rows in the warehouse after {middle:,.1f} s (median of "
-        f"{row['event_lag_count']:,}), 95 % within {most:,.1f} s, worst {worst:,.1f} s."
+        f" Events of {row['table_name']} reach the warehouse after {middle:,.1f} s (median of "
+        f"{row['event_lag_count']:,}), 95 % within {most:,.1f} s, the slowest after {worst:,.1f} s."
     )
 
 
@@ -710,19 +722,19 @@ def _notes(facts: Facts) -> Iterable[str]:
     if facts.as_of is None:
         return
     yield (
-        f"All times and days are UTC. Pictures show {_day(facts.since)} to {_day(facts.as_of.date())}, as far as that "
-        "was read; ages and waiting times are counted to the last read."
+        f"All times and days are in UTC. Charts show {_day(facts.since)} to {_day(facts.as_of.date())}, as far as "
+        "data were read. Ages and waiting times are counted up to the last read."
     )
     if facts.in_doubt:
         yield (
-            f"{plural(facts.in_doubt, 'time')} that OrgX states or should state cannot be believed and "
-            f"{inflected(facts.in_doubt, 'counts', 'count')} as unknown: the view times_in_doubt lists "
+            f"{plural(facts.in_doubt, 'timestamp')} from OrgX {inflected(facts.in_doubt, 'is', 'are')} missing or "
+            f"implausible and {inflected(facts.in_doubt, 'counts', 'count')} as unknown: the view times_in_doubt lists "
             f"{inflected(facts.in_doubt, 'it', 'them')}."
         )
     if len(facts.decisions) == MAX_DECISIONS:
-        yield f"Waiting times are those of the {MAX_DECISIONS:,} decisions that were asked last."
+        yield f"Waiting times cover only the {MAX_DECISIONS:,} most recently asked decisions."
     if len(facts.artifacts) == MAX_ARTIFACTS:
-        yield f"Of the artifacts, the newest {MAX_ARTIFACTS:,} are counted."
+        yield f"Only the newest {MAX_ARTIFACTS:,} artifacts are counted."
 
 
 def _of(shown: Sequence[Any], found: Sequence[Any]) -> str:

@@ -1,4 +1,4 @@
-"""What the report is made of: rows of the marts. Only what its pictures need is read."""
+"""Reads the rows of the marts that the report needs, and no others."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ class Facts:
 
     Attributes:
         workspaces: Names of the workspaces.
-        as_of: The newest read; None when nothing was read yet.
-        since: The first day that is shown.
-        initiatives: Those that are neither completed nor closed.
-        progress: Of every initiative, the days that are shown.
-        agent_days, agent_times: What agents got done, and were seen doing.
-        waiting: Decisions that wait now.
-        decisions: Those that were asked last, waiting or not.
-        artifacts: The newest.
+        as_of: The newest read; None if nothing has been read yet.
+        since: The first day shown.
+        initiatives: Initiatives that are neither completed nor closed.
+        progress: The days shown of every initiative.
+        agent_days, agent_times: Output of agents, and their observed status.
+        waiting: Decisions waiting now.
+        decisions: The most recently asked decisions, waiting or not.
+        artifacts: The newest artifacts.
         days: The organisation per day.
         health: The tables and their last reads.
-        attention: What needs a person now, by kind, the critical and oldest first.
-        run_outcomes: How runs end, by agent and driver.
-        costs: What runs of the last weeks are estimated to have cost, by day.
-        outcome_costs: What runs are estimated to have cost, by how they ended.
-        usage: What OrgX counts in the newest period.
+        attention: What needs a person now, by kind, critical and oldest first.
+        run_outcomes: Outcomes of runs, by agent and driver.
+        costs: Estimated cost of the runs of the last weeks, by day.
+        outcome_costs: Estimated cost of runs, by outcome.
+        usage: Usage that OrgX counts in the newest period.
         handoffs: Handoffs and their waits.
-        in_doubt: How many stamps of OrgX are not believed.
+        in_doubt: The number of OrgX timestamps that the marts do not trust.
     """
 
     workspaces: Sequence[str] = ()
@@ -63,10 +63,10 @@ class Facts:
 
 
 def read_facts(marts: MartsReader) -> Facts:
-    """Read what the report shows, in an order that is the same every time: equal rows make an equal page.
+    """Read the rows that the report shows, in a fixed order: the same rows give the same page.
 
     Raises:
-        DestinationError: A view is not there, or cannot be read.
+        DestinationError: A view does not exist, or cannot be read.
     """
     as_of = next((row["as_of"] for row in marts.rows("stg_orgx__as_of")), None)
     facts = Facts(workspaces=marts.workspaces, as_of=as_of)
@@ -96,7 +96,7 @@ def read_facts(marts: MartsReader) -> Facts:
 
 
 def _midnight(day: date) -> datetime:
-    """Return when a day begins in UTC: a database compares a time with a date by the clock of the session."""
+    """Return the start of a day in UTC: a database compares a time with a date in the time zone of its session."""
     return datetime.combine(day, time(), UTC)
 
 
@@ -135,7 +135,7 @@ def _read_agents(marts: MartsReader, facts: Facts) -> None:
 
 def _read_decisions(marts: MartsReader, facts: Facts) -> None:
     facts.waiting = marts.rows("decision_latency", where="is_open", order_by="asked_at, decision_id", most=MAX_WAITING)
-    # Chosen by when they were asked alone: who keeps the open ones makes waits look longer than they are.
+    # Chosen only by when they were asked: preferring open decisions would bias the waiting times upwards.
     facts.decisions = marts.rows(
         "decision_latency",
         where="asked_at >= %s",

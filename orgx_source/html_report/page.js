@@ -1,5 +1,5 @@
 "use strict";
-// Draws every chart, and leaves on <html> what came of it: data-charts is "drawn" or "failed", data-errors lists why.
+// Draws every chart and records the result on <html>: data-charts is "drawn" or "failed", data-errors lists the errors.
 (() => {
   const root = document.documentElement;
   const errors = [];
@@ -21,7 +21,7 @@
 
   const options = {
     actions: false,
-    // Expressions are walked as trees: the page's policy forbids to make code of text.
+    // Expressions are interpreted: the page's content security policy forbids eval.
     ast: true,
     defaultStyle: false,
     renderer: "svg",
@@ -37,7 +37,7 @@
       drawn.push([place, view]);
     } catch (error) {
       note(`${name}: ${error}`);
-      place.textContent = "This picture could not be drawn.";
+      place.textContent = "This chart could not be drawn.";
       throw error;
     }
   };
@@ -49,7 +49,7 @@
     if (days >= 1) place.textContent = ` (${days === 1 ? "1 day" : `${days} days`} ago)`;
   };
 
-  // Paper has one width, whatever that of the window is. Drawn at 780 pixels and scaled to it, two charts fit on a page.
+  // Paper has a fixed width, unlike the window. Drawn at 780 pixels and scaled to the paper, two charts fit on a page.
   const PRINTED_PIXELS = 780;
   const resize = (width) => {
     for (const [place, view] of drawn) view.width(width ?? place.clientWidth).run();
@@ -77,7 +77,7 @@
     return String(one).localeCompare(String(other));
   };
 
-  // Adds to a table what only a script can do: sort by a column, filter, show the first rows only.
+  // Adds controls to a table: sort by a column, filter, and show all rows or only the first.
   const equip = (table) => {
     const body = table.tBodies[0];
     const title = document.getElementById(table.getAttribute("aria-labelledby")).textContent;
@@ -129,7 +129,7 @@
     show();
   };
 
-  // Without the right to use the clipboard, the id is selected, so that it can be copied by hand.
+  // Without permission to use the clipboard, the id is selected, so that it can be copied by hand.
   const copy = async (place, button) => {
     try {
       await navigator.clipboard.writeText(place.textContent);

@@ -1,8 +1,8 @@
-"""Writes a report as one HTML file from a template, with the charts and the scripts that draw them inline.
+"""Writes a report as one HTML file from a template, with inline charts and the scripts that draw them.
 
-The template escapes every text. The page allows its own scripts alone, by their hashes, and no network requests:
-whatever a title holds, the browser does not run it. Colours are CSS variables, so the charts follow the reader's light
-or dark setting.
+The template escapes all text. The page allows only its own scripts, by their hashes, and no network requests, so the
+browser never executes the content of a title. Colours are CSS variables, so the charts follow the reader's light or
+dark mode.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from orgx_source.html_report.content import NOTHING, Picture, Report, Section, T
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 NARROW_PIXELS = 400
-# Heading, axes and the sentence below, around a picture.
+# Height of the heading, axes and caption around a chart.
 FRAME_PIXELS = 150
 LEGEND_SYMBOL_PIXELS, LEGEND_LETTER_PIXELS = 32, 6.2
-# What the charts paint with, and the variable of page.css that takes its place.
+# Colours of the charts, and the variables of page.css that replace them.
 THEMED = {
     INK: "var(--ink)",
     FAINT: "var(--faint)",
@@ -45,7 +45,7 @@ THEMED = {
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """A section as the template wants it: pictures with whether each has a row for itself, then tables."""
+    """A section in the form that the template needs: charts, each with whether it has its own row, then tables."""
 
     name: str
     title: str
@@ -54,7 +54,7 @@ class _Layout:
 
 
 def render(report: Report) -> str:
-    """Return the page."""
+    """Return the page as HTML."""
     sections = [_lay_out(section) for section in report.sections]
     pictures = [picture for section in sections for picture, _ in section.pictures]
     return (
@@ -89,8 +89,8 @@ def _environment() -> Environment:
 
 
 def themed(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a chart that follows the page: its colours, its type, and as wide as there is room."""
-    # The page names and describes the whole picture; a thousand marks that are read out one by one help nobody.
+    """Return a chart in the colours and font of the page, with legends and labels that adapt to its width."""
+    # The page labels and describes each chart; a screen reader must not read out a thousand marks one by one.
     config = {**spec.get("config", {}), "background": None, "font": FONT, "aria": False}
     found: dict[str, Any] = _repainted({**spec, "config": config})
     return found
@@ -104,7 +104,7 @@ def _repainted(spec: Any, key: str = "") -> Any:
         if key == "axis" and "%b" in str(painted.get("format")):
             painted["labelExpr"] = "utchours(datum.value) ? utcFormat(datum.value, '%H:%M') : datum.label"
         if key == "mark" and painted.get("type") == "text" and painted.get("color") == "white":
-            # Such a text stands in a cell, and must not leave it.
+            # White text is inside a cell and must fit into it.
             painted["fontSize"] = {"expr": f"width < {NARROW_PIXELS} ? 9 : 11"}
         if isinstance(painted.get("legend"), Mapping) and "domain" in painted.get("scale", {}):
             painted["legend"] = {
@@ -120,7 +120,7 @@ def _repainted(spec: Any, key: str = "") -> Any:
 
 
 def _columns(legend: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
-    """Return how many columns a legend gets, as an expression: as many as the width of the picture has room for."""
+    """Return the number of columns of a legend, as an expression: as many as fit into the width of the chart."""
     expression = "1"
     for count in range(2, min(len(names), legend.get("columns") or len(names)) + 1):
         widest = [max(len(name) for name in names[column::count]) for column in range(count)]
@@ -130,7 +130,7 @@ def _columns(legend: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
 
 
 def embedded_json(value: Any) -> str:
-    """Return JSON that stands safely between script tags: no ``<`` in it can begin a tag or a comment."""
+    """Return JSON that is safe between script tags: it contains no ``<`` that could start a tag or a comment."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -142,12 +142,12 @@ def _library() -> str:
 
 
 def inline_script(text: str) -> str:
-    """Return a script in which nothing ends its element; inside a JavaScript string the slash may be escaped."""
+    """Return a script that cannot end its own element; a slash may be escaped inside a JavaScript string."""
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def _csp_hash(script: str) -> str:
-    """Return a script's hash as a content security policy names it."""
+    """Return the hash of a script in the form of a content security policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
@@ -159,13 +159,13 @@ def _file(name: str) -> str:
 def _lay_out(section: Section) -> _Layout:
     pictures = [part for part in section.parts if isinstance(part, Picture)]
     tables = [part for part in section.parts if isinstance(part, Table)]
-    # A sentence alone is no neighbour for a picture.
+    # A chart with nothing to draw is only a sentence and does not share a row with a drawn one.
     drawn, empty = ([picture for picture in pictures if bool(picture.spec) is has] for has in (True, False))
     return _Layout(section.name, section.title, [*_pairs(drawn), *_pairs(empty)], tables)
 
 
 def _pairs(pictures: Sequence[Picture]) -> list[tuple[Picture, bool]]:
-    """Return pictures and whether each is wide: two share a row if they are about as high, any other has its own."""
+    """Return charts and whether each is wide: two of similar height share a row, any other has its own."""
     found: list[tuple[Picture, bool]] = []
     waiting = list(pictures)
     while waiting:

@@ -186,7 +186,7 @@ def test_a_chart_that_cannot_be_drawn_is_told_and_the_others_are_drawn(
     opened = open_page(browser, REPORT)
     assert attribute(opened, "data-charts") == "failed"
     assert "portfolio" in (attribute(opened, "data-errors") or "")
-    assert "This picture could not be drawn." in opened.dom
+    assert "This chart could not be drawn." in opened.dom
     assert Page(opened.dom).charts["chart-decisions_open"].count("svg") == 1
 
 
@@ -294,7 +294,7 @@ def test_a_warehouse_that_was_never_filled_gives_a_page_that_says_so() -> None:
         sync(box, ["workspaces"])
     execute("delete from orgx.sync_log")
     write_report(pipeline(), REPORT)
-    assert "Nothing was read yet" in REPORT.read_text()
+    assert "Nothing has been read yet" in REPORT.read_text()
 
 
 @pytest.mark.parametrize("tables", [["tasks"], ["initiatives"], ["agents", "activity"], ["decisions"]])
@@ -317,7 +317,7 @@ def test_of_many_decisions_those_asked_last_are_shown_and_all_that_wait(
     # Were the open ones kept before others, waits would look longer than they are.
     assert [row["decision_id"] for row in facts.decisions] == [row[0] for row in newest]
     assert {row["decision_id"] for row in facts.waiting} == {row[0] for row in waiting} != set()
-    assert any("the 5 decisions that were asked last" in note for note in content.compose(facts).notes)
+    assert any("the 5 most recently asked decisions" in note for note in content.compose(facts).notes)
 
 
 def test_what_a_library_brings_cannot_end_its_script() -> None:

@@ -99,7 +99,7 @@ def test_only_web_addresses_become_links(address: str | None, *, leads: bool) ->
 def test_the_page_says_of_when_it_is_or_that_nothing_was_read() -> None:
     time = '<time datetime="2026-04-13T06:00:00+00:00">13 April 2026, 06:00 UTC</time>'
     assert f'<p class="as-of">As of {time}<span id="age"></span></p>' in page.render(report())
-    assert '<p class="as-of">Nothing was read yet: <code>orgx-sync run</code>' in page.render(report(as_of=None))
+    assert '<p class="as-of">Nothing has been read yet: <code>orgx-sync run</code>' in page.render(report(as_of=None))
 
 
 def test_a_row_with_more_cells_than_columns_is_an_error() -> None:
