@@ -1,4 +1,4 @@
-"""Executes every notebook in place; the same data give the same files. `make notebooks` calls it in the checkout."""
+"""Executes every notebook in place; the same data give the same files. `make notebooks` runs it in the checkout."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def execute(path: Path) -> Any:
-    """Return a notebook with its outputs, without anything that another day or machine would change."""
+    """Return a notebook with its outputs, without anything that depends on the day or the machine."""
     notebook = nbformat.read(path, as_version=4)
     with TemporaryDirectory() as directory:
-        # Through files and not through loopback, where anybody on this machine could listen.
+        # Communicates through files, because anybody on this machine could connect to loopback ports.
         config = Config({"KernelManager": {"transport": "ipc", "ip": f"{directory}/kernel"}})
         place = {"metadata": {"path": str(Path.cwd())}}
         NotebookClient(notebook, config=config, timeout=120, record_timing=False, resources=place).execute()
@@ -37,7 +37,7 @@ def execute(path: Path) -> Any:
                 output.execution_count = None
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = b64encode(squeeze(b64decode(output.data["image/png"]))).decode()
-                # ruff, which formats notebooks too, would write 390.96 for 390.96000000000004.
+                # ruff, which also formats notebooks, would write 390.96 for 390.96000000000004.
                 output.metadata["image/png"] = {
                     name: round(pixels, 2) for name, pixels in output.metadata["image/png"].items()
                 }
@@ -45,7 +45,7 @@ def execute(path: Path) -> Any:
 
 
 def squeeze(picture: bytes) -> bytes:
-    """Return the same PNG with the best compression: a third of the size."""
+    """Return the same PNG with maximum compression: a third of the size."""
     chunks, place = [], len(SIGNATURE)
     while place < len(picture):
         end = place + 8 + int.from_bytes(picture[place : place + 4], "big")
@@ -60,7 +60,7 @@ def squeeze(picture: bytes) -> bytes:
 
 
 def main(names: list[str]) -> None:
-    """Execute the notebooks that are named, or all."""
+    """Execute the named notebooks, by default all."""
     paths = [Path(name) for name in names] or sorted(HERE.glob("*.ipynb"))
     print(f"Executing notebooks, about {SECONDS_EACH * len(paths)} seconds ...", flush=True)
     for path in paths:

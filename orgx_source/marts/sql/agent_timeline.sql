@@ -43,7 +43,7 @@ versions as (
     from raw.agents_history as agents
 ),
 
--- The version that each read saw: the one that still held when the next read began.
+-- The version that each read saw: the one that was still current when the next read began.
 sightings as (
     select
         versions.id as agent_id,

@@ -68,7 +68,7 @@ known as (
         on read_days.day >= initiatives.from_day and (read_days.day < initiatives.to_day or initiatives.to_day is null)  -- guard: every-living-initiative-stands-in-the-last-day
 ),
 
--- A version of a task counts from the day it was first seen until the day the next one was.
+-- A version of a task counts from the day it was first seen until the day the next version was.
 steps as (
     select initiative_id, status_group, cast(valid_from at time zone 'UTC' as date) as day, 1 as step
     from versions
@@ -93,7 +93,7 @@ daily_steps as (
     group by initiative_id, day
 ),
 
--- Every day of every initiative that ever had tasks, so that the sums run on over days without a change.
+-- Every day of every initiative that ever had tasks, so that running totals continue over days without a change.
 task_days as (
     select
         owners.initiative_id,

@@ -86,7 +86,7 @@ open_work as (
         and work.status_group not in ('done', 'dropped', 'completed', 'closed')
 ),
 
--- At risk is a warning; it blocks nothing.
+-- At risk is a warning and does not block anything.
 blocked as (
     select * from open_work where status_group = 'blocked' and status <> 'at_risk'
 ),

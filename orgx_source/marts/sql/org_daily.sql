@@ -101,7 +101,7 @@ settled as (
     group by settled_day
 ),
 
--- Only decisions with both times, in this order, have waited: so counts are never negative.
+-- Only decisions with a known start that were not settled before it have waited, so counts are never negative.
 waited as (
     select day, sum(step) as step
     from (

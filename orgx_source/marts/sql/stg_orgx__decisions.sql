@@ -35,7 +35,7 @@ first_seen as (
 
 judged as (
     select
-        -- Not all columns: OrgX may send one that is called like one of these.
+        -- Not all columns: OrgX could send one with the same name as one of these.
         decisions.id,
         case
             when cast(decisions.requested_at at time zone 'UTC' as date) between bounds.first_day and bounds.last_day
@@ -98,7 +98,7 @@ select
         judged.requested_at,
         judged.created_at,
         case when not timed.is_settled then judged.updated_at end,
-        -- Who saw it settled only does not know since when it waited.
+        -- If it was only ever seen settled, the start of its wait is unknown.
         case when not timed.is_settled or first_seen.first_seen_at < timed.settled_at then first_seen.first_seen_at end,
         case when not timed.is_settled then decisions.last_changed_at end
     ) as asked_at,

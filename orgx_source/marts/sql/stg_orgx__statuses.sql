@@ -1,10 +1,10 @@
--- How each status that OrgX's surfaces use is counted; a status that is not here counts as the group with a null status.
+-- The group of each status that OrgX's surfaces use; a status not listed here belongs to the group with a null status.
 -- grain: entity type and status
 -- key: entity_type, status
 -- columns:
 --   entity_type   initiative, workstream, milestone, task, decision, artifact or agent.
 --   status        As OrgX sends it; null for any other.
---   status_group  What the marts count it as.
+--   status_group  Its group in the marts.
 select entity_type, status, status_group
 from (
     values

@@ -1,6 +1,6 @@
 -- Every OrgX timestamp that the marts do not trust, and why: it counts as unknown, on no day and in no duration.
--- Days and doubts are complete: an event or artifact that is on no day of org_daily and agent_throughput_daily is here, and
--- so is a decision with an unknown time of asking.
+-- Nothing is missing: an event or artifact that is on no day of org_daily and agent_throughput_daily is listed here, and so
+-- is a decision whose time of asking is unknown.
 -- grain: entity and stamp
 -- key: entity_type, entity_id, stamp
 -- columns:
