@@ -169,7 +169,7 @@ def _read_stretch(session: ReadSession, table: Table, warehouse: Warehouse) -> I
         session.open_tables[table.name] = reader
     if reader.was_closed:
         return
-    if not wrote and not warehouse.columns(table.name):
+    if not wrote and not reader.living and not warehouse.columns(table.name):
         # A table without rows is created too, with all its columns. Not by
         # materialize_table_schema(): that adds a _dlt_id that must not be null, and no Arrow table has one.
         yield empty_rows(table)

@@ -160,11 +160,13 @@ def _bring_up_to_date(
     session.executor.submit(session.workspace)
     # Before the state is fetched: if nothing was ever loaded, dlt would discard the packages.
     report.messages += finish_leftovers(pipeline, warehouse, session.patience)  # guard: leftovers-are-loaded
-    # Fetches the state stored with the data, for a machine without one.
-    _patiently(pipeline, session.patience, pipeline.sync_destination)
+    with warehouse.kept_open():
+        # Fetches the state stored with the data, for a machine without one.
+        _patiently(pipeline, session.patience, pipeline.sync_destination)
+        missing = find_missing(pipeline, warehouse)
     report.reached = True
     session.check_workspace()  # guard: workspace-out-of-sight
-    messages, refusals = make_missing(pipeline, session, warehouse)
+    messages, refusals = make_missing(pipeline, session, missing)
     report.messages += messages
     remaining = [name for name in names if name in TABLES]
     for refusal in refusals:
@@ -199,8 +201,19 @@ def _remember(pipeline: Any, session: ReadSession, warehouse: Warehouse, report:
         table.error, table.exit_code, table.verdict = str(failure), failure.exit_code, None
 
 
+def find_missing(pipeline: Any, warehouse: Warehouse) -> dict[str, list[str]]:
+    """Return the tables and columns that dlt has created and that were dropped, as `Warehouse.missing` does."""
+    if not warehouse.can_be_asked or SCHEMA not in pipeline.schema_names:
+        return {}
+    tables = pipeline.schemas[SCHEMA].data_tables(seen_data_only=True)
+    wanted = {
+        table["name"]: [name for name, hints in table["columns"].items() if hints.get("data_type")] for table in tables
+    }
+    return warehouse.missing(wanted)
+
+
 def make_missing(
-    pipeline: Any, session: ReadSession, warehouse: Warehouse
+    pipeline: Any, session: ReadSession, missing: dict[str, list[str]]
 ) -> tuple[list[str], list[TableRefusedError]]:
     """Recreate dropped tables and columns.
 
@@ -209,13 +222,6 @@ def make_missing(
     Returns:
         Messages about what was recreated, and the errors of what the destination refused to create.
     """
-    if not warehouse.can_be_asked or SCHEMA not in pipeline.schema_names:
-        return [], []
-    tables = pipeline.schemas[SCHEMA].data_tables(seen_data_only=True)
-    wanted = {
-        table["name"]: [name for name, hints in table["columns"].items() if hints.get("data_type")] for table in tables
-    }
-    missing = warehouse.missing(wanted)
     refusals = list(_make(pipeline, missing)) if missing else []
     for refusal in refusals:
         del missing[refusal.table]
@@ -430,9 +436,10 @@ def _conclude(pipeline: Any, report: RunReport, names: Sequence[str], session: R
         warehouse = None
         # Opening and closing a DuckDB file takes longer than either; if it cannot be reached, each reports it.
         with suppress(Exception):
-            warehouse = Warehouse(pipeline, patience)
-            opened.callback(warehouse.close)
-            opened.enter_context(warehouse.kept_open())
+            once = Warehouse(pipeline, patience)
+            opened.callback(once.close)
+            opened.enter_context(once.kept_open())
+            warehouse = once
         _write_log(pipeline, report, names, patience, warehouse)
         if report.has_tables and session.config.marts:
             _renew_marts(pipeline, report, patience)

@@ -62,16 +62,13 @@ class Warehouse:
     """
 
     def __init__(self, pipeline: Any, patience: LockPatience | None = None, *, trusted: bool = True) -> None:
-        """Open the dataset.
+        """Prepare to query the dataset; each query opens it.
 
         Args:
             pipeline: The pipeline that fills it.
             patience: How long to wait for a DuckDB file that another process has open, or for a lock in PostgreSQL; by
                 default not at all.
             trusted: Whether stored rows are assumed to match their hashes.
-
-        Raises:
-            DestinationError: It cannot be opened.
         """
         self.trusted = trusted
         self._pipeline = pipeline
@@ -82,6 +79,7 @@ class Warehouse:
         self._sql: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="orgx-warehouse")
         self._layout: dict[str, dict[str, tuple[str, bool]]] | None = None
+        self._complete: set[str] = set()
         self._holders = 0
         self._succeeded = False
         self._held = ExitStack()
@@ -273,8 +271,11 @@ class Warehouse:
         """Return whether all these loads are complete; True if the destination cannot be queried."""
         if not self.can_be_asked:
             return True
-        rows = self._select("select {load_id} from {table} where {status} = 0", table="_dlt_loads")
-        return set(load_ids) <= {row[0] for row in rows}
+        # Every table of a run asks for loads of earlier runs; those that are complete stay so unless they are revoked.
+        if not self._complete.issuperset(load_ids):
+            rows = self._select("select {load_id} from {table} where {status} = 0", table="_dlt_loads")
+            self._complete = {row[0] for row in rows}
+        return self._complete.issuperset(load_ids)
 
     def newest_load(self) -> str:
         """Return the id of the newest complete load; ids are times, and empty means none."""
@@ -352,6 +353,7 @@ class Warehouse:
         """
         marks = ", ".join(["%s"] * len(load_ids))
         sql = f"update {{table}} set {{status}} = 1 where {{load_id}} in ({marks})"
+        self._complete -= set(load_ids)
         self._ask(self._execute, "_dlt_loads", sql, load_ids)
 
     def _execute(self, name: str, sql: str, values: Sequence[Any]) -> None:
@@ -577,11 +579,17 @@ class Warehouse:
                 return
 
     def _has_sql(self) -> bool:
+        # dlt makes the client without opening anything; to open a DuckDB file takes 75 ms.
         try:
-            with self._client():
-                return True
+            with _failures_foreseen():
+                self._make_client()
         except SqlClientNotAvailable:
             return False
+        return True
+
+    def _make_client(self) -> None:
+        if self._sql is None:
+            self._sql = self._pipeline.sql_client()
 
     def with_client(self, work: Callable[[Any], T]) -> T:
         """Run a function with dlt's SQL client, in the thread that owns it, and return its result.
@@ -643,9 +651,8 @@ class Warehouse:
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
-        try:
-            if self._sql is None:
-                self._sql = self._pipeline.sql_client()
+        with _failures_foreseen():
+            self._make_client()
             if self._sql.native_connection is not None:
                 yield self._sql
                 return
@@ -655,12 +662,6 @@ class Warehouse:
                 yield self._sql
             finally:
                 self._sql.close_connection()
-        except (SqlClientNotAvailable, DestinationUndefinedEntity):
-            raise
-        except Exception as error:
-            if failure := foreseen(error):
-                raise failure from None
-            raise
 
     def _open(self) -> None:
         while True:
@@ -685,9 +686,6 @@ class RefreshedWarehouse(Warehouse):
             pipeline: The pipeline that fills it.
             patience: How long to wait for a DuckDB file that another process has open.
             gone: Names of the tables.
-
-        Raises:
-            DestinationError: It cannot be opened.
         """
         self._gone = gone
         super().__init__(pipeline, patience)
@@ -707,6 +705,18 @@ class RefreshedWarehouse(Warehouse):
     def foreign_columns(self, table: Table, own: Collection[str]) -> dict[str, ColumnType | None]:
         """Return none: the table will be recreated."""
         return {}
+
+
+@contextmanager
+def _failures_foreseen() -> Iterator[None]:
+    try:
+        yield
+    except (SqlClientNotAvailable, DestinationUndefinedEntity):
+        raise
+    except Exception as error:
+        if failure := foreseen(error):
+            raise failure from None
+        raise
 
 
 def _wheres(key: str, only: Sequence[str] | None) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -292,7 +292,7 @@ def test_a_token_from_elsewhere_is_not_renewed(login: Any) -> None:
         login(box, box.oauth.grant(seconds=-1))
         report = sync_over_mcp(tables=["decisions"])
         assert report.exit_code == 3
-        assert "ORGX_MCP_TOKEN: it has expired or is wrong" in (report.error or "")
+        assert "ORGX_MCP_TOKEN: it has expired or is invalid" in (report.error or "")
 
 
 def test_a_table_can_be_pinned_to_mcp_beside_a_key(login: Any) -> None:

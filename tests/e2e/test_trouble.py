@@ -372,7 +372,11 @@ def test_a_warehouse_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> N
     before = set(threading.enumerate())
     for _ in range(3):
         with pytest.raises(ConfigError):
-            Warehouse(make_pipeline(database=tmp_path / "missing" / "x.duckdb"))
+            Warehouse(make_pipeline("postgres"))
+        warehouse = Warehouse(make_pipeline(database=tmp_path / "missing" / "x.duckdb"))
+        with pytest.raises(ConfigError):
+            warehouse.check_names()
+        warehouse.close()
     for thread in set(threading.enumerate()) - before:
         thread.join(20)
     assert not [thread for thread in threading.enumerate() if thread not in before]

@@ -80,8 +80,8 @@ class Life:
         self.torn: set[str] = set()
         # Per row, what each good run must have seen, in order; None is its absence.
         self.seen: dict[tuple[str, str], list[str | None]] = defaultdict(list)
-        # Tables that were read by another route, which shows other things of the same version: /api/v1/work has the time
-        # of creation where an entity has no updated_at.
+        # Tables that were read by another route, which shows other things of the same version: /api/v1/work has the
+        # time of creation where an entity has no updated_at.
         self.detours: set[str] = set()
         # When the last good read of everything began, by a clock that is right.
         self.whole_at: dict[str, datetime] = {}
@@ -110,8 +110,9 @@ class Life:
         plan = Plan()
         for trouble in troubles:
             trouble.apply(self, plan)
-        closed = [fault.entity for fault in plan.faults if fault.kind == "closed"]
-        self.detours |= set(plan.settings.get("routes", ())) | {name for name in IN_PLAY if IN_PLAY[name].kind in closed}
+        closed = {fault.entity for fault in plan.faults if fault.kind == "closed"}
+        self.detours |= set(plan.settings.get("routes", ()))
+        self.detours |= {name for name, row in IN_PLAY.items() if row.kind in closed}
         if any(trouble.changes_warehouse for trouble in troubles):
             self.before = Holdings.read()
         start, answers = self.organisation.now, Answers()

@@ -276,7 +276,7 @@ def test_a_new_file_can_be_read_by_older_versions_unless_the_newest_format_is_wa
 ) -> None:
     if wanted:
         monkeypatch.setenv("SOURCES__ORGX__DUCKDB_FORMAT", wanted)
-    Warehouse(make_pipeline(database=file)).close()
+    Warehouse(make_pipeline(database=file)).check_writable()
     for _ in range(2):
         # The version of the storage; 64 is that of DuckDB 1.0.
         assert (int.from_bytes(file.read_bytes()[12:20], "little") == 64) == is_old
