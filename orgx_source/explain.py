@@ -36,7 +36,7 @@ REFUSALS = frozenset(
     | {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EBUSY, errno.EIO, errno.ESTALE, errno.ENOMEM}
 )
 Lasting = Literal["passes", "settings", "refusal"]
-"""What a SQLSTATE says about later runs: they may succeed, someone must fix the settings, or neither."""
+"""What a SQLSTATE means for later runs: they may succeed, someone must fix the settings, or neither."""
 # SQLSTATE prefixes; the longest match wins. All other codes are refusals.
 _SQLSTATES: dict[str, Lasting] = {
     "08": "passes",  # connection
@@ -67,14 +67,14 @@ _NO_DATABASE = re.compile(
     r"|encrypted database|sqlite_scanner",
     re.IGNORECASE,
 )
-# What whoever owns a table can do about a refusal of one code, by its first letters, or of one of DuckDB's classes.
+# What the owner of a table can do about a rejected load, by prefix of the SQLSTATE; DuckDB's classes map to these.
 _MENDS = {
     "23": "drop the constraint or the unique index, or change it so that it accepts what OrgX sends",
     "44": "drop the constraint or the unique index, or change it so that it accepts what OrgX sends",
     "P0": "change or drop the trigger",
     "54": "drop the index or the columns that are too large",
-    "22": "give the column back the type that it was loaded with",
-    "42": "give back the table, its columns and their types as they were loaded, or drop it: it is read in full then",
+    "22": "restore the type that the column was loaded with",
+    "42": "restore the table, its columns and their types as loaded, or drop it: the next run then reads it in full",
 }
 _CLASSES = {"ConstraintException": "23", "ConversionException": "22", "BinderException": "42", "CatalogException": "42"}
 _WRAPPERS = frozenset({"PipelineStepFailed", "DestinationException"})
@@ -157,7 +157,7 @@ def _of_settings(error: BaseException) -> ConfigError | None:
     if "ConfigProviderException" in kinds:
         return ConfigError(f"dlt's settings cannot be read. {first_words(error)}")
     if "ConfigurationException" in kinds:
-        # dlt goes on to list every place it looked, or what it expected.
+        # dlt's message continues with every place it looked, or what it expected.
         reason = re.split(r"\.? (?:for field|Details:) ", first_words(error))[0]
         return ConfigError(
             f"The destination's settings cannot be used. {reason}. dlt reads them from .dlt/secrets.toml, "
@@ -207,7 +207,7 @@ def sqlstate(error: BaseException) -> str | None:
 
 
 def _lasting(code: str | None) -> Lasting | None:
-    """Return what a SQLSTATE says about later runs; None without a code."""
+    """Return what a SQLSTATE means for later runs; None without a code."""
     if code is None:
         return None
     fitting = [start for start in _SQLSTATES if code.startswith(start)]
@@ -231,11 +231,11 @@ def is_mendable(failure: OrgxError) -> bool:
 
 
 def how_to_mend(error: BaseException, table: str) -> str:
-    """Return what the owner of a table must do so that it accepts a load that it refused; empty where nobody knows.
+    """Return what the owner of a table must do so that it accepts a load it rejected; empty if unknown.
 
     Args:
-        error: What the database said.
-        table: The table, as a message names it.
+        error: The database's error.
+        table: The table's name for the message.
     """
     for link in _chain(error):
         code = sqlstate(link) or next((_CLASSES[kind] for kind in sorted(_kinds(link) & _CLASSES.keys())), "")
@@ -305,7 +305,7 @@ def name_lock_holder(error: BaseException) -> str | None:
 
 
 def first_words(error: BaseException) -> str:
-    """Return what an error says, in one line that is not too long, and without a secret."""
+    """Return an error's message on one line, truncated and without secrets."""
     # PostgreSQL's details quote the row.
     told = getattr(getattr(error, "dbapi_exception", error), "diag", None)
     text = getattr(told, "message_primary", None) or str(error)

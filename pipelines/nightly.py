@@ -1,9 +1,9 @@
-"""The nightly job, as a script that a scheduler calls: sync, say what happened, leave with a code that means something.
+"""The nightly job as a script for a scheduler: syncs, prints the result, and exits with the code of the run.
 
     15 2 * * *  cd /srv/orgx && .venv/bin/python pipelines/nightly.py >> nightly.log 2>&1
 
 The key comes from ``ORGX_API_KEY`` or ``.dlt/secrets.toml``. ``orgx-sync run`` does the same from the command line;
-copy this file when the job should do more, such as tell a chat channel.
+copy this file if the job should do more, such as post to a chat channel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from orgx_source.sync import make_pipeline, run_sync
 def main() -> int:
     """Sync every table once; return the exit code."""
     try:
-        config = load_config(max_wait=1800)  # half an hour for rate limits is fine at night
+        config = load_config(max_wait=1800)  # half an hour of waiting on rate limits is acceptable at night
         pipeline = make_pipeline(
             destination=os.environ.get("ORGX_DESTINATION", "duckdb"),
             dataset=os.environ.get("ORGX_DATASET", "orgx"),
@@ -30,7 +30,7 @@ def main() -> int:
         print(f"not started: {error}", file=sys.stderr)
         return error.exit_code
 
-    # What fails stands in the report, in a sentence; dlt would write its stack before it.
+    # The report has one sentence per failure; dlt would log its traceback before it.
     logging.getLogger("dlt").disabled = True
     report = run_sync(config, pipeline)
 
@@ -46,7 +46,7 @@ def main() -> int:
     for message in [*report.messages, report.error]:
         if message:
             print(message, file=sys.stderr)
-    # 0 fine, 1 a table failed, 3 fix the settings, 4 try again later
+    # 0 success, 1 a table failed, 3 fix the settings, 4 try again later
     return report.exit_code
 
 

@@ -547,11 +547,11 @@ def list_tables(name: str | None, as_json: bool) -> None:
 @click.option(
     "--database",
     type=options.FILE,
-    show_default="orgx_demo.duckdb, with --live orgx_live.duckdb",
+    show_default="orgx_demo.duckdb; orgx_live.duckdb with --live",
     metavar="FILE",
     help="DuckDB file to create; an earlier demo is replaced.",
 )
-@click.option("--size", type=SIZES, show_default="small, with --live medium", help="Size of the sample organisation.")
+@click.option("--size", type=SIZES, show_default="small; medium with --live", help="Size of the sample organisation.")
 @click.option(
     "--days",
     type=click.IntRange(1, 366),
@@ -573,7 +573,7 @@ def list_tables(name: str | None, as_json: bool) -> None:
     flag_value=60.0,
     show_default="off; 60 without a number",
     metavar="[SECONDS]",
-    help="Load it once, then show the events that it sends and what they change, for so long.",
+    help="Sync once, then load webhook events as they arrive and show them, for this long.",
 )
 @options.verbose
 def demo(
@@ -586,7 +586,7 @@ def demo(
     if live is None:
         return run_demo(database or Path("orgx_demo.duckdb"), size or "small", days or 28, start)
     if days or start:
-        raise click.UsageError("--live shows this moment: leave out --days and --start.")
+        raise click.UsageError("--live cannot be combined with --days or --start.")
     return run_live_demo(database or Path("orgx_live.duckdb"), size or "medium", live)
 
 

@@ -188,7 +188,7 @@ def _outcome(table: TableReport) -> Text:
     if table.error and table.exit_code == 4:
         return Text("incomplete", "yellow")
     if table.verdict == "uncertified" and not table.exit_code:
-        # A limit of the route: every night says it, and nobody can do anything about it.
+        # A permanent limit of the route, reported by every run: no warning colour.
         return Text(table.verdict)
     return _verdict(table.verdict, table.error, table.note)
 
@@ -203,7 +203,7 @@ RUN_COLUMNS = ("rows\nread", "\nnew", "\nchanged", "\ndeleted", "in\nwarehouse",
 
 
 def print_errors(report: RunReport) -> None:
-    """Print what went wrong, to stderr; not that a certified table was read from its second route."""
+    """Print errors and warnings to stderr; omit those of certified tables, such as a fallback route."""
     for line in _remarks(report, only_trouble=True):
         err.print(line)
 
@@ -373,10 +373,10 @@ def print_verify(report: VerifyReport) -> None:
 
 
 def print_status(report: StatusReport, *, with_routes: bool = False) -> None:
-    """Print what the warehouse holds.
+    """Print the state of the warehouse.
 
     Args:
-        report: What was found.
+        report: The state to print.
         with_routes: Whether to print the route of each table.
     """
     if report.tables and out.width < NARROW:
@@ -516,18 +516,18 @@ EVENTS_SHOWN = 8
 
 
 class EventBoard:
-    """Shows decisions that wait and events that were loaded: in place on a terminal, else a line per event.
+    """Shows open decisions and loaded events: redrawn in place on a terminal, otherwise one line per event.
 
     Attributes:
-        lags: Seconds from each event's own time to its row.
+        lags: Seconds from each event's creation to its load.
     """
 
     def __init__(self, until: float, *, in_place: bool) -> None:
-        """Prepare.
+        """Create an empty board.
 
         Args:
-            until: Time of `time.monotonic` at which it ends.
-            in_place: Whether it is drawn anew, so that no line is printed.
+            until: Time of `time.monotonic` at which the events end.
+            in_place: Whether the board is redrawn in place; if so, no lines are printed.
         """
         self.lags: list[float] = []
         self._until = until
@@ -536,11 +536,11 @@ class EventBoard:
         self._latest: deque[tuple[Any, ...]] = deque(maxlen=EVENTS_SHOWN)
 
     def show(self, queue: Sequence[tuple[Any, ...]], events: Sequence[tuple[Any, ...]]) -> None:
-        """Show what is in the warehouse now.
+        """Show the current content of the warehouse.
 
         Args:
-            queue: Urgency, title, who asks, and when, of the newest open decisions; and how many there are.
-            events: Time, type, lag in seconds and name of the row, of events that were not shown yet.
+            queue: Urgency, title, asker and time of the newest open decisions, and the number of all open ones.
+            events: Time, type, lag in seconds and row name of each event not shown yet.
         """
         self._queue = queue
         self._latest.extendleft(events)
@@ -549,16 +549,16 @@ class EventBoard:
             out.print(Text(f"{_clock(created_at)}  {kind}  {about or '-'}  in the warehouse after {lag:.1f} s"))
 
     def draw(self) -> RenderableType:
-        """Return all of it."""
+        """Return the whole board."""
         left = max(0.0, self._until - time.monotonic())
         return Group(self.queue(), RichText(), self._events(), RichText(f"\n{self.summary()}; {left:.0f} s left"))
 
     def queue(self) -> RenderableType:
-        """Return the decisions that wait."""
+        """Return the open decisions."""
         grid = _fixed_grid(("urgency", 8), ("decision", None), ("asked by", 16), ("asked", 10))
         for urgency, title, asked_by, asked_at, _ in self._queue:
             grid.add_row(urgency, Text(title or "-"), Text(asked_by or "-"), _ago(asked_at))
-        waiting = f"{self._queue[0][-1]:,} waiting, the newest" if self._queue else "none is waiting"
+        waiting = f"{self._queue[0][-1]:,} waiting, the newest" if self._queue else "none waiting"
         return Group(RichText(f"Decisions: {waiting}", "bold"), grid)
 
     def _events(self) -> RenderableType:
@@ -568,7 +568,7 @@ class EventBoard:
         return grid
 
     def summary(self) -> str:
-        """Return how many events there were, and how long they took."""
+        """Return the number of events and their lags."""
         count = "1 event" if len(self.lags) == 1 else f"{len(self.lags):,} events"
         return f"{count}, {_lags(self.lags)}" if self.lags else count
 
@@ -582,7 +582,7 @@ def _clock(moment: datetime | None) -> str:
 
 
 def _fixed_grid(*columns: tuple[str, int | None]) -> Grid:
-    """Return a grid as wide as the terminal: no number moves when a row comes."""
+    """Return a grid of fixed width, so that columns do not move when rows arrive."""
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), width=min(out.width, 100))
     for name, width in columns:
         grid.add_column(name, width=width, ratio=None if width else 1, no_wrap=True, overflow="ellipsis")
@@ -601,7 +601,7 @@ def event_board(until: float) -> Iterator[EventBoard]:
 
 
 def print_events(board: EventBoard, requests: int) -> None:
-    """Print what is left when the events end."""
+    """Print the final state when the events end."""
     out.print(board.queue())
     out.print(f"\n{board.summary()}; {_requests(requests)} to OrgX")
 

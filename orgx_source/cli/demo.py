@@ -82,16 +82,16 @@ def run_demo(database: Path, size: str, days: int = 28, start: datetime | None =
 
 
 def run_live_demo(database: Path, size: str, seconds: float) -> int:
-    """Load the organisation once, then listen to its events and show what they change; return the exit code.
+    """Sync the organisation once, then load its events and show what they change; return the exit code.
 
     Args:
-        database: DuckDB file to make.
+        database: DuckDB file to create.
         size: Size of the organisation.
-        seconds: How long to listen.
+        seconds: How long to load events.
 
     Raises:
-        ConfigError: A package of the listener or the sandbox is missing, or the file is no older demonstration.
-        DestinationError: Another demonstration makes the same file, or a run fills it.
+        ConfigError: A package of the listener or the sandbox is missing, or the file exists and is not from a demo.
+        DestinationError: Another demo or a run is writing the file.
     """
     from orgx_source.cli import console
     from orgx_source.config import load_config
@@ -103,14 +103,14 @@ def run_live_demo(database: Path, size: str, seconds: float) -> int:
         _make_room(target)
         with sandbox.Sandbox(sandbox.World(size, start=_this_hour())) as box:
             console.out.print(f"A sample organisation runs at {box.url}. First sync into {database}:\n")
-            # Events are about none of the optional tables.
+            # Events never concern optional tables.
             config = load_config(api_key=box.api_key, base_url=box.url, optional_tables="none")
             began = time.monotonic()
             report = _sync(box.world, config, target)
             console.print_run(report, seconds=time.monotonic() - began)
             if report.exit_code:
                 return report.exit_code
-            console.out.print(f"\nNow it lives, and a listener loads what its events name. {seconds:g} s, or Ctrl-C:\n")
+            console.out.print(f"\nLoading events from simulated activity for {seconds:g} s; stop with Ctrl-C:\n")
             watch_events(box, config, target, seconds)
     _invite(database, "select type, outcome, created_at, loaded_at from webhook_events limit 5")
     return 0
@@ -252,7 +252,7 @@ def _answer(database: Path) -> None:
 
 
 def _invite(database: Path, sql: str) -> None:
-    """Say how to ask more."""
+    """Print a query to try."""
     from orgx_source.cli import console
 
     console.out.print(f"\nEverything is in [bold]{database}[/]. Ask your own questions:\n")

@@ -53,7 +53,7 @@ def run_listen(
 
 
 def import_service() -> Any:
-    """Return what serves the inbox.
+    """Return the module that serves the inbox.
 
     Raises:
         ConfigError: Its packages are not installed.

@@ -27,12 +27,12 @@ SWITCHES: dict[str, tuple[str, Callable[[str], Any], Any]] = {
     "upper_case": ("digest in upper case", lambda text: text != "0", True),
     "base64": ("digest in base64", lambda text: text != "0", True),
 }
-# The newest of them: so that one that is asked comes on top, and one that is settled goes.
+# The newest first, so that new decisions appear at the top and settled ones disappear.
 QUEUE = """
 select urgency, title, asked_by, asked_at, count(*) over () as waiting
 from decision_latency where is_open order by asked_at desc, decision_id limit 5
 """
-# With names from the tables, which only the rows that an event names can bring there.
+# The names come from the tables: an event names a row only by its id.
 EVENTS = """
 select webhook_events.created_at, webhook_events.type, epoch(loaded_at) - epoch(webhook_events.created_at) as lag,
     coalesce(decisions.title, initiatives.title, artifacts.name, agents.name) as about
@@ -90,13 +90,13 @@ def _parse(text: str) -> tuple[str, Any]:
 
 
 def watch_events(box: Any, config: OrgxConfig, target: Target, seconds: float) -> None:
-    """Let a sandbox live, listen to its events, and show what they change in the warehouse, until time is up or Ctrl-C.
+    """Simulate activity in a sandbox, load its events and show what they change, until the time is up or Ctrl-C.
 
     Args:
-        box: The sandbox, which serves.
-        config: Its key and address.
-        target: A DuckDB file that holds it already.
-        seconds: How long.
+        box: A running sandbox.
+        config: Settings with its key and address.
+        target: A DuckDB file that was synced with it.
+        seconds: How long to load events.
     """
     from orgx_source import sandbox
     from orgx_source.cli import console
@@ -114,7 +114,7 @@ def watch_events(box: Any, config: OrgxConfig, target: Target, seconds: float) -
             return BatchLoader(config, target, publish=show)
 
         def begin(url: str, stop: Callable[[], None]) -> None:
-            # The first batch makes the table of events.
+            # The first batch creates webhook_events.
             board.show(_ask(target, QUEUE), [])
             life.enter_context(sandbox.Life(box.world, sandbox.Sender(url, secret)))
             timer = threading.Timer(seconds, stop)

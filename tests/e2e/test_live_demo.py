@@ -54,7 +54,7 @@ def test_piped_it_is_a_line_for_each_event_and_an_interrupt_ends_it_well() -> No
         assert (process.wait(), trouble(process.stderr.read())) == (0, []), lines
     shown = "".join(lines)
     assert "\x1b" not in shown
-    assert re.search(r"Decisions: (\d+ waiting, the newest|none is waiting)", shown)
+    assert re.search(r"Decisions: (\d+ waiting, the newest|none waiting)", shown)
     (count,) = re.findall(r"^(\d+) events?, from event to row: median", shown, re.MULTILINE)
     assert int(count) == shown.count("in the warehouse after") > 0
     assert query("select count(*), count(loaded_at) from orgx.webhook_events", DATABASE) == [(int(count), int(count))]

@@ -107,9 +107,9 @@ REFUSALS: dict[str, tuple[str, list[str], list[str], str]] = {
         ["alter table orgx.agents drop column name",
          "alter table orgx.agents add name varchar generated always as (upper(id)) stored"],
         ["drop table orgx.agents"],
-        "drop it: it is read in full",
+        "drop it: the next run then reads it in full",
     ),
-    "view": ("postgres", TO_VIEW, FROM_VIEW, "give back the table"),
+    "view": ("postgres", TO_VIEW, FROM_VIEW, "restore the table"),
     "renamed key": ("postgres", *RENAMED_KEY),
     "check in DuckDB": (
         "duckdb", [KEEP, "drop table orgx.agents", "create table orgx.agents ({name: check (length(name) < 25)})",
@@ -122,9 +122,9 @@ REFUSALS: dict[str, tuple[str, list[str], list[str], str]] = {
         ["create type orgx.mood as enum ('idle', 'working')",
          "alter table orgx.agents alter status type orgx.mood using 'idle'"],
         ["alter table orgx.agents alter status type varchar"],
-        "the type that it was loaded with",
+        "the type that the column was loaded with",
     ),
-    "view in DuckDB": ("duckdb", TO_VIEW, FROM_VIEW, "give back the table"),
+    "view in DuckDB": ("duckdb", TO_VIEW, FROM_VIEW, "restore the table"),
     "renamed key in DuckDB": ("duckdb", *RENAMED_KEY),
 }  # fmt: skip
 

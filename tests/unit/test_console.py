@@ -102,7 +102,7 @@ def test_the_live_demonstration_fits_and_says_how_long_events_took(terminal: Con
     assert isinstance(terminal.file, io.StringIO)
     shown = terminal.file.getvalue()
     assert all(len(line) <= terminal.width for line in shown.splitlines()), shown
-    assert "Decisions: none is waiting" in shown and "0 events; 0 s left" in shown
+    assert "Decisions: none waiting" in shown and "0 events; 0 s left" in shown
     assert (
         "Decisions: 1,234 waiting, the newest" in shown
         and shown.count("critical") == 5

@@ -34,4 +34,4 @@ def test_without_its_packages_the_live_demonstration_names_their_extra(monkeypat
 @pytest.mark.parametrize("option", [("--days", "3"), ("--start", "2026-09-01")])
 def test_the_live_demonstration_is_of_no_other_day(option: tuple[str, str]) -> None:
     done = CliRunner().invoke(app, ["demo", "--live", *option])
-    assert (done.exit_code, "--live shows this moment" in done.output) == (2, True)
+    assert (done.exit_code, "--live cannot be combined" in done.output) == (2, True)
