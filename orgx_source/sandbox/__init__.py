@@ -1,7 +1,7 @@
-"""An OrgX to practise on: a sample organisation behind the real paths, on loopback, with faults to switch on.
+"""A local OrgX for development: a sample organisation behind OrgX's paths, on loopback, with injectable faults.
 
-It needs the ``sandbox`` extra (starlette, uvicorn) and imports nothing of the connector, so that both are
-independent readings of the same contract.
+Needs the ``sandbox`` extra (starlette, uvicorn). It imports nothing from the connector, so that both implement the
+same contract independently.
 """
 
 from orgx_source.sandbox.app import DEFAULT_KEY, RateLimit, Seen, create_sandbox

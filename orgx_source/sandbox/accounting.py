@@ -1,6 +1,6 @@
-"""What runs of agents leave behind: retries, sessions, receipts with tokens and cents, handoffs that wait for people.
+"""What agent runs produce besides work: retries, sessions, receipts with tokens and cents, and handoffs to people.
 
-Everything random here is drawn apart, so that the organisation itself is the same with and without it.
+All random values here have their own generator, so that the organisation is the same with and without them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAMES = {agent_id: name for agent_id, name, _ in AGENTS}
 
 
 def note_run(world: World, run: Row) -> None:
-    """Add what a run that was just made needs: its driver, its session, and if it is over, what it cost."""
+    """Complete a new run: its driver, its session, and its cost if it is over."""
     driver, provider, model, cents, subscription = world.rng_of_runs.choice(MODELS)
     hidden = {"provider": provider, "model": model, "cents_per_1000": cents, "subscription": subscription}
     world.spending[run["id"]] = hidden
@@ -32,7 +32,7 @@ def note_run(world: World, run: Row) -> None:
 
 
 def end_run(world: World, run: Row) -> None:
-    """Add what a run leaves that is over: outcome, quality, receipts, perhaps a handoff or another attempt."""
+    """Add the results of a finished run: outcome, quality, receipts, perhaps a handoff or another attempt."""
     rng = world.rng_of_runs
     run = world.find("run")[run["id"]]
     ended = datetime.fromisoformat(run["completed_at"])
@@ -205,7 +205,7 @@ def _event(world: World, handoff_id: str, kind: str, actor_type: str, actor_id: 
 
 
 def pass_hour_of_runs(world: World, share: float) -> None:
-    """Claim and fulfil some handoffs, and forget sessions that ended long ago."""
+    """Claim and fulfil some handoffs, and remove sessions that ended long ago."""
     steps = {"created": "claimed", "claimed": "fulfilled"}
     waiting = world.listing("handoff", ("open",), lambda rows: [row for row in rows if row["status"] in steps])
     for row in list(waiting):
@@ -221,7 +221,7 @@ def pass_hour_of_runs(world: World, share: float) -> None:
 
 
 def usage_of(world: World, workspace: str | None = None) -> Row:
-    """Return what OrgX counts in the month that is under way: sums over the receipts, cents rounded."""
+    """Return OrgX's usage for the current month: sums over the receipts, in rounded cents."""
     start = world.now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     end = (start + timedelta(days=32)).replace(day=1)
     receipts = [

@@ -1,4 +1,4 @@
-"""Answers as OrgX and the proxies in front of it give them: JSON, refusals, pages of proxies."""
+"""Responses of OrgX and of proxies in front of it: JSON, errors, proxy pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orgx_source.sandbox.faults import http_date, plain_json
 
 
 class RefusalError(Exception):
-    """Ends a request with an error in OrgX's structured shape."""
+    """Ends a request with an error in OrgX's structured format."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -21,26 +21,26 @@ class RefusalError(Exception):
 
 
 def json_answer(document: Any, status: int = 200, *, plain: bool = False) -> Response:
-    """Return a JSON answer; ``plain`` for what only a lenient encoder writes."""
+    """Return a JSON response; ``plain`` for values that only a lenient encoder writes."""
     body = plain_json(document) if plain else orjson.dumps(document)
     return Response(body, status, media_type="application/json")
 
 
 def refusal(status: int, code: str, message: str) -> Response:
-    """Return an error in OrgX's structured shape."""
+    """Return an error in OrgX's structured format."""
     error = {"code": code, "message": message, "status": status, "request_id": f"req_{time.monotonic_ns():x}"}
     return json_answer({"error": error}, status)
 
 
 def proxy_page(status: int) -> Response:
-    """Return the HTML page that a proxy shows instead of OrgX's answer."""
+    """Return the HTML page that a proxy sends instead of OrgX's response."""
     return Response(
-        f"<html><body><h1>{status}</h1>The gateway had a bad moment.</body></html>", status, media_type="text/html"
+        f"<html><body><h1>{status}</h1>The gateway failed temporarily.</body></html>", status, media_type="text/html"
     )
 
 
 def too_many(kind: str, seconds: float) -> Response:
-    """Return a 429 that tells in one of three ways how long to wait."""
+    """Return a 429 that states the wait in one of three ways."""
     response = json_answer({"error": "rate_limit_exceeded", "tier": "free", "retry_after_seconds": seconds}, 429)
     now = datetime.now(UTC)
     if kind == "rate_limited":

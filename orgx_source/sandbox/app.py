@@ -1,7 +1,7 @@
-"""OrgX's HTTP face over a `World`: paths, envelopes, errors, limits, and the faults that are switched on.
+"""OrgX's HTTP API over a `World`: paths, envelopes, errors, limits, and the active faults.
 
-Written from what is known of OrgX's API, without a line of the reader it serves: two readings of one contract. What
-stands before every path is here; `paths` has the paths.
+Written from what is known of OrgX's API and independently of the connector: two implementations of one contract. This
+module has everything that applies to all paths; `paths` has the paths.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MCP_PATH = "/mcp"
 
 @dataclass
 class RateLimit:
-    """A budget of requests per window, told in ``X-RateLimit-*``.
+    """A limit of requests per window, reported in ``X-RateLimit-*``.
 
     Attributes:
         limit: Requests per window.
@@ -57,10 +57,10 @@ class RateLimit:
     until: float = 0.0
 
     def take(self, told: float) -> tuple[bool, dict[str, str]]:
-        """Count a request; return whether it may pass, and the headers that say what is left.
+        """Count a request; return whether it is allowed, and the headers with the remaining requests.
 
         Args:
-            told: Unix seconds of the answer's ``Date``, whose clock the reset follows.
+            told: Unix seconds of the response's ``Date``; the reset is relative to this clock.
         """
         now = self.clock()
         if now >= self.until:
@@ -80,12 +80,12 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request that the sandbox received.
+    """A request received by the sandbox.
 
     Attributes:
         method, path: As sent.
-        params: Query parameters; of repeated ones the last.
-        status: What was answered; 0 when the connection was cut instead.
+        params: Query parameters; the last value of repeated ones.
+        status: Status of the response; 0 if the connection was cut instead.
     """
 
     method: str
@@ -96,17 +96,16 @@ class Seen:
 
 @dataclass
 class SandboxApp:
-    """An ASGI application: what stands before every path, with the paths behind it.
+    """An ASGI application: what applies to every request, and the paths.
 
     Attributes:
-        world: What is served.
-        api_key: The key that sees everything.
-        board: The faults that are switched on.
-        rate_limit: None for a server that names no limit.
-        page_max: Largest page; larger limits are clamped without a word.
+        world: The world to serve.
+        api_key: The key that can see everything.
+        board: The active faults.
+        rate_limit: None for a server that reports no limit.
+        page_max: Maximum page size; larger limits are reduced silently.
         seen: Every request, in order.
-        other_keys: Further keys that are accepted, each with what it sees. The first workspace that it sees is the one
-            it resolves to.
+        other_keys: Further valid keys, each with the rows it can see. A key resolves to the first workspace it can see.
     """
 
     world: World
@@ -122,7 +121,7 @@ class SandboxApp:
         self.oauth = OAuth(self)
         self.mcp = McpDoor(self, searching)
         doors = [*self.mcp.routes(), *self.oauth.routes()]
-        # These know no key: what stands before every path of REST does not stand before them.
+        # These need no key: the checks before REST paths do not apply to them.
         self._keyless = frozenset(route.path for route in doors)
         self._paths = Starlette(
             routes=[*doors, *Paths(self).routes()],
@@ -144,7 +143,7 @@ class SandboxApp:
         async def note(message: MutableMapping[str, Any]) -> None:
             nonlocal counted
             if message["type"] == "http.response.start":
-                # Before the first byte: whoever has the answer finds the request counted.
+                # Before the first byte: a client that has the response finds its request counted.
                 self.seen.append(Seen(scope["method"], path, params, message["status"]))
                 counted = True
                 if "no_date" not in hits and not any(name == b"date" for name, _ in message["headers"]):
@@ -169,18 +168,18 @@ class SandboxApp:
                 self.seen.append(Seen(scope["method"], path, params, 0))
 
     def shown(self, scope: Scope, hits: Hits) -> World:
-        """Return what a request is answered from: the world, an older one, or what its key sees of it."""
+        """Return the world for a request: the current one, an older one, or the part that its key can see."""
         world, key = self.world, key_of(scope)
         if seconds := hits.seconds("stale"):
             world = world.at(world.now - timedelta(seconds=seconds))
         return world.seen_by(self.other_keys[key]) if key in self.other_keys else world
 
     def _refuse(self, scope: Scope, hits: Hits, extra: dict[str, str]) -> Response | None:
-        """Return the answer for a request that does not get as far as its path."""
+        """Return the response to a request that fails before it reaches its path."""
         if "redirect" in hits:
             return Response(status_code=307, headers={"location": hits.value("redirect") + scope["path"]})
         if "status" in hits:
-            return refusal(hits.value("status"), "server_error", "This was switched on.")
+            return refusal(hits.value("status"), "server_error", "Injected by a fault.")
         if "status_html" in hits:
             return proxy_page(hits.value("status_html"))
         if "html" in hits:
@@ -191,12 +190,12 @@ class SandboxApp:
         if scope["path"] in self._keyless:
             return None
         if key_of(scope) not in {self.api_key, *self.other_keys}:
-            return json_answer({"error": "Unauthorized", "message": "A valid API key is needed."}, 401)
+            return json_answer({"error": "Unauthorized", "message": "A valid API key is required."}, 401)
         if "refuse" in hits and hits.value("refuse") in parse_qs(scope["query_string"].decode("latin-1")):
             return refusal(400, "invalid_input", f"{hits.value('refuse')} is not supported.")
         if "closed" in hits:
             if hits.value("closed") == 401:
-                return json_answer({"error": "Unauthorized", "message": "A valid API key is needed."}, 401)
+                return json_answer({"error": "Unauthorized", "message": "A valid API key is required."}, 401)
             code = {403: "permission_denied", 404: "entity_not_found"}.get(hits.value("closed"), "invalid_input")
             return refusal(hits.value("closed"), code, "This path is closed.")
         if self.rate_limit is not None:
@@ -209,9 +208,9 @@ class SandboxApp:
 
 
 async def _look_into(receive: Receive, params: dict[str, str]) -> tuple[Receive, dict[str, str]]:
-    """Return a ``receive`` that gives a body again, and the parameters with what it asks: faults may be for one tool.
+    """Return a ``receive`` that replays a body, and the request's parameters: faults may apply to one tool.
 
-    To them come ``rpc`` (the method), ``tool``, and the tool's arguments.
+    The parameters gain ``rpc`` (the method), ``tool``, and the tool's arguments.
     """
     body, more = b"", True
     while more:
@@ -231,12 +230,12 @@ async def _look_into(receive: Receive, params: dict[str, str]) -> tuple[Receive,
 
 
 def key_of(scope: Scope) -> str:
-    """Return the key that a request came with; empty when it has none."""
+    """Return the key of a request; empty if it has none."""
     return Headers(scope=scope).get("authorization", "").removeprefix("Bearer ")
 
 
 def _transport(send: Send) -> Any:
-    """Return the socket behind uvicorn's ``send``: ASGI has no message for a connection that breaks."""
+    """Return the socket behind uvicorn's ``send``: ASGI has no message for a broken connection."""
     connection: Any = send
     return connection.__self__.transport
 
@@ -267,12 +266,12 @@ def create_sandbox(
     """Build the application that serves a world.
 
     Args:
-        world: What to serve; a small one when it is not given.
-        api_key: The key that sees everything.
-        faults: What goes wrong from the start.
-        rate_limit: A budget of requests, told in headers.
-        page_max: Largest page.
-        other_keys: Further keys, each with what it sees.
+        world: The world to serve; by default a small one.
+        api_key: The key that can see everything.
+        faults: Faults that are active from the start.
+        rate_limit: A limit of requests, reported in headers.
+        page_max: Maximum page size.
+        other_keys: Further keys, each with the rows it can see.
     """
     board = FaultBoard(list(faults))
     return SandboxApp(world or World(), api_key, board, rate_limit, page_max, other_keys=dict(other_keys or {}))

@@ -1,4 +1,4 @@
-"""What can be made to go wrong: switches that change answers the way servers and proxies do."""
+"""Faults that can be injected: each changes responses the way servers and proxies do."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 from orgx_source.sandbox.world import Row, World
 
 FAULT_KINDS: dict[str, str] = {
-    "clamp": "pages hold at most this many rows, whatever was asked for (clamp=40)",
-    "no_total": "no total in the answer",
-    "no_has_more": "no has_more in the answer",
+    "clamp": "pages have at most this many rows (clamp=40)",
+    "no_total": "no total in the response",
+    "no_has_more": "no has_more in the response",
     "no_echo": "limit and offset are not echoed",
     "ignore_order": "order_by is ignored",
     "ignore_offset": "offset is ignored",
@@ -30,53 +30,53 @@ FAULT_KINDS: dict[str, str] = {
     "status_html": "an error status with a proxy's page (status_html=502)",
     "html": "an HTML page with status 200",
     "truncated": "JSON that is cut in the middle",
-    "reset": "the connection is closed without an answer",
+    "reset": "the connection is closed without a response",
     "cut_body": "the connection is closed in the middle of the body",
-    "slow": "the answer takes this many seconds (slow=0.5)",
-    "duplicate_row": "a page holds its first row twice",
-    "unknown_fields": "rows have fields nobody knows",
-    "type_change": "a field has another type on every third row (type_change=title)",
+    "slow": "the response takes this many seconds (slow=0.5)",
+    "duplicate_row": "a page has its first row twice",
+    "unknown_fields": "rows have unknown fields",
+    "type_change": "a field changes type on every third row (type_change=title)",
     "missing_id": "the last row of a page has no id",
-    "strange_text": "NUL, lone surrogates and emoji in texts",
+    "strange_text": "NUL, lone surrogates and emoji in text",
     "big_numbers": "integers beyond 64 bits, NaN, and nesting 200 deep",
-    "wrong_envelope": "200 with a JSON object in an unknown shape",
+    "wrong_envelope": "200 with a JSON object in an unknown format",
     "not_ok": "200 with ok: false",
     "redirect": "a redirect to another origin (redirect=http://127.0.0.1:9)",
     "has_more_forever": "has_more is always true",
     "page_total": "total counts the rows of the page only",
     "empty": "the page has no rows, whatever total says",
-    "hidden": "a third of the rows is missing, and total does not count them; asked for by ids they are there",
-    "oversize": "limit is ignored: everything in one page",
-    "refuse": "a request with this parameter is answered with 400 (refuse=ids)",
+    "hidden": "a third is missing from pages and total; ids return them",
+    "oversize": "limit is ignored: everything is on one page",
+    "refuse": "a request with this parameter gets 400 (refuse=ids)",
     "wrong_total": "total is off by this many (wrong_total=-3)",
-    "stale": "the answer shows what was there this many seconds ago; the world must remember (stale=300)",
-    "stale_total": "total counts the rows of this many seconds ago; the world must remember (stale_total=300)",
-    "date_off": "the Date header is off by this many seconds (date_off=-3600)",
+    "stale": "rows from 300 s ago; needs remember() (stale=300)",
+    "stale_total": "total from 300 s ago; needs remember() (stale_total=300)",
+    "date_off": "the Date header is off by seconds (date_off=-3600)",
     "no_date": "no Date header",
-    "lost_session": "the MCP door forgets the session: 404",
-    "cut_stream": "the MCP door's stream ends in the middle of the answer",
-    "json_answers": "the MCP door answers in JSON, not as a stream",
-    "old_catalog": "the MCP door lists the tools of before October 2026",
-    "no_search": "the MCP door lists no orgx_search",
-    "no_cursor": "typed search names no cursor, only the next offset",
-    "all_workspaces": "typed search without a workspace finds the rows of all",
-    "transport_exception": "the MCP door answers 200 with a JSON-RPC error -32603",
-    "tool_text_error": "tools answer with an error that is only text",
-    "upstream_unavailable": "tools answer that OrgX behind them does not",
-    "no_registration": "the login takes no registrations",
-    "forget_client": "the login does not know the registration any more",
+    "lost_session": "the MCP endpoint loses the session: 404",
+    "cut_stream": "the MCP endpoint's stream ends in mid-response",
+    "json_answers": "the MCP endpoint responds in JSON, not as a stream",
+    "old_catalog": "the MCP endpoint lists the tools from before October 2026",
+    "no_search": "the MCP endpoint does not list orgx_search",
+    "no_cursor": "typed search returns no cursor, only the next offset",
+    "all_workspaces": "typed search without a workspace returns rows of all",
+    "transport_exception": "the MCP endpoint sends 200 with JSON-RPC error -32603",
+    "tool_text_error": "tools return an error that is only text",
+    "upstream_unavailable": "tools report that OrgX is unavailable",
+    "no_registration": "the login accepts no registrations",
+    "forget_client": "the login no longer knows the registration",
     "refuse_refresh": "refresh tokens are refused",
-    "deny": "whoever is asked for consent refuses",
-    "wrong_state": "the login comes back with another state",
-    "wrong_iss": "the login comes back from another issuer",
-    "drop_scope": "whoever consents leaves out these scopes (drop_scope=decisions:read)",
-    "memory_by_type": "memory gives its hits by type",
-    "memory_flat": "memory gives its hits without data around them",
-    "memory_neighbour": "memory gives its hits under another name (memory_neighbour=recommendations)",
-    "memory_shapeless": "memory answers without hits under any name",
-    "memory_fails": "memory answers 200 with ok: false",
-    "memory_spent": "the allowance for memory is spent: 402",
-    "unknown_tool": "a tool is not open to this key (unknown_tool=query_org_memory)",
+    "deny": "the user denies consent",
+    "wrong_state": "the login redirects with a different state",
+    "wrong_iss": "the login redirects with a different issuer",
+    "drop_scope": "the user denies these scopes (drop_scope=decisions:read)",
+    "memory_by_type": "memory returns its hits by type",
+    "memory_flat": "memory returns its hits without data around them",
+    "memory_neighbour": "memory hits under this name (memory_neighbour=decisions)",
+    "memory_shapeless": "memory returns no hits under any name",
+    "memory_fails": "memory returns 200 with ok: false",
+    "memory_spent": "the allowance for memory is used up: 402",
+    "unknown_tool": "a tool closed to this key (unknown_tool=query_org_memory)",
     "drift": "rows move between two pages (in process only)",
 }
 _NUMBERS = frozenset({"clamp", "closed", "status", "status_html", "wrong_total"})
@@ -88,16 +88,16 @@ _TEXTS = frozenset({"type_change", "redirect", "refuse", "drop_scope", "memory_n
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One switch.
+    """One fault.
 
     Attributes:
-        kind: What goes wrong; one of `FAULT_KINDS`.
-        value: How much, how long or what, for the kinds that need it. In process, ``stale`` and ``stale_total`` also
-            take a function from the number of the request, from 0, to seconds.
+        kind: What fails; one of `FAULT_KINDS`.
+        value: Amount, duration or name, for the kinds that need one. In process, ``stale`` and ``stale_total`` also
+            accept a function from the number of the request, from 0, to seconds.
         path: Only requests whose path starts with this.
         entity: Only requests for this entity type.
-        times: Only that many matching requests; None for all.
-        after: Not the first so many matching requests.
+        times: Applies to this many matching requests; None for all.
+        after: Matching requests to skip first.
     """
 
     kind: str
@@ -109,19 +109,19 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in FAULT_KINDS:
-            raise ValueError(f"no fault {self.kind!r}; there are {', '.join(FAULT_KINDS)}")
+            raise ValueError(f"unknown fault {self.kind!r}; known faults: {', '.join(FAULT_KINDS)}")
 
     @classmethod
     def parse(cls, text: str) -> Fault:
         """Read ``kind``, ``kind=value`` and ``kind=value@/path`` as on the command line.
 
         Raises:
-            ValueError: No such kind, or a value that is missing or none.
+            ValueError: The kind is unknown, or its value is missing or not valid.
         """
         text, _, path = text.partition("@")
         kind, _, given = text.partition("=")
         if kind not in FAULT_KINDS:
-            raise ValueError(f"no fault {kind!r}; there are {', '.join(FAULT_KINDS)}")
+            raise ValueError(f"unknown fault {kind!r}; known faults: {', '.join(FAULT_KINDS)}")
         value: Any = None
         if kind in _NUMBERS | _SECONDS | _TEXTS:
             if not given:
@@ -141,7 +141,7 @@ class Fault:
 
 @dataclass
 class Hits:
-    """The faults that one request meets."""
+    """The faults that apply to one request."""
 
     faults: dict[str, Fault] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
@@ -150,18 +150,18 @@ class Hits:
         return kind in self.faults
 
     def value(self, kind: str) -> Any:
-        """Return the value of a fault that is hit, else None."""
+        """Return the value of a fault; None if it does not apply."""
         fault = self.faults.get(kind)
         return None if fault is None else fault.value
 
     def seconds(self, kind: str) -> float:
-        """Return how long, for a kind whose value may be a function; 0 where it is not hit."""
+        """Return the seconds of a fault whose value may be a function; 0 if it does not apply."""
         value = self.value(kind)
         return float((value(self.numbers[kind]) if callable(value) else value) or 0)
 
 
 class FaultBoard:
-    """The switches of one sandbox, with a count of matching requests each."""
+    """The faults of one sandbox, with a count of matching requests each."""
 
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = faults
@@ -169,7 +169,7 @@ class FaultBoard:
         self._lock = threading.Lock()
 
     def match(self, path: str, entity: str | None) -> Hits:
-        """Return what this request meets, and count it."""
+        """Return the faults that apply to this request, and count it."""
         hits = Hits()
         with self._lock:
             for fault in list(self.faults):
@@ -186,14 +186,14 @@ class FaultBoard:
         return hits
 
     def clear(self) -> None:
-        """Switch everything off."""
+        """Remove all faults."""
         with self._lock:
             self.faults.clear()
             self._counts.clear()
 
 
 def distort_rows(rows: list[Row], hits: Hits) -> list[Row]:
-    """Return the rows of a page as these faults show them."""
+    """Return the rows of a page as changed by these faults."""
     rows = [dict(row) for row in rows]
     if "duplicate_row" in hits and rows:
         rows.insert(1, dict(rows[0]))
@@ -226,7 +226,7 @@ def _nested(depth: int) -> Any:
 
 
 def needs_plain_json(hits: Hits) -> bool:
-    """Whether the body holds what only a lenient encoder writes."""
+    """Return whether the body has values that only a lenient encoder writes."""
     return "strange_text" in hits or "big_numbers" in hits
 
 
@@ -236,7 +236,7 @@ def plain_json(document: Any) -> bytes:
 
 
 def http_date(world_now: Any, seconds: float) -> str:
-    """Return an HTTP date some seconds ahead."""
+    """Return the HTTP date this many seconds ahead."""
     from datetime import timedelta
 
     return format_datetime(world_now + timedelta(seconds=seconds), usegmt=True)

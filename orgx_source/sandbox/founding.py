@@ -1,4 +1,4 @@
-"""How an organisation comes about: some 110 days of history, with the volumes and status mixes of a real one."""
+"""Creates an organisation: some 110 days of history, with the volumes and status mixes of a real one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ INITIATIVE_MIX = (
 )  # fmt: skip
 WORKSTREAM_MIX = (("active", 35), ("planned", 15), ("ready", 10), ("completed", 25), ("blocked", 8), ("paused", 7))
 MILESTONE_MIX = (("planned", 40), ("in_progress", 25), ("completed", 27), ("at_risk", 6), ("cancelled", 2))
-# Within milestones that are under way; with the planned and the finished ones, 45, 15, 35 and 5 of 100 tasks.
+# Within active milestones; with the planned and the finished ones, 45, 15, 35 and 5 of 100 tasks.
 TASK_MIX = (("todo", 20), ("in_progress", 40), ("done", 27), ("blocked", 13))
 DECISION_MIX = (("pending", 5), ("approved", 68), ("declined", 13), ("superseded", 9), ("cancelled", 5))
 ARTIFACT_MIX = (
@@ -44,7 +44,7 @@ ARTIFACT_MIX = (
 RUN_MIX = (("completed", 78), ("failed", 10), ("running", 5), ("queued", 3), ("cancelled", 3), ("blocked", 1))
 URGENCY_MIX = (("medium", 45), ("high", 30), ("low", 15), ("critical", 10))
 ATTACHED_MIX = (("task", 60), ("milestone", 10), ("workstream", 10), ("initiative", 15), ("decision", 5))
-# How much longer or shorter than usual a question of this urgency waits.
+# Factor on the usual wait of a question with this urgency.
 PATIENCE = {"critical": 0.35, "high": 0.7, "medium": 1.2, "low": 2.5}
 FINISHED = frozenset({"completed", "archived", "cancelled", "deleted"})
 PRIORITIES = ("low", "medium", "medium", "high", "urgent")
@@ -69,7 +69,7 @@ def found(world: World, initiatives: int) -> None:
     tasks = list(world.find("task").values())
     for _ in range(per_initiative[0]):
         status = pick(world, DECISION_MIX)
-        # Nobody waits for an answer longer than three days or so.
+        # Pending questions are at most three days old.
         asked = world.now - timedelta(days=3 * world.rng.random() ** 2) if status == "pending" else _long_ago(world)
         make_decision(world, world.rng.choice(tasks), asked, status)
     for _ in range(per_initiative[1]):
@@ -87,12 +87,12 @@ def found(world: World, initiatives: int) -> None:
 
 
 def close_below(world: World, initiative_id: str, **stamp: str) -> None:
-    """Cancel the open tasks of a finished initiative, and the questions that nobody needs answered any more.
+    """Cancel the open tasks of a finished initiative, and the questions that no longer need an answer.
 
     Args:
         world: The organisation.
         initiative_id: The initiative.
-        stamp: ``updated_at`` of the rows; theirs stays when it is not given.
+        stamp: ``updated_at`` of the rows; by default unchanged.
     """
     for kind, is_open in (("task", ("todo", "in_progress", "blocked")), ("decision", ("pending",))):
         for row in list(world.find(kind).values()):
@@ -106,7 +106,7 @@ def _long_ago(world: World) -> Any:
 
 
 def _times(world: World, made: Any, status: str) -> dict[str, Any]:
-    """Return created_at and updated_at: what is not new any more was changed some time after it was made."""
+    """Return created_at and updated_at: rows that are not new were changed some time after their creation."""
     fresh = status in ("draft", "planned", "todo", "pending", "queued")
     age = (world.now - made) * world.rng.random() * (0.1 if fresh else 1.0)
     return {"created_at": iso(made), "updated_at": iso(made + age)}
@@ -168,7 +168,7 @@ def make_workstream(
         "metadata": {"ref": f"WS-{sequence + 1}", "agent_domain": domain},
         **_times(world, made, status),
     }
-    # OrgX shows progress as a share in some places and in percent in others.
+    # OrgX shows progress as a fraction in some places and in percent in others.
     row |= {"progress": share} if world.chance(0.5) else {"progress_pct": round(share * 100)}
     if initiative.get("workspace_id"):
         row["workspace_id"] = initiative["workspace_id"]
@@ -196,7 +196,7 @@ def _make_milestone(world: World, workstream: Row, sequence: int, made: Any) -> 
         **_times(world, made, status),
     )
     previous: str | None = None
-    # A scaffold makes the tasks of a milestone in one transaction: they share their time.
+    # A scaffold creates the tasks of a milestone in one transaction: they share a timestamp.
     together = iso(made)
     for number in range(rng.randint(2, 5)):
         previous = make_task(world, milestone, number, previous, together)
@@ -237,16 +237,16 @@ def make_task(world: World, milestone: Row, sequence: int, previous: str | None,
 
 
 def _subject(world: World, milestone: Row) -> str:
-    """Draw what a task is about, from what belongs to its initiative."""
+    """Draw the subject of a task from those of its initiative."""
     title = world.find("initiative")[milestone["initiative_id"]]["title"]
     subjects = next((found for name, found in SUBJECTS.items() if title.startswith(name)), ("work",))
-    # Of seven, as the draw has always been: the same seed makes the same organisation.
+    # Always drawn from seven, so that the same seed keeps creating the same organisation.
     subject = subjects[world.rng.choice(range(7)) % len(subjects)]
     return subject[0].upper() + subject[1:]
 
 
 def make_decision(world: World, task: Row, asked: Any, status: str = "pending") -> Row:
-    """Add a decision that a task waits for, asked at a time."""
+    """Add a decision that blocks a task, asked at the given time."""
     rng = world.rng
     agent_id, name, domain = rng.choice(AGENTS)
     minutes = min(rng.lognormvariate(3.22, 1.6), 3 * 24 * 60)
@@ -286,7 +286,7 @@ def make_decision(world: World, task: Row, asked: Any, status: str = "pending") 
 
 
 def settlement(world: World, status: str, at: Any) -> Row:
-    """Return what a decision gains when it is settled; old ones use the older word for a no."""
+    """Return the fields that a decision gains when it is settled; old ones use the older word for a refusal."""
     if status == "declined" and world.now - at > timedelta(days=80):
         status = "rejected"
     chosen = "a" if status == "approved" else "b"
@@ -382,7 +382,7 @@ def make_event(world: World, run: Row, agent: str, kind: str, at: Any, *, phase:
 
 
 def idle_agent(agent_id: str, name: str, domain: str) -> Row:
-    """Return the snapshot row of an agent with nothing to do."""
+    """Return the snapshot row of an idle agent."""
     return {
         "id": agent_id,
         "name": name,

@@ -1,4 +1,4 @@
-"""What an hour does to the organisation: work starts, ends and is checked, questions are asked and settled."""
+"""One simulated hour: work starts, ends and is reviewed; questions are asked and settled."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from orgx_source.sandbox.world import Row, World, iso
 SETTLED_MIX = (("approved", 70), ("declined", 14), ("superseded", 10), ("cancelled", 6))
 DONE = frozenset({"done", "cancelled", "archived", "deleted"})
 UNDER_WAY = frozenset({"active", "paused", "at_risk", "blocked", "planned"})
-# What one hour does, as a share of the rows it can happen to.
+# Effects of one hour, as a share of the rows concerned.
 TASKS_WORKED = 0.0015
 INITIATIVES_MOVED = 0.004
 RUNS_ENDED = 0.1
@@ -38,10 +38,10 @@ ANSWERED = {"critical": (0.75, 0.08), "high": (0.6, 0.03), "medium": (0.45, 0.01
 
 
 def pass_hour(world: World, step: timedelta) -> None:
-    """Move the clock by one step, and the work with it."""
+    """Advance the clock and the work by one step."""
     world.now += step
     share = step / timedelta(hours=1)
-    # Answers come before new questions: nobody is asked and answered in one moment.
+    # Answers come before new questions: no question is asked and answered at the same time.
     _settle(world, share)
     _work(world, share)
     _end_runs(world, share)
@@ -53,7 +53,7 @@ def pass_hour(world: World, step: timedelta) -> None:
 
 
 def _times(world: World, expected: float) -> int:
-    """Draw how often something happens that is expected this often."""
+    """Draw a Poisson-distributed count with this expected value."""
     limit, count, product = math.exp(-min(expected, 500)), 0, world.rng.random()
     while product > limit:
         count += 1
@@ -62,7 +62,7 @@ def _times(world: World, expected: float) -> int:
 
 
 def _some(world: World, entity_type: str, statuses: tuple[str, ...], count: int) -> list[str]:
-    """Draw ids of rows in one of these states, at most ``count``."""
+    """Draw ids of rows with one of these statuses, at most ``count``."""
     if not count:
         return []
     ids = world.listing(entity_type, ("in", statuses), lambda rows: [r for r in rows if r["status"] in statuses])
@@ -119,7 +119,7 @@ def _finish(world: World, task: Row) -> None:
 
 
 def _end_runs(world: World, share: float) -> None:
-    """End runs of agents, most of them within the day; the task may need another one."""
+    """End runs of agents, most within a day; a task may need another run."""
     for run in list(world.listing("run", ("running",), _running)):
         if world.now - datetime.fromisoformat(run["started_at"]) >= timedelta(hours=1) and world.chance(
             RUNS_ENDED * share
@@ -140,7 +140,7 @@ def _running(rows: list[Row]) -> list[Row]:
 
 
 def _roll_up(world: World, task: Row) -> None:
-    """Carry a task's change up: milestone, workstream, initiative."""
+    """Propagate a task's change to its milestone, workstream and initiative."""
     siblings = [row["status"] for row in world.children("task", task["milestone_id"])]
     milestone = world.find("milestone").get(task["milestone_id"])
     if milestone is None or not siblings:
@@ -176,13 +176,13 @@ def _roll_up_workstream(world: World, task: Row) -> None:
 
 
 def _settle(world: World, share: float) -> None:
-    """Settle many open questions within the hour, the urgent ones first; the others wait for a day or more."""
+    """Settle many open questions within the hour, urgent ones first; the others wait for a day or more."""
     for row in world.listing("decision", ("open",), lambda rows: [r for r in rows if r["status"] == "pending"]):
         asked = datetime.fromisoformat(row["created_at"])
         waited = (world.now - asked) / timedelta(hours=1)
         within_the_hour, later = ANSWERED.get(row["urgency"], ANSWERED["medium"])
         if world.chance(min(1.0, (within_the_hour if waited <= 1 else later) * share)):
-            # Within the hour that passed, but never before it was asked.
+            # Within the last hour, but never before it was asked.
             moment = world.now - min(timedelta(hours=world.rng.random() * share), world.now - asked)
             world.edit("decision", row["id"], touch=False, **settlement(world, pick(world, SETTLED_MIX), moment))
 
@@ -190,7 +190,7 @@ def _settle(world: World, share: float) -> None:
 def _review(world: World, share: float) -> None:
     expected = max(0.3, world.count("artifact") * 0.001) * share
     artifacts = world.find("artifact")
-    # What is under review stays there for a day or so.
+    # Reviews take about a day.
     for artifact_id in _some(world, "artifact", ("draft", "changes_requested"), _times(world, expected * 2)):
         world.edit("artifact", artifact_id, status="in_review")
     in_review = world.listing("artifact", ("in review",), lambda rows: [r for r in rows if r["status"] == "in_review"])
@@ -254,7 +254,7 @@ def _begin(world: World) -> None:
 
 
 def _lose(world: World, share: float) -> None:
-    """Archive some rows and delete very few for good."""
+    """Archive some rows and permanently delete very few."""
     for task_id in _some(world, "task", ("todo",), _times(world, max(0.02, world.count("task") * 2e-5) * share)):
         world.edit("task", task_id, status="archived")
     for entity_type, rate in (("task", 4e-6), ("artifact", 2e-5), ("decision", 1e-5)):
@@ -268,7 +268,7 @@ def _lose(world: World, share: float) -> None:
 
 
 def _refresh_agents(world: World) -> None:
-    """Show each agent's newest open run, and the others idle."""
+    """Show each agent's newest open run; other agents are idle."""
     runs = {run["agent_id"]: run for run in world.listing("run", ("running",), _running)}
     for agent_id, name, domain in AGENTS:
         run = runs.get(agent_id)

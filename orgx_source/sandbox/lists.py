@@ -1,4 +1,4 @@
-"""What every list of OrgX has: an order, and places in it that travel as opaque texts."""
+"""Common to all lists of OrgX: their order, and cursors as opaque text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orgx_source.sandbox.world import Row
 
 
 def sort_rows(rows: Iterable[Row], order: str, descending: bool) -> list[Row]:
-    """Sort by one field, rows without it last whatever the direction, ties by id."""
+    """Sort by one field; rows without it come last in both directions, ties are sorted by id."""
     field_name = "sequence" if order == "natural" else order
     rows = sorted(rows, key=lambda row: str(row["id"]), reverse=descending)
     having = [row for row in rows if row.get(field_name) is not None]
@@ -19,15 +19,15 @@ def sort_rows(rows: Iterable[Row], order: str, descending: bool) -> list[Row]:
 
 
 def make_cursor(offset: int) -> str:
-    """Return the opaque text for a place in a list."""
+    """Return the cursor for a position in a list."""
     return base64.urlsafe_b64encode(f"o:{offset}".encode()).decode()
 
 
 def read_cursor(text: str | None) -> int:
-    """Return the place in a list for an opaque text.
+    """Return the position in a list for a cursor.
 
     Raises:
-        RefusalError: It is none of ours.
+        RefusalError: It is not a valid cursor.
     """
     if not text:
         return 0

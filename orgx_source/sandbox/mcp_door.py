@@ -1,6 +1,6 @@
-"""OrgX's MCP door over a `World`: Streamable HTTP by hand, sessions, both tool catalogs, typed search, its limiter.
+"""OrgX's MCP endpoint over a `World`: Streamable HTTP without an SDK, sessions, two tool catalogs, search, limits.
 
-Written from what is known of the wire, without the SDK that reads it.
+Written from what is known of the protocol, independently of the SDK that reads it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05", "2024-10-07"
 MAX_BODY = 4 * 1024 * 1024
 SEARCH_DEFAULT = 20
 SEARCH_MOST = 100
-# Names that rows may be searched by, and what they are in the world.
+# Types accepted by the search, and their types in the world.
 SEARCHED = {kind: kind for kind in ENTITIES} | {"workspace": "workspace", "command_center": "workspace"}
 SEARCH_ARGUMENTS = {
     "query": "string", "type": "string", "status": "string", "initiative_id": "string", "workspace_id": "string",
     "limit": "integer", "offset": "integer", "cursor": "string", "fields": "array", "created_from": "string",
     "created_to": "string", "session_id": "string", "_context": "object",
 }  # fmt: skip
-# Tool to what it needs; the newer catalog has no orgx_decide, the older one no list of pending decisions.
+# Tool to its required scope; the newer catalog lacks orgx_decide, the older one the list of pending decisions.
 NEW_CATALOG = {
     "orgx_search": "initiatives:read",
     "orgx_inspect": "initiatives:read",
@@ -54,10 +54,10 @@ OLD_CATALOG = {
 
 @dataclass
 class Limiter:
-    """Requests per token in a sliding hour; those that were refused do not count.
+    """Limits requests per token in a sliding hour; refused requests do not count.
 
     Attributes:
-        limit: Requests per hour and token; None for a door that names no limit.
+        limit: Requests per hour and token; None for an endpoint that reports no limit.
         clock: Unix seconds.
     """
 
@@ -66,7 +66,7 @@ class Limiter:
     _passed: dict[str, list[float]] = field(default_factory=dict)
 
     def take(self, token: str) -> tuple[bool, dict[str, str]]:
-        """Count a request; return whether it may pass, and the headers that say what is left."""
+        """Count a request; return whether it is allowed, and the headers with the remaining requests."""
         if self.limit is None:
             return True, {}
         now, key = self.clock(), hashlib.sha256(token.encode()).hexdigest()
@@ -102,11 +102,11 @@ class _RpcError(Exception):
 
 
 class McpDoor:
-    """The door: what a request to ``/mcp`` meets, in the order in which OrgX's edge looks at it.
+    """The MCP endpoint: handles a request to ``/mcp`` in the same order as OrgX's edge.
 
     Attributes:
-        limiter: The allowance of requests.
-        sessions: Session id to what it was opened with.
+        limiter: The limit of requests.
+        sessions: Session id to the session's settings.
     """
 
     def __init__(self, app: SandboxApp, searching: Searching) -> None:
@@ -116,7 +116,7 @@ class McpDoor:
         self.sessions: dict[str, _Session] = {}
 
     def routes(self) -> list[Route]:
-        """Return the door's paths."""
+        """Return the endpoint's paths."""
         methods = ["GET", "POST", "DELETE", "OPTIONS"]
         return [Route("/mcp", self._serve, methods=methods), Route("/healthz", self._health, methods=["GET"])]
 
@@ -304,7 +304,7 @@ class McpDoor:
 
     def _mixed(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         if not arguments.get("query"):
-            raise RefusalError(400, "invalid_input", "query is needed where there is no type.")
+            raise RefusalError(400, "invalid_input", "query is required without a type.")
         limit = min(20, int(arguments.get("limit", SEARCH_DEFAULT)))
         rows = self._searching.recall(str(arguments["query"]), "all")[:limit]
         pagination = {
@@ -340,7 +340,7 @@ class McpDoor:
             else None
         )
         if row is None:
-            raise RefusalError(404, "entity_not_found", "There is no such entity.")
+            raise RefusalError(404, "entity_not_found", "Entity not found.")
         return {"entity": row}
 
 

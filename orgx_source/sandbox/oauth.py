@@ -1,7 +1,7 @@
-"""The login of OrgX's MCP door: discovery, registration, a consent page with one button, tokens that rotate.
+"""The login of OrgX's MCP endpoint: discovery, registration, a consent page with one button, rotating tokens.
 
-What a client may rely on, and no more: tokens are opaque, a refresh token rotates with one step of grace, a grant ends
-thirty days after the login whatever is refreshed meanwhile.
+Only what a client may rely on: tokens are opaque, a refresh token rotates and its predecessor stays valid until the new
+one is used, and a grant ends thirty days after the login, regardless of refreshes.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ Endpoint = Callable[[Request, Hits], Awaitable[Response]]
 
 @dataclass
 class Grant:
-    """What a login has granted.
+    """The grant of a login.
 
     Attributes:
-        client_id: The client that it was granted to.
-        scopes: What it may do.
-        ends: When it ends (unix seconds), whatever is refreshed meanwhile.
-        refresh: The refresh token that was given last.
-        before: The one before it, valid until the last one has been used.
-        refreshed: How often it was refreshed.
+        client_id: The client that received it.
+        scopes: The granted scopes.
+        ends: Its end (Unix seconds), regardless of refreshes.
+        refresh: The latest refresh token.
+        before: The previous refresh token, valid until the latest one has been used.
+        refreshed: Number of refreshes.
     """
 
     client_id: str
@@ -72,11 +72,11 @@ class _Code:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """An access token that is accepted.
+    """A valid access token.
 
     Attributes:
-        grant_id: The grant behind it.
-        scopes: What it may do.
+        grant_id: Its grant.
+        scopes: The granted scopes.
     """
 
     grant_id: str
@@ -96,12 +96,12 @@ class OAuth:
     """The authorization server.
 
     Attributes:
-        app: The sandbox; its faults change what is answered.
-        clock: Unix seconds; tests may let it run ahead.
-        token_seconds: How long an access token is valid.
+        app: The sandbox; its faults change the responses.
+        clock: Unix seconds; tests may advance it.
+        token_seconds: Lifetime of an access token.
         clients: Client id to its registration.
         grants: Grant id to the grant.
-        codes: The codes that were given, with what each stands for.
+        codes: The issued codes, with their details.
     """
 
     app: SandboxApp
@@ -113,7 +113,7 @@ class OAuth:
     _access: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def routes(self) -> list[Route]:
-        """Return the paths of the login; well-known ones with and without the path of the resource behind them."""
+        """Return the paths of the login; well-known ones with and without the path of their resource."""
         found = []
         for path, endpoint, methods in (
             ("/.well-known/oauth-protected-resource", self._resource, ["GET"]),
@@ -132,7 +132,7 @@ class OAuth:
         return self._new_access(grant_id, self.token_seconds if seconds is None else seconds)
 
     def accept(self, token: str) -> Access | None:
-        """Return what a token may do; None where it is unknown, revoked or expired."""
+        """Return the access of a token; None if it is unknown, revoked or expired."""
         grant_id, expires = self._access.get(token, ("", 0.0))
         grant, now = self.grants.get(grant_id), self.clock()
         if grant is None or expires <= now or grant.ends <= now:
@@ -140,7 +140,7 @@ class OAuth:
         return Access(grant_id, grant.scopes)
 
     def expire_access(self) -> None:
-        """Let every access token expire now; the grants go on."""
+        """Expire all access tokens now; the grants remain."""
         self._access.clear()
 
     # -- documents -------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ class OAuth:
         elif query.get("response_type") != "code" or query.get("code_challenge_method") != "S256":
             problem = "Only the code flow with an S256 challenge is supported."
         if problem:
-            # A malformed request does not go back: the browser ends here.
+            # A malformed request is not redirected: the browser stays on this page.
             return HTMLResponse(f"<h1>Authorization error</h1><p>{html.escape(problem)}</p>", 400)
         if "deny" in hits or query.get("answer") == "deny":
             said = {"error": "access_denied", "error_description": "The user denied the request"}
@@ -358,7 +358,7 @@ def _may_redirect(address: Any) -> bool:
 
 
 def _same_address(one: str, other: str) -> bool:
-    """Compare redirect addresses; on loopback whatever the port."""
+    """Compare redirect addresses; on loopback, ignore the port."""
     a, b = urlsplit(one), urlsplit(other)
     if a.scheme == "http" and (a.hostname in LOOPBACK or str(a.hostname).startswith("127.")):
         return (a.scheme, a.hostname, a.path, a.query) == (b.scheme, b.hostname, b.path, b.query)

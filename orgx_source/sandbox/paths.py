@@ -1,6 +1,6 @@
-"""What stands behind each path of OrgX: rows of the world, chosen, ordered, cut to a page and shown as that path does.
+"""The endpoints of OrgX: select, order and page rows of the world, and show them in the format of each path.
 
-Where OrgX is silent (order of live lists, default page sizes of v1), the sandbox picks what is least convenient.
+Where OrgX's behaviour is unknown (order of live lists, default page sizes of v1), the sandbox is least convenient.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PAGE_DEFAULT = 20
 FEED_DEFAULT = 100
-# What the list calls a type, and what it is in the world.
+# Types accepted by the list, and their types in the world.
 ENTITY_TYPES = {kind: kind for kind in ENTITIES} | {"command_center": "workspace"}
 ORDER_FIELDS = (
     "created_at", "updated_at", "sequence", "due_date", "priority", "status", "title", "name", "natural",
@@ -52,14 +52,14 @@ Endpoint = Callable[["Paths", Request, Hits], Response]
 
 
 class Paths:
-    """The endpoints. Each holds the world's lock while it builds its answer."""
+    """The endpoints. Each holds the world's lock while it builds its response."""
 
     def __init__(self, app: SandboxApp) -> None:
         self._app = app
         self._world = app.world
 
     def routes(self) -> list[Route]:
-        """Return every path with its endpoint; what has none is a 404 in OrgX's shape."""
+        """Return every path with its endpoint; other paths are a 404 in OrgX's format."""
         endpoints: dict[str, Endpoint] = {
             "/api/client/live/initiatives": Paths._live_initiatives,
             "/api/client/live/agents": Paths._live_agents,
@@ -88,7 +88,7 @@ class Paths:
         return [both, tools, *found, nothing]
 
     def _viewing(self, world: World) -> Paths:
-        """Return these paths over what one request is answered from."""
+        """Return these paths over the world of one request."""
         if world is self._world:
             return self
         view = copy.copy(self)
@@ -113,13 +113,13 @@ class Paths:
         return answer
 
     async def _tools(self, request: Request) -> Response:
-        """Run a tool that is open to keys: the search of memory, under either of its names."""
+        """Run a tool that is open to keys: the memory search, under either of its names."""
         hits: Hits = request.state.hits
         try:
             asked = await request.json()
             tool, arguments = asked["tool_id"].removeprefix("chatgpt."), asked.get("args") or {}
         except (ValueError, KeyError, TypeError, AttributeError):
-            return json_answer({"error": "invalid_input", "message": "tool_id is needed."}, 400)
+            return json_answer({"error": "invalid_input", "message": "tool_id is required."}, 400)
         if tool not in ("query_org_memory", "orgx_search") or tool == hits.value("unknown_tool"):
             return json_answer({"error": "permission_denied", "message": f"{tool} is not open to this key."}, 403)
         if "memory_spent" in hits:
@@ -140,7 +140,7 @@ class Paths:
         return json_answer(answer, plain=needs_plain_json(hits))
 
     def _nothing(self, request: Request, hits: Hits) -> Response:
-        raise RefusalError(404, "entity_not_found", "There is nothing here.")
+        raise RefusalError(404, "entity_not_found", "Not found.")
 
     def _bootstrap(self, request: Request, hits: Hits) -> Response:
         workspace = self._home()
@@ -241,7 +241,7 @@ class Paths:
 
     def _entity(self, kind: str, row: Row) -> Row:
         if kind == "decision" and row["status"] == "pending":
-            # Derived, and different on every read: whoever compares it sees changes where there are none.
+            # Derived, and different in every response: a comparison that includes it sees false changes.
             asked = datetime.fromisoformat(row["created_at"])
             return row | {"waiting_minutes": int((self._world.now - asked).total_seconds() // 60) + len(self._app.seen)}
         if kind == "run":
@@ -305,7 +305,7 @@ class Paths:
         query = request.query_params
         entity = (query.get("entity_type", ""), query.get("entity_id", ""))
         if not all(entity):
-            raise RefusalError(400, "invalid_input", "entity_type and entity_id are needed.")
+            raise RefusalError(400, "invalid_input", "entity_type and entity_id are required.")
 
         def make(rows: list[Row]) -> Any:
             groups: dict[tuple[str, str], list[Row]] = {}
@@ -361,7 +361,7 @@ class Paths:
         for row in self._world.find("handoff").values():
             actor = {"type": row["current_actor_type"], "id": row["current_actor_id"]}
             shown = {key: row[key] for key in ("title", "priority", "status", "created_at", "updated_at")}
-            # Nothing says that both paths give one handoff the same id.
+            # It is unknown whether a handoff has the same id on both paths.
             shown |= {"id": f"v1-{row['id']}", "current_actor": actor if actor["id"] else None}
             rows.append(_camel(shown))
         return self._answer({"data": distort_rows(rows, hits)}, hits)
@@ -382,7 +382,7 @@ class Paths:
         return next(iter(self._world.find("workspace").values()))
 
     def _scope(self, request: Request, hits: Hits) -> str | None:
-        """Return the workspace asked for, None for all that the key may see."""
+        """Return the requested workspace; None for all that the key may see."""
         query = request.query_params
         given = {query[key] for key in ("workspace_id", "command_center_id") if query.get(key)}
         if len(given) > 1:
@@ -394,11 +394,11 @@ class Paths:
 
     def _v1_scope(self, request: Request, hits: Hits) -> str | None:
         if not request.query_params.get("workspace_id"):
-            raise RefusalError(400, "invalid_input", "workspace_id is needed.")
+            raise RefusalError(400, "invalid_input", "workspace_id is required.")
         return self._scope(request, hits)
 
     def _within(self, row: Row, scope: str | None) -> bool:
-        """Rows that name no workspace belong to the first one."""
+        """Return whether a row is in the workspace; rows without one belong to the first."""
         return scope is None or scope == (row.get("workspace_id") or row.get("command_center_id") or self._home()["id"])
 
     def _limit(self, query: Mapping[str, str], hits: Hits) -> int:
@@ -406,7 +406,7 @@ class Paths:
         return 10**9 if "oversize" in hits else min(_number(query, "limit", PAGE_DEFAULT), most)
 
     def _count(self, rows: list[Row], kind: str, hits: Hits) -> int:
-        """Return the total that goes with a list."""
+        """Return the total for a list."""
         count = len(rows)
         if seconds := hits.seconds("stale_total"):
             world = self._app.world
@@ -442,7 +442,7 @@ class Paths:
 
 
 def _as_found(rows: list[Row], hits: Hits) -> Row:
-    """Return hits of memory in one of the shapes that its answers have."""
+    """Return memory hits in one of the formats of its responses."""
     if "memory_by_type" in hits:
         kinds = {row["type"]: [one for one in rows if one["type"] == row["type"]] for row in rows}
         return {"results_by_type": {f"{kind}s": found for kind, found in kinds.items()}}
@@ -473,7 +473,7 @@ def _live_initiative(row: Row) -> Row:
 
 
 def _work_receipt(row: Row) -> Row:
-    """Show a receipt with what is claimed, assessed and judged in objects of their own."""
+    """Show a receipt with its claim, assessment and judgement as separate objects."""
     plain = ("external_receipt_id", "summary", "schema_version", "initiative_id", "workspace_id", "completed_at")
     claims = ("outcome_status", "verification_status", "acceptance_status")
     judgment = {"outcome_status": row["judged_outcome_status"], "actor_id": row["judged_by"]}
@@ -515,5 +515,5 @@ def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise RefusalError(400, "invalid_input", "Not a time.") from None
+        raise RefusalError(400, "invalid_input", "Not a valid time.") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Search as OrgX's MCP tools and its memory do it: typed collections page by page, and windows of what is relevant."""
+"""Search as in OrgX's MCP tools and its memory: pages of typed collections, and the most relevant hits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECALL_DEFAULT = 10
 
 
 class Searching:
-    """What both kinds of search find in the world; each answer is built with the world's lock held."""
+    """Both kinds of search in the world; each holds the world's lock while it builds its response."""
 
     def __init__(self, app: SandboxApp) -> None:
         self._app = app
@@ -30,7 +30,7 @@ class Searching:
             return dict(next(iter(self._app.world.find("workspace").values())))
 
     def rows(self, kind: str) -> list[Row]:
-        """Return all rows of a type, the newest first."""
+        """Return all rows of a type, newest first."""
         return sort_rows(self._app.world.rows(kind), "created_at", True)
 
     def search(self, kind: str, asked: str, arguments: Mapping[str, Any], hits: Hits) -> Row:
@@ -38,9 +38,9 @@ class Searching:
 
         Args:
             kind: The type in the world.
-            asked: The type as it was asked for.
-            arguments: Of the tool, already known to have the right types.
-            hits: The faults that this request meets.
+            asked: The requested type.
+            arguments: The tool's arguments, with their types already checked.
+            hits: The faults that apply to this request.
         """
         if "drift" in hits:
             hits.value("drift")(self._app.world, hits.numbers["drift"])
@@ -53,7 +53,7 @@ class Searching:
             chosen = rows[offset : offset + limit]
             pagination = self._pagination(len(rows), offset, limit, hits)
             if status := arguments.get("status"):
-                # After the page was cut: it may be short, and even empty, while more follow.
+                # After paging: the page may be short or even empty although more rows follow.
                 chosen = [row for row in chosen if row.get("status") == status]
             shown = distort_rows([self._show(world, asked, row) for row in chosen], hits)
         if fields := arguments.get("fields"):
@@ -73,7 +73,7 @@ class Searching:
         return answer
 
     def recall(self, query: str, scope: str) -> list[Row]:
-        """Return what memory finds for a query, the most relevant first."""
+        """Return the memory hits for a query, most relevant first."""
         if scope != "all" and scope not in RECALLED:
             raise RefusalError(400, "invalid_input", f"scope must be all, {', '.join(RECALLED)}.")
         words = query.lower().split()
@@ -98,7 +98,7 @@ class Searching:
         if wanted is not None and wanted not in world.find("workspace"):
             raise RefusalError(404, "entity_not_found", "No such workspace.")
         if kind != "workspace" and not ("all_workspaces" in hits and wanted is None):
-            # The session's workspace where none is named; rows that name none belong to the first one.
+            # By default the session's workspace; rows without a workspace belong to the first one.
             own = row.get("workspace_id") or row.get("command_center_id") or home
             if own != (wanted or home):
                 return False
@@ -160,5 +160,5 @@ def _is_beyond(made: str, bound: str, *, late: bool) -> bool:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise RefusalError(400, "invalid_input", "Times need a zone.")
+        raise RefusalError(400, "invalid_input", "Times must have a time zone.")
     return datetime.fromisoformat(made) > moment if late else datetime.fromisoformat(made) < moment

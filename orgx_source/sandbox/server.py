@@ -21,12 +21,12 @@ class Sandbox:
     """A running sandbox; use it as a context manager.
 
     Attributes:
-        world: What it serves; may be changed while it runs.
+        world: The world it serves; may be changed while it runs.
         url: Its base URL.
-        api_key: The key that sees everything.
-        mcp_url: Where its MCP door is.
-        oauth: The login in front of that.
-        mcp: The door itself.
+        api_key: The key that can see everything.
+        mcp_url: The address of its MCP endpoint.
+        oauth: The login of the MCP endpoint.
+        mcp: The MCP endpoint itself.
     """
 
     def __init__(
@@ -40,16 +40,16 @@ class Sandbox:
         page_max: int = 100,
         other_keys: Mapping[str, Sees] | None = None,
     ) -> None:
-        """Bind the port; serving begins with `start`.
+        """Bind the port; `start` begins serving.
 
         Args:
-            world: What to serve; a small one when it is not given.
-            port: 0 for any free one.
-            api_key: The key that sees everything.
-            faults: What goes wrong from the start.
-            rate_limit: A budget of requests, told in headers.
-            page_max: Largest page.
-            other_keys: Further keys, each with what it sees.
+            world: The world to serve; by default a small one.
+            port: Port; 0 picks a free one.
+            api_key: The key that can see everything.
+            faults: Faults that are active from the start.
+            rate_limit: A limit of requests, reported in headers.
+            page_max: Maximum page size.
+            other_keys: Further keys, each with the rows it can see.
 
         Raises:
             OSError: The port is taken.
@@ -60,8 +60,8 @@ class Sandbox:
             self.world, api_key=api_key, faults=faults, rate_limit=rate_limit, page_max=page_max, other_keys=other_keys
         )
         self._socket = socket.create_server((HOST, port))
-        # Otherwise a body waits 40 ms for the client to acknowledge its headers; asyncio sees to that only where
-        # it made the socket itself.
+        # Otherwise a body waits 40 ms for the client to acknowledge its headers; asyncio sets this only on
+        # sockets that it creates itself.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.url = f"http://{HOST}:{self._socket.getsockname()[1]}"
         self.mcp_url = f"{self.url}{MCP_PATH}"
@@ -79,7 +79,7 @@ class Sandbox:
         self.stop()
 
     def start(self) -> Sandbox:
-        """Serve in a thread; return when it answers."""
+        """Serve in a thread; return once it responds."""
         self._thread.start()
         while not self._server.started and self._thread.is_alive():
             time.sleep(0.002)
@@ -93,29 +93,29 @@ class Sandbox:
         self._socket.close()
 
     def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Serve in this thread until it is interrupted."""
+        """Serve in this thread until interrupted."""
         on_ready()
         self._run()
 
     @property
     def requests(self) -> list[Seen]:
-        """Every request so far, in order."""
+        """Return all requests so far, in order."""
         return list(self._app.seen)
 
     def count(self, path: str = "") -> int:
-        """Return how many requests came whose path starts with this."""
+        """Return the number of requests whose path starts with this."""
         return sum(seen.path.startswith(path) for seen in self._app.seen)
 
     def forget(self) -> None:
-        """Start counting requests anew."""
+        """Reset the record of requests."""
         self._app.seen.clear()
 
     def inject(self, *faults: Fault) -> None:
-        """Switch faults on."""
+        """Activate faults."""
         self._app.board.faults.extend(faults)
 
     def heal(self) -> None:
-        """Switch all faults off."""
+        """Remove all faults."""
         self._app.board.clear()
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""Words for a sample organisation: what work is called and who, among the agents, does it. No people in it."""
+"""Words for a sample organisation: names of work and of the agents that do it. No people."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TASK_STEPS = (
     ("validation", "review"),
     ("summary", "create"),
 )
-# What the tasks of an initiative are about.
+# Subjects of the tasks of an initiative.
 SUBJECTS = {
     "Onboarding redesign": ("welcome flow", "first project wizard", "sample workspace", "invitation e-mail"),
     "Self-serve trial": ("sign-up form", "trial limits", "upgrade prompt", "expiry e-mail"),

@@ -1,7 +1,7 @@
-"""OrgX's webhooks: what happens in a world is sent to a receiver as signed events, in good order or in bad.
+"""OrgX's webhooks: sends changes in a world to a receiver as signed events, with optional faults.
 
-Like OrgX, as far as it is documented, it sends each event once and takes no notice of the answer: a receiver that is
-down has lost it. The switches make what a receiver must stand.
+As documented for OrgX, it sends each event once and ignores the response: events sent while the receiver is down are
+lost. The faults cover everything that a receiver must handle.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ SETTLED = frozenset({"approved", "declined", "rejected"})
 
 @dataclass(frozen=True, slots=True)
 class Mischief:
-    """What goes wrong with events on their way.
+    """Faults of event delivery.
 
     Attributes:
-        repeat: Share of the events that are sent twice.
-        shuffle: Events that may change places with each other; 1 keeps the order.
-        wrong_signature: Share that is signed with another secret, before it is sent rightly.
-        unknown: Share after which an event of a type comes that is not documented.
-        burst: Events that are held back and then sent at once; 1 sends each when it happens.
-        upper_case: Whether the digest is written in capitals.
-        base64: Whether the digest is written in base64.
+        repeat: Share of events sent twice.
+        shuffle: Number of events that may be reordered; 1 keeps the order.
+        wrong_signature: Share of events first sent with a wrong signature, then correctly.
+        unknown: Share of events followed by one of an undocumented type.
+        burst: Events held back and then sent together; 1 sends each immediately.
+        upper_case: Whether the digest is in upper case.
+        base64: Whether the digest is in base64.
     """
 
     repeat: float = 0.0
@@ -56,7 +56,7 @@ class Delivery:
     Attributes:
         body: JSON.
         signature: Value of ``X-OrgX-Signature``.
-        is_right: Whether a receiver is to take it.
+        is_right: Whether a receiver must accept it.
     """
 
     body: bytes
@@ -65,14 +65,14 @@ class Delivery:
 
 
 class EventLog:
-    """Reads from a world's log which events OrgX would send."""
+    """Derives the events that OrgX would send from a world's log."""
 
     def __init__(self, world: World, *, from_start: bool = False) -> None:
-        """Begin with what happens from now on.
+        """Begin with the changes from now on.
 
         Args:
             world: The world.
-            from_start: Whether to begin with what happened in it so far.
+            from_start: Whether to include all earlier changes.
         """
         self._world = world
         self._place = 0 if from_start else len(world.log)
@@ -80,7 +80,7 @@ class EventLog:
         self._agents = {row["id"]: row["status"] for row in world.rows("agent")}
 
     def events(self) -> list[Row]:
-        """Return the events of what happened since the last call.
+        """Return the events of all changes since the last call.
 
         Source: webhooks page for the six types; ``data`` beyond that of ``decision.created`` is invented.
         """
@@ -94,7 +94,7 @@ class EventLog:
             ]
 
     def unknown(self) -> Row:
-        """Return an event of a type that is not documented."""
+        """Return an event of an undocumented type."""
         return self._event(self._world.now, "workspace.plan_changed", {"id": "plan", "title": "Größer"})
 
     def _kind(self, entity_type: str, row: Row, action: str) -> str | None:
@@ -131,20 +131,20 @@ class Sender:
     """Signs events and sends them to one receiver.
 
     Attributes:
-        answers: How often each status was answered; "lost" counts events that nobody received.
+        answers: Count of responses by status; "lost" counts events without a response.
     """
 
     def __init__(self, url: str, secret: str, mischief: Mischief | None = None, seed: int = 7) -> None:
-        """Prepare; nothing is sent.
+        """Prepare; sends nothing.
 
         Args:
-            url: Of the receiver.
-            secret: Signs the events.
-            mischief: What goes wrong on their way.
-            seed: Another seed makes other mischief.
+            url: Address of the receiver.
+            secret: Secret that signs the events.
+            mischief: Faults of the delivery.
+            seed: Random seed of the faults.
 
         Raises:
-            ValueError: It is no http URL.
+            ValueError: It is not an http URL.
         """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -160,11 +160,11 @@ class Sender:
         self._connection: http.client.HTTPConnection | None = None
 
     def send(self, events: list[Row], *, flush: bool = False) -> None:
-        """Send events, each once unless the mischief says otherwise; never raises for what the receiver does.
+        """Send events, each once unless a fault repeats it; never raises because of the receiver.
 
         Args:
-            events: In the order in which they happened.
-            flush: Whether to send what a burst holds back too.
+            events: The events in order of their occurrence.
+            flush: Whether to also send events held back by a burst.
         """
         self._held += events
         if flush or len(self._held) >= self._mischief.burst:
@@ -173,7 +173,7 @@ class Sender:
                 self._post(delivery)
 
     def deliveries(self, events: list[Row]) -> Iterator[Delivery]:
-        """Yield the requests that events become."""
+        """Yield the requests for these events."""
         mischief, rng = self._mischief, self._rng
         bodies = []
         for event in events:
@@ -217,17 +217,17 @@ class Sender:
 
 
 class Life:
-    """Lets a world live in real time, and sends what happens; use it as a context manager."""
+    """Simulates activity in a world in real time and sends its events; use it as a context manager."""
 
     def __init__(self, world: World, sender: Sender, *, every: float = 1.0, pace: float = 1.0, unknown: float = 0.0):
         """Prepare.
 
         Args:
-            world: The world; its clock is set to the real one.
+            world: The world; its clock is set to the current time.
             sender: Sends the events.
-            every: Seconds between two moments in which something happens.
-            pace: Hours of work that happen in such a moment.
-            unknown: Share of the moments after which an event of an unknown type is sent.
+            every: Seconds between two steps.
+            pace: Simulated hours of work per step.
+            unknown: Share of steps followed by an event of an unknown type.
         """
         self.sender = sender
         self._world = world
@@ -249,7 +249,7 @@ class Life:
         self.sender.close()
 
     def tick(self) -> None:
-        """Let something happen now, and send it."""
+        """Simulate one step and send its events."""
         with self._world.lock:
             self._world.now = datetime.now(UTC) - self._step
             pass_hour(self._world, self._step)

@@ -1,6 +1,6 @@
 """The organisation that the sandbox serves: seeded rows, a simulated clock, and ways to change them.
 
-Rows are what OrgX would hold, in snake_case; the app decides how each route shows them.
+Rows are what OrgX would store, in snake_case; the app decides how each route shows them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 Row = dict[str, Any]
 
 START = datetime(2026, 4, 13, 6, 0, tzinfo=UTC)
-# Types that the list of entities and the search know.
+# Types known to the list of entities and to the search.
 ENTITIES = ("initiative", "workstream", "milestone", "task", "agent", "decision", "artifact", "run")
 TYPES = (
     "workspace",
@@ -29,25 +29,25 @@ TYPES = (
     "handoff",
     "handoff_event",
 )
-# Rows that OrgX gives no times of their own making.
+# Rows to which OrgX adds no timestamps of its own.
 UNSTAMPED = frozenset({"workspace", "agent", "activity", "session", "execution_receipt", "handoff_event"})
-# Drawn apart: what agents cost changes nothing of the organisation that they work for.
+# From a separate generator: the cost of agents does not change the organisation itself.
 DRAWN_APART = frozenset({"session", "execution_receipt", "work_receipt", "handoff", "handoff_event"})
 SIZES = {"small": 12, "medium": 60, "large": 3_170}
-# Where a row's parent stands, for the types whose parents add them up.
+# Column of a row's parent, for types that are summed up in their parents.
 PARENT_KEYS = {"task": "milestone_id", "milestone": "workstream_id"}
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What was true at one moment, counted by the world itself.
+    """The true state at one moment, counted by the world itself.
 
     Attributes:
         at: The moment (UTC).
         initiatives: Id to (status, progress_pct).
-        tasks: Initiative id to how many tasks it had per status.
-        decisions, artifacts: How many there were per status.
-        agents: Agent id to its status.
+        tasks: Initiative id to its number of tasks by status.
+        decisions, artifacts: Their number by status.
+        agents: Agent id to status.
     """
 
     at: datetime
@@ -59,35 +59,35 @@ class Truth:
 
 
 class World:
-    """A sample organisation that is the same for the same seed and the same calls.
+    """A sample organisation; equal seeds and calls give equal organisations.
 
     Attributes:
         now: The simulated time (UTC).
-        log: What happened since the world was made: (time, entity type, id, action).
-        truths: What was true at each midnight, and whenever time stopped passing.
-        lock: Held by whoever reads or changes rows.
+        log: All changes since the world was created: (time, entity type, id, action).
+        truths: The true state at each midnight, and at the end of each `advance`.
+        lock: Must be held to read or change rows.
     """
 
     def __init__(self, size: str = "small", seed: int = 7, start: datetime = START) -> None:
-        """Make the organisation as it stands at ``start``.
+        """Create the organisation as of ``start``.
 
         Args:
             size: ``small`` (12 initiatives), ``medium`` (60, two workspaces) or ``large`` (100,000 tasks).
-            seed: Everything random follows from it.
-            start: Where the simulated clock stands.
+            seed: Random seed.
+            start: Start of the simulated clock.
 
         Raises:
-            ValueError: There is no such size.
+            ValueError: The size is unknown.
         """
         if size not in SIZES:
-            raise ValueError(f"no world of size {size!r}; there are {', '.join(SIZES)}")
+            raise ValueError(f"unknown size {size!r}; known sizes: {', '.join(SIZES)}")
         self.size = size
         self.rng = random.Random(f"{size}/{seed}")
         self.rng_of_runs = random.Random(f"{size}/{seed}/runs")
         self.now = start
         self.log: list[tuple[datetime, str, str, str]] = []
         self.truths: list[Truth] = []
-        # What runs and receipts are priced by, and OrgX does not say of each.
+        # Prices of runs and receipts, which OrgX does not report for each.
         self.spending: dict[str, Row] = {}
         self.lock = threading.RLock()
         self._rows: dict[str, dict[str, Row]] = {entity_type: {} for entity_type in TYPES}
@@ -102,31 +102,31 @@ class World:
         self.log.clear()
 
     def rows(self, entity_type: str) -> list[Row]:
-        """Return copies of all rows of a type, as they are now."""
+        """Return copies of all current rows of a type."""
         with self.lock:
             return [dict(row) for row in self._rows[entity_type].values()]
 
     def get(self, entity_type: str, row_id: str) -> Row | None:
-        """Return a copy of one row, None when there is none."""
+        """Return a copy of one row; None if it does not exist."""
         with self.lock:
             row = self._rows[entity_type].get(row_id)
             return None if row is None else dict(row)
 
     def find(self, entity_type: str) -> Mapping[str, Row]:
-        """Return the live rows by id; only for reading, with the lock held."""
+        """Return the live rows by id; read-only, with the lock held."""
         return self._rows[entity_type]
 
     def children(self, entity_type: str, parent_id: str) -> list[Row]:
-        """Return the live tasks of a milestone, or milestones of a workstream, in the order they were made."""
+        """Return the live tasks of a milestone, or milestones of a workstream, in order of creation."""
         rows = self._rows[entity_type]
         return [rows[row_id] for row_id in self._children.get((entity_type, parent_id), ())]
 
     def count(self, entity_type: str) -> int:
-        """Return how many rows of a type there are."""
+        """Return the number of rows of a type."""
         return len(self._rows[entity_type])
 
     def insert(self, entity_type: str, /, **fields: Any) -> Row:
-        """Add a row; ``id``, ``created_at`` and ``updated_at`` are made up when they are not given."""
+        """Add a row; ``id``, ``created_at`` and ``updated_at`` are generated by default."""
         with self.lock:
             stamp = iso(self.now)
             own = entity_type in DRAWN_APART or (entity_type == "run" and "id" in fields)
@@ -144,7 +144,7 @@ class World:
         """Change fields of a row, and its ``updated_at`` unless ``touch`` is False.
 
         Raises:
-            KeyError: There is no such row.
+            KeyError: The row does not exist.
         """
         with self.lock:
             row = self._rows[entity_type][row_id]
@@ -155,10 +155,10 @@ class World:
             return dict(row)
 
     def delete(self, entity_type: str, row_id: str) -> None:
-        """Remove a row for good.
+        """Delete a row permanently.
 
         Raises:
-            KeyError: There is no such row.
+            KeyError: The row does not exist.
         """
         with self.lock:
             row = self._rows[entity_type].pop(row_id)
@@ -173,7 +173,7 @@ class World:
             self._journal.clear()
 
     def at(self, moment: datetime) -> World:
-        """Return what was there at a moment, only for reading; before `remember` was called, what was there then.
+        """Return the world as of a moment, read-only; for moments before `remember`, the state at that call.
 
         Raises:
             ValueError: The world does not remember.
@@ -184,7 +184,7 @@ class World:
         for when, kind, row_id, row in self._journal:
             if when > moment:
                 continue
-            # A row that is changed keeps its place, as it does in the world itself.
+            # A changed row keeps its position, as in the world itself.
             if row is None:
                 rows[kind].pop(row_id, None)
             else:
@@ -192,10 +192,10 @@ class World:
         return self._with(rows)
 
     def seen_by(self, sees: Callable[[str, Row], bool]) -> World:
-        """Return a part of the world, only for reading.
+        """Return a part of the world, read-only.
 
         Args:
-            sees: Whether a row is in it, by entity type and row.
+            sees: Returns whether a row is included, by entity type and row.
         """
         return self._with(
             {kind: {key: row for key, row in rows.items() if sees(kind, row)} for kind, rows in self._rows.items()}
@@ -207,7 +207,7 @@ class World:
         return world
 
     def advance(self, days: float = 0, hours: float = 0) -> None:
-        """Let time pass, hour by hour: work moves on, new work appears, some is archived and some deleted."""
+        """Advance time hour by hour: work progresses, new work appears, some rows are archived or deleted."""
         from orgx_source.sandbox.lifecycle import pass_hour
 
         with self.lock:
@@ -231,7 +231,7 @@ class World:
         )
 
     def listing(self, entity_type: str, name: tuple[Any, ...], make: Callable[[list[Row]], list[Row]]) -> list[Row]:
-        """Return a filtered and sorted list of live rows, remembered until a row of the type changes."""
+        """Return a filtered and sorted list of live rows, cached until a row of the type changes."""
         key = (entity_type, *name)
         version, rows = self._listings.get(key, (-1, []))
         if version != self._versions[entity_type]:
