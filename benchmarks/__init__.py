@@ -1,1 +1,1 @@
-"""What a sync costs, next to the tools that a user would take instead; see docs/benchmarks.md."""
+"""Time and memory of a sync, compared with the alternatives that a user has; see docs/benchmarks.md."""

@@ -1,8 +1,8 @@
-"""Measure every case, write results.json, and from that docs/benchmarks.md with its chart.
+"""Measures every case; writes results.json, and docs/benchmarks.md with its chart from that.
 
 make bench
-python -m benchmarks --case A --case D      # some cases only; the others keep what was measured before
-python -m benchmarks --tiny --results FILE  # a minute, to see that everything works
+python -m benchmarks --case A --case D      # only some cases; the others keep their results
+python -m benchmarks --tiny --results FILE  # one minute, to see that everything works
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ CASES = ("A", "B", "C", "D", "E", "F", "G", "H")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--case", action="append", choices=CASES, help="only this one; may be repeated")
-    parser.add_argument("--tiny", action="store_true", help="on a few hundred rows, once")
-    parser.add_argument("--without-peers", action="store_true", help="leave out tools that have to be installed")
+    parser.add_argument("--case", action="append", choices=CASES, help="only this case; repeatable")
+    parser.add_argument("--tiny", action="store_true", help="a few hundred rows, one round")
+    parser.add_argument("--without-peers", action="store_true", help="skip tools that must be installed")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     sizes = TINY if options.tiny else Sizes()
@@ -80,7 +80,7 @@ def main() -> None:
         keep("B", latency_case(sizes, everybody[2:], _tell))
     if "C" in wanted:
         _say("C", f"{sizes.c:,} rows, no latency")
-        # Without dlt's default: it would need more memory than there is.
+        # Without dlt's default, which needs more memory than the machine has.
         keep("C", long_case(sizes, everybody[4:], _tell))
     if "D" in wanted or "E" in wanted:
         _say("D, E", f"{sizes.organisation} organisation, read again")
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def _commit() -> str:
-    """Return the commit that is checked out; empty outside of a clone."""
+    """Return the current commit; empty outside a clone."""
     command = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
     return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 

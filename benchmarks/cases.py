@@ -1,4 +1,4 @@
-"""The cases: what is read, by whom, how often. Contenders take turns, so that a slow minute is everybody's."""
+"""The cases: what is read, by which contender, how often. Contenders alternate, so that a slow minute affects all."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ SERIAL = "without latency"
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is read.
+    """The amounts to read.
 
     Attributes:
         a, b, c: Rows of the three lists.
-        latency: Seconds before each answer of the second.
+        latency: Seconds before each response of the second list.
         organisation: Size of the sandbox's organisation.
         rounds: Runs of each contender.
-        rounds_slow: Runs of each peer on the longest list, where one takes minutes.
-        events: Events that are sent to the listener.
+        rounds_slow: Runs of each peer on the longest list, which take minutes each.
+        events: Events sent to the listener.
         nights: Nights in one process.
-        nights_as_commands: Nights as commands, each of which takes the start of a process longer.
+        nights_as_commands: Nights as commands, which take longer because each starts a process.
     """
 
     a: int = 100_000
@@ -60,7 +60,7 @@ TINY = Sizes(a=300, b=200, c=400, organisation="small", rounds=1, events=4, nigh
 def first_loads(
     rows: int, latency: float, contenders: Sequence[Contender], rounds: Sequence[int], tell: Tell
 ) -> dict[str, Figures]:
-    """Load a list of tasks into a new file, each contender in its turn; check that every row is there."""
+    """Load a list of tasks into a new file, with alternating contenders; check that every row is there."""
     figures = {contender.name: Figures([], [], []) for contender in contenders}
     with page_server(rows, latency) as url, _place() as shared:
         given = shared / "rows.parquet"
@@ -76,7 +76,7 @@ def first_loads(
 
 
 def later_loads(sizes: Sizes, tell: Tell) -> tuple[dict[str, Figures], dict[str, Figures]]:
-    """Read an organisation again: when nothing changed, and when one row in a hundred did."""
+    """Read an organisation again: without changes, and with 1 % of the rows changed."""
     contenders = [ours(), dlt_rest_api("--organisation")]
     quiet, changed = ({contender.name: Figures([], [], []) for contender in contenders} for _ in range(2))
     with Sandbox(World(sizes.organisation)) as box, _place() as first, _place() as second:
@@ -97,7 +97,7 @@ def later_loads(sizes: Sizes, tell: Tell) -> tuple[dict[str, Figures], dict[str,
 
 
 def starts(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
-    """Start the command, and what it cannot start faster than."""
+    """Start the command, and what bounds its start time from below."""
     command = str(Path(sys.executable).with_name("orgx-sync"))
     commands = {
         "orgx-sync --help": [command, "--help"],
@@ -117,7 +117,7 @@ def starts(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
 
 
 def event_case(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
-    """Send events to a listener: how long from each to its row, and what would a run cost instead?"""
+    """Send events to a listener: the time from each event to its row, and the cost of a run instead."""
     quiet = Figures([], [], [])
     with Sandbox(World(sizes.organisation)) as box, _place() as place:
         _prepare(ours(), box.url, place)
@@ -133,7 +133,7 @@ def event_case(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
 
 
 def nights_case(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
-    """Run night after night, each way on a small organisation and in a folder of its own."""
+    """Simulate nights, each way on a small organisation and in its own folder."""
     figures = {}
     ways = (
         (ONE_PROCESS, nights_in_one_process, sizes.nights),
@@ -147,16 +147,16 @@ def nights_case(sizes: Sizes, tell: Tell) -> dict[str, Figures]:
 
 
 def _check_versions(place: Path, nights: int) -> None:
-    """Make sure that each night after the first brought versions: a night that loads nothing cannot grow."""
+    """Check that each night after the first added versions: a night that loads nothing cannot grow anything."""
     with duckdb.connect(str(place / "bench.duckdb"), read_only=True) as connection:
         sql = "select count(distinct valid_from) from orgx.tasks_history"
         found = connection.execute(sql).fetchall()[0][0]
     if found != nights:
-        raise RunFailedError(f"{found} of {nights} nights brought versions")
+        raise RunFailedError(f"{found} of {nights} nights added versions")
 
 
 def latency_case(sizes: Sizes, peers: Sequence[Contender], tell: Tell) -> dict[str, Figures]:
-    """Load the second list, and by ours also without the latency: what is left is the wire's."""
+    """Load the second list, and with this project also without latency: the rest is time on the wire."""
     contenders = [ours("--table", "tasks"), *peers]
     figures = first_loads(sizes.b, sizes.latency, contenders, [sizes.rounds] * len(contenders), tell)
     without = first_loads(sizes.b, 0.0, contenders[:1], [sizes.rounds], tell)
@@ -164,7 +164,7 @@ def latency_case(sizes: Sizes, peers: Sequence[Contender], tell: Tell) -> dict[s
 
 
 def long_case(sizes: Sizes, peers: Sequence[Contender], tell: Tell) -> dict[str, Figures]:
-    """Load the third list: does time grow with rows only, and memory not at all?"""
+    """Load the third list: time should grow only with the rows, and memory not at all."""
     contenders = [ours("--table", "tasks"), floor(), *peers]
     rounds = [sizes.rounds, sizes.rounds, *[sizes.rounds_slow] * len(peers)]
     return first_loads(sizes.c, 0.0, contenders, rounds, tell)
@@ -202,16 +202,16 @@ def _measure(
 
 
 def write_rows(file: Path, count: int) -> None:
-    """Write what the page server would answer as one Parquet file, each row with the time of its version."""
+    """Write the rows of the page server as one Parquet file, each row with the time of its version."""
     table = as_table([orjson.loads(row) for row in make_rows(count)])
     pq.write_table(table.append_column("last_changed_at", table.column("updated_at")), file)
 
 
 def _prepare(contender: Contender, url: str, place: Path) -> None:
-    """Load for the first time, which is not measured.
+    """Load for the first time, unmeasured.
 
     Raises:
-        RunFailedError: That failed: what comes after it would be no later load.
+        RunFailedError: It failed, so the next load would not be a later one.
     """
     figures = Figures([], [], [])
     _measure(contender, url, place, figures)
@@ -220,10 +220,10 @@ def _prepare(contender: Contender, url: str, place: Path) -> None:
 
 
 def check_rows(database: Path, rows: int) -> None:
-    """Make sure that every task arrived, once: a fast load that loses one is none.
+    """Check that every task was loaded exactly once: a fast load that loses a row does not count.
 
     Raises:
-        RunFailedError: One did not, or came twice.
+        RunFailedError: A task is missing or duplicated.
     """
     with duckdb.connect(str(database), read_only=True) as connection:
         schemas = connection.execute(
@@ -235,18 +235,18 @@ def check_rows(database: Path, rows: int) -> None:
             found = connection.execute(f'select count(distinct id), count(*) from "{catalog}"."{schema}".tasks')
             if found.fetchall() == [(rows, rows)]:
                 return
-    raise RunFailedError(f"not every one of {rows} rows arrived once")
+    raise RunFailedError(f"not every one of {rows} rows was loaded exactly once")
 
 
 def _check_quiet(place: Path) -> None:
-    """Make sure that a run after which nothing had changed wrote no row."""
+    """Check that a run without changes wrote no row."""
     with duckdb.connect(str(place / "bench.duckdb"), read_only=True) as connection:
         written = connection.execute(
             "select sum(rows_new + rows_changed + rows_deleted) from orgx.sync_log "
             "group by run_id order by min(started_at)"
         ).fetchall()
     if [int(row[0]) for row in written[1::2]] != [0] * len(written[1::2]):
-        raise RunFailedError(f"a quiet run wrote rows: {written}")
+        raise RunFailedError(f"a run without changes wrote rows: {written}")
 
 
 def _change_a_hundredth(box: Sandbox) -> None:

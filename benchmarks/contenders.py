@@ -1,4 +1,4 @@
-"""Who takes part, and with which command: ours, the floor, and the tools that a user would take instead."""
+"""The contenders and their commands: this project, the floor, and the alternatives that a user has."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ LOADING = "loading alone"
 
 @dataclass(frozen=True)
 class Contender:
-    """A command that brings a list of tasks, or an organisation, into a DuckDB file.
+    """A command that loads a list of tasks, or an organisation, into a DuckDB file.
 
     Attributes:
-        name: How the page calls it.
-        command: What is run; ``{url}``, ``{database}`` and ``{rows}``, a Parquet file, are filled in.
-        packages: Distributions whose versions say what was measured.
-        python: The interpreter that has them.
+        name: Its name on the page.
+        command: The command; ``{url}``, ``{database}`` and ``{rows}`` (a Parquet file) are filled in.
+        packages: Distributions whose versions are reported.
+        python: The interpreter that has these packages.
         environment: Additional environment variables.
     """
 
@@ -37,7 +37,7 @@ class Contender:
 
     @property
     def is_given_rows(self) -> bool:
-        """Whether it is given rows that somebody else has read."""
+        """Whether it receives rows that were already read."""
         return "{rows}" in self.command
 
     def arguments(self, url: str, database: Path, rows: Path | None = None) -> list[str]:
@@ -45,7 +45,7 @@ class Contender:
         return [part.format(url=url, database=database, rows=rows) for part in self.command]
 
     def versions(self) -> dict[str, str]:
-        """Return the versions of its packages, as its own interpreter sees them."""
+        """Return the versions of its packages in its own interpreter."""
         code = f"from importlib.metadata import version\nfor p in {self.packages!r}: print(p, version(p))"
         printed = subprocess.run([self.python, "-c", code], capture_output=True, text=True, check=True).stdout
         return dict(line.split(" ", 1) for line in printed.splitlines())
@@ -64,23 +64,23 @@ def ours(*options: str) -> Contender:
 
 
 def floor() -> Contender:
-    """Return the floor: what nobody who uses these libraries gets below."""
+    """Return the floor: a lower bound for anyone who uses these libraries."""
     return Contender(FLOOR, (sys.executable, *_script("floor.py")), ("httpx", "orjson", "pyarrow", "duckdb"))
 
 
 def loading() -> Contender:
-    """Return our way of loading, without any reading: what the merge and the history take."""
+    """Return this project's load without reading: the cost of merge and history."""
     command = (sys.executable, str(HERE / "loading.py"), "--rows", "{rows}", "--database", "{database}")
     return Contender(LOADING, command, ("dlt", "duckdb", "pyarrow"))
 
 
 def dlt_rest_api(*options: str, name: str = "dlt rest_api") -> Contender:
-    """Return dlt's declarative source, in this project's own environment: the same dlt, the same DuckDB."""
+    """Return dlt's declarative source in this project's own environment: the same dlt and the same DuckDB."""
     return Contender(name, (sys.executable, *_script("peers/dlt_rest_api.py", *options)), ("dlt", "duckdb"))
 
 
 def installed_peers() -> tuple[list[Contender], dict[str, str]]:
-    """Install the tools that need environments of their own; return those that work, and why others do not."""
+    """Install the tools that need their own environments; return those that work, and the reasons for the others."""
     contenders, missing = [], {}
     for name, script, packages in (
         ("Singer tap | target-duckdb", "singer", ("singer-sdk", "target-duckdb", "duckdb")),
@@ -98,7 +98,7 @@ def installed_peers() -> tuple[list[Contender], dict[str, str]]:
 
 
 def _environment(name: str) -> str:
-    """Return the interpreter of an environment with a peer's packages; made once."""
+    """Return the interpreter of an environment with a peer's packages; created once."""
     place, listed = ENVIRONMENTS / name, HERE / "peers" / f"{name}.txt"
     python, ready = place / "bin" / "python", place / "ready.txt"
     if not ready.exists() or ready.read_text() != listed.read_text():

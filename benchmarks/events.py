@@ -1,4 +1,4 @@
-"""From event to row: a listener beside an organisation whose events come one by one."""
+"""From event to row: a listener for an organisation that sends events one by one."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ PAUSE_SECONDS = 0.25
 
 
 def event_lags(box: Sandbox, place: Path, count: int, tell: Callable[[str], None]) -> Figures:
-    """Change decisions one by one, send an event for each, and return how long each took to become a row.
+    """Change decisions one by one, send an event for each, and return the time until each became a row.
 
     Args:
-        box: The organisation, which is loaded already.
+        box: The organisation, already loaded.
         place: Folder with ``bench.duckdb``.
-        count: Events to send, four a second.
+        count: Events to send, four per second.
         tell: Called with a line.
 
     Raises:
@@ -67,7 +67,7 @@ def event_lags(box: Sandbox, place: Path, count: int, tell: Callable[[str], None
 
 
 def share(figures: Figures, part: float) -> float:
-    """Return the seconds within which a part of the events became rows."""
+    """Return the seconds within which this share of the events became rows."""
     return sorted(figures.seconds)[max(0, round(part * len(figures.seconds)) - 1)]
 
 
@@ -88,7 +88,7 @@ def _send(box: Sandbox, url: str, count: int) -> None:
 def _wait(url: str) -> None:
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        # Not urllib's: that asks a proxy where the environment names one.
+        # Not urllib's default opener, which uses a proxy if the environment names one.
         connection = HTTPConnection(urlsplit(url).netloc, timeout=5)
         connection.request("GET", "/healthz")
         waiting = json.load(connection.getresponse())["waiting"]
@@ -96,7 +96,7 @@ def _wait(url: str) -> None:
         if not waiting:
             return
         time.sleep(0.1)
-    raise RunFailedError("events still wait after a minute")
+    raise RunFailedError("events are still waiting after one minute")
 
 
 def _peak_mb(pid: int) -> float:

@@ -1,4 +1,4 @@
-"""The floor: pages one after another, parsed, given a schema, inserted once. No state, no merge, no history.
+"""The floor: reads pages one after another, parses them, applies a schema, inserts once. No state, merge or history.
 
 python benchmarks/floor.py --url URL --database FILE
 """
@@ -30,7 +30,7 @@ BATCH_PAGES = 200
 
 
 def as_table(rows: list[dict[str, Any]]) -> pa.Table:
-    """Return rows as they came, changed in place, as an Arrow table."""
+    """Return the rows, changed in place, as an Arrow table."""
     for row in rows:
         for name in NESTED:
             row[name] = orjson.dumps(row[name]).decode()
@@ -59,7 +59,7 @@ def main() -> None:
             if len(pending) >= BATCH_PAGES * 100 or not more:
                 tables.append(as_table(pending))
                 pending = []
-    # Read by name in the statement below.
+    # The statement below refers to it by name.
     arriving = pa.concat_tables(tables)
     with duckdb.connect(options.database) as connection:
         connection.register("arriving", arriving)

@@ -1,6 +1,6 @@
-"""Starts one command, and writes its seconds, peak memory and wait status to a descriptor when it has ended.
+"""Starts one command, and writes its seconds, peak memory and wait status to a descriptor when it ends.
 
-Small on purpose: a process begins with the peak memory of the one that started it.
+Kept small: a process starts with the peak memory of the process that started it.
 """
 
 import os

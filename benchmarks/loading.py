@@ -1,7 +1,7 @@
-"""Loading alone: rows that are Arrow tables already, merged with their history as orgx-sync loads them.
+"""Loading alone: merges rows from Arrow tables, with their history, as orgx-sync loads them.
 
-No request, no JSON, no comparison, no log, no marts: what dlt and DuckDB take so that a repeated load writes no row
-twice.
+Without requests, JSON, comparison, log or marts: the time dlt and DuckDB take to load so that a repeated load writes no
+row twice.
 
 python benchmarks/loading.py --rows FILE --database FILE
 """

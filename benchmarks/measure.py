@@ -1,4 +1,4 @@
-"""Runs a command as a process of its own, and says how long it took and how much memory it had."""
+"""Runs a command as a process, and measures its time and memory."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from statistics import median
 
 @dataclass
 class Figures:
-    """What the runs of one contender took.
+    """The runs of one contender.
 
     Attributes:
-        seconds: Wall time of each run, the whole process.
-        peak_mb: Largest resident set of each run; of several processes the largest.
-        requests: Requests of each run, where they were counted.
-        failed: Why it takes no further part; empty while it does.
-        sizes: What stood there after each run, by what it is, where that was measured.
+        seconds: Wall time of each run, for the whole process.
+        peak_mb: Peak resident set of each run; with several processes, that of the largest.
+        requests: Requests of each run, if counted.
+        failed: Why it was excluded; empty if it was not.
+        sizes: Sizes after each run, by name, if measured.
     """
 
     seconds: list[float]
@@ -43,14 +43,14 @@ class Figures:
 
 
 class RunFailedError(Exception):
-    """A command that was measured ended with an error, or did not bring what it should."""
+    """A measured command failed or returned a wrong result."""
 
 
 def run(command: Sequence[str], place: Path, environment: Mapping[str, str]) -> tuple[float, float]:
-    """Run a command in a folder; return its seconds and its peak memory in MB.
+    """Run a command in a folder; return its seconds and peak memory in MB.
 
     Raises:
-        RunFailedError: It ended with another exit code than 0.
+        RunFailedError: Its exit code is not 0.
     """
     launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py"))]
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as told:
@@ -69,7 +69,7 @@ def run(command: Sequence[str], place: Path, environment: Mapping[str, str]) -> 
 
 @contextmanager
 def page_server(rows: int, latency: float) -> Iterator[str]:
-    """Serve tasks in a process of its own; yield its address."""
+    """Serve tasks in a separate process; yield its address."""
     script = Path(__file__).with_name("page_server.py")
     command = [sys.executable, str(script), "--rows", str(rows), "--latency", str(latency)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Many nights, one after another, in one process or as commands: does anything grow that should not?
+"""Many nights, one after another, in one process or as commands: shows whether time, memory or files grow.
 
 python benchmarks/nights.py --url URL --database FILE --nights N   # in one process; a line of JSON after each night
 """
@@ -27,18 +27,18 @@ from orgx_source.sandbox import Sandbox
 ONE_PROCESS, COMMANDS = "one process", "commands"
 TABLES = ("initiatives", "agents", "tasks")
 OPTIONS = [word for table in TABLES for word in ("--table", table)]
-# Nights that are compared: those after the first few, in which caches fill, and the last.
+# Nights to compare: early ones, after caches have filled, and the last ones.
 EARLY, LATE = slice(20, 40), slice(-20, None)
 
 
 @dataclass(frozen=True)
 class Night:
-    """What stood there after one night.
+    """Measurements after one night.
 
     Attributes:
-        seconds: Of the run.
-        memory_mb: Resident set of the process that goes on; of a command its largest.
-        descriptors: Open files of the process that goes on; 0 of a command, which has ended.
+        seconds: Duration of the run.
+        memory_mb: Resident set of the long-running process; for a command, its peak.
+        descriptors: Open files of the long-running process; 0 for a command, which has ended.
         files: Files in dlt's working folder.
         folder_kb: Size of the working folder.
         database_kb: Size of the DuckDB file.
@@ -53,19 +53,19 @@ class Night:
 
 
 def grown(values: Sequence[float]) -> tuple[float, float] | None:
-    """Return the medians of early nights and of the last; None where there were too few of them."""
+    """Return the medians of early nights and of the last ones; None if there are too few nights."""
     return (median(values[EARLY]), median(values[LATE])) if len(values) >= EARLY.stop + 20 else None
 
 
 def nights_in_one_process(box: Sandbox, place: Path, count: int, tell: Callable[[str], None]) -> Figures:
-    """Run some nights in a process that goes on, as a scheduler that calls `run_sync` does."""
+    """Simulate nights in a long-running process, like a scheduler that calls `run_sync`."""
     command = [sys.executable, "-m", "benchmarks.nights", "--url", box.url, "--database", str(place / "bench.duckdb")]
     with _process([*command, "--nights", str(count)], place) as (asked, answers):
         return _measure(count, ONE_PROCESS, tell, lambda number: _next(box, number, asked, answers))
 
 
 def nights_as_commands(box: Sandbox, place: Path, count: int, tell: Callable[[str], None]) -> Figures:
-    """Run some nights as commands, as cron does."""
+    """Simulate nights as commands, like cron."""
     script = [sys.executable, "-m", "orgx_source.cli", "run", "--quiet", "--no-marts", *OPTIONS]
     environment = {"ORGX_API_KEY": KEY, "ORGX_BASE_URL": box.url, "DLT_DATA_DIR": str(place / "dlt")}
 
@@ -114,7 +114,7 @@ def _next(box: Sandbox, number: int, asked: IO[str], answers: IO[str]) -> Night:
 
 
 def _change(box: Sandbox, number: int) -> None:
-    """Change a handful of rows, and let a day go by."""
+    """Change a handful of rows, and advance one day."""
     box.forget()
     box.world.now += timedelta(days=1)
     for kind in ("initiative", "task"):

@@ -1,4 +1,4 @@
-"""From results.json to docs/benchmarks.md and its chart. Every number in the page comes from the results."""
+"""Turns results.json into docs/benchmarks.md and its chart. Every number on the page comes from the results."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 CHART = HERE.parent / "docs" / "benchmarks.svg"
 DLT, PARQUET, SINGER, PYAIRBYTE = "dlt rest_api", "dlt rest_api, parquet", "Singer tap | target-duckdb", "PyAirbyte"
 WORKERS = 8
-# Rows of a page that are not in the one before: pages overlap by a tenth.
+# Rows per page that are not on the page before: pages overlap by a tenth.
 STEP = 90
 MINUTES_A_DAY = 1_440
 
 TITLES = {
     "A": "{a:,} rows, no latency, first load",
-    "B": "{b:,} rows, {ms:.0f} ms before each answer, first load",
+    "B": "{b:,} rows, {ms:.0f} ms before each response, first load",
     "C": "{c:,} rows, no latency, first load",
-    "D": "The {organisation} organisation, all tables, nothing changed since the last run",
+    "D": "The {organisation} organisation, all tables, no changes since the last run",
     "E": "The same, 1 % of the rows changed",
     "F": "Start of the command",
-    "G": "From an event to its row, four events a second, a listener beside the {organisation} organisation",
+    "G": "From an event to its row: four events per second, a listener for the {organisation} organisation",
     "H": "{nights} nights of a small organisation in one process, {nights_as_commands} as commands, some rows changed",
 }
 
 
 @dataclass(frozen=True)
 class Target:
-    """A ratio of medians, and the bound that it has to keep.
+    """A ratio of medians, and its bound.
 
     Attributes:
-        case: Where it belongs.
-        what: What is divided by what.
+        case: Its case.
+        what: The quotient.
         value: The ratio.
         bound: The bound.
-        at_least: Whether the ratio has to be at least, else at most the bound.
-        unit: Of ratio and bound.
-        at_best: The ratio if nothing but reading and loading took time; None where that is not known.
+        at_least: Whether the bound is a minimum; otherwise it is a maximum.
+        unit: Unit of ratio and bound.
+        at_best: The ratio if only reading and loading took time; None if unknown.
     """
 
     case: str
@@ -60,12 +60,12 @@ class Target:
 
     @property
     def is_met(self) -> bool:
-        """Return whether the bound is kept."""
+        """Return whether the ratio is within its bound."""
         return self.value >= self.bound if self.at_least else self.value <= self.bound
 
 
 class Results:
-    """What was measured."""
+    """The results."""
 
     def __init__(self, found: dict[str, Any]) -> None:
         self.found = found
@@ -75,23 +75,23 @@ class Results:
         }
 
     def seconds(self, case: str, name: str) -> float | None:
-        """Return the median of a contender; None where it has none."""
+        """Return the median of a contender; None if it has none."""
         figures = self.cases.get(case, {}).get(name)
         return figures.median_seconds if figures and figures.seconds else None
 
     def ratio(self, case: str, name: str, other: str) -> float | None:
-        """Return how many times the other's time one takes."""
+        """Return the time of one contender as a multiple of another's."""
         one, two = self.seconds(case, name), self.seconds(case, other)
         return one / two if one and two else None
 
     @property
     def _wire(self) -> float:
-        """Return the seconds that the answers of B take on the wire, all workers always waiting for one."""
+        """Return the seconds that the responses of B take on the wire, with all workers always waiting for one."""
         sizes = self.found["sizes"]
         return float(-(-sizes["b"] // STEP) * sizes["latency"] / WORKERS)
 
     def _at_best(self, case: str, name: str) -> float | None:
-        """Return how many times the time of reading like the floor, or the wire, and then loading one takes."""
+        """Return one contender's time as a multiple of reading like the floor, or the wire, and then loading."""
         reading = self.seconds("A", FLOOR) if case == "A" else self._wire
         loading, other = self.seconds(case, LOADING), self.seconds(case, name)
         return other / (reading + loading) if reading and loading and other else None
@@ -139,7 +139,7 @@ class Results:
             yield Target("F", "status / (1.2 x import duckdb + 0.3 s)", status / (1.2 * library + 0.3), 1.0)
 
     def _growth(self) -> Iterator[Target]:
-        """Yield what the last nights have, divided by what early nights had."""
+        """Yield the values of the last nights divided by those of early nights."""
         for name, figures in self.cases.get("H", {}).items():
             values = {"seconds": figures.seconds, "memory": figures.peak_mb, **figures.sizes}
             for what, bound in (("seconds", 1.2), ("memory", 1.1), ("descriptors", 1.0), ("files", 1.1)):
@@ -153,31 +153,31 @@ def render(found: dict[str, Any]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`, which runs every case anew. Whole processes, from start to exit: imports, reading,",
-        "loading, closing the file. Contenders take turns; every first load goes into a new file and is counted",
-        "afterwards, so that a fast load that loses a row has no number here. Absolute seconds say little on a shared",
-        "machine, ratios do.",
+        "Written by `make bench`, which runs every case again. Times are of whole processes, from start to exit:",
+        "imports, reading, loading, closing the file. Contenders alternate. Every first load writes a new file, whose",
+        "rows are counted afterwards, so a load that loses a row has no result here. On a shared machine, absolute",
+        "seconds mean little; compare the ratios.",
         "",
         f"Measured {max(found['measured'].values())} on {machine['processors']} processors ({machine['processor']}), "
         f"{machine['memory_gb']} GB, {machine['system']}, Python {machine['python']}; "
-        f"medians of {sizes['rounds']} runs where no other number stands.",
+        f"medians of {sizes['rounds']} runs unless stated otherwise.",
         "",
         "![First load of a list, by contender](benchmarks.svg)",
         "",
-        "## What is compared",
+        "## Contenders",
         "",
-        "| contender | is | versions |",
+        "| contender | description | versions |",
         "| --- | --- | --- |",
     ]
     about = {
         OURS: "this project: overlapping pages, certified, with history, `sync_log` and marts",
-        FLOOR: "pages one after another, parsed, one insert: no state, no merge, no history (`benchmarks/floor.py`)",
-        LOADING: "rows that are Arrow tables already, merged with history as by orgx-sync: no request, no JSON, no "
-        "comparison, no log, no marts (`benchmarks/loading.py`)",
-        DLT: "dlt's REST source with its offset paginator, defaults (`benchmarks/peers/dlt_rest_api.py`)",
+        FLOOR: "pages one after another, parsed, one insert; no state, merge or history (`benchmarks/floor.py`)",
+        LOADING: "merges rows from Arrow tables with history, as orgx-sync does; no requests, JSON, "
+        "comparison, log or marts (`benchmarks/loading.py`)",
+        DLT: "dlt's REST source with its offset paginator and defaults (`benchmarks/peers/dlt_rest_api.py`)",
         PARQUET: "the same with `loader_file_format=\"parquet\"`",
-        SINGER: "a tap of the Singer SDK, piped (`benchmarks/peers/singer_tap.py`)",
-        PYAIRBYTE: "a low-code manifest into PyAirbyte's DuckDB cache (`benchmarks/peers/pyairbyte.py`)",
+        SINGER: "a tap built with the Singer SDK, piped into the target (`benchmarks/peers/singer_tap.py`)",
+        PYAIRBYTE: "a low-code manifest, loaded into PyAirbyte's DuckDB cache (`benchmarks/peers/pyairbyte.py`)",
     }  # fmt: skip
     for name, versions in found["versions"].items():
         told = ", ".join(f"{package} {version}" for package, version in versions.items())
@@ -186,13 +186,13 @@ def render(found: dict[str, Any]) -> str:
         lines.append(f"| {_escape(name)} | could not be installed: {_escape(why)} | |")
     lines += [
         "",
-        "All of them read the same list, a hundred rows a page; all but the floor merge by `id`. The Singer pair is",
-        "pinned to DuckDB 1.2.2: with newer ones target-duckdb 0.8.0 loses a row of every batch in silence. dlt's",
-        "default needs more memory for C than this machine has.",
+        "All contenders read the same list with 100 rows per page; all except the floor merge by `id`. The Singer pair",
+        "is pinned to DuckDB 1.2.2: with newer versions, target-duckdb 0.8.0 silently loses one row of every batch.",
+        "Case C omits dlt's default, which needs more memory than this machine has.",
         "",
         "## Targets",
         "",
-        "| case | what | measured | at best | target | |",
+        "| case | ratio | measured | at best | target | |",
         "| --- | --- | ---: | ---: | ---: | --- |",
     ]
     for target in results.targets():
@@ -203,10 +203,10 @@ def render(found: dict[str, Any]) -> str:
         lines.append(f"| {target.case} | {_escape(target.what)} | {value} | {best} | {bound} | {verdict} |")
     lines += [
         "",
-        "*At best* is the ratio that a connector would have which takes as long as the floor to read (in B: as long as",
-        "the answers are on the wire), then as long as *loading alone*, and no time for anything else: not for the",
-        "overlap of pages, the comparison of every row, the log or the marts. Where that misses the target too,",
-        "nothing that could be left out here would meet it: the rest is Python, httpx, dlt and DuckDB.",
+        "*At best* is the ratio of an ideal connector: it reads as fast as the floor (in B: as fast as the responses",
+        "arrive), then loads as fast as *loading alone*, and needs no time for anything else, such as the overlap of",
+        "pages, the comparison of rows, the log or the marts. If even this ratio misses the target, no omission in",
+        "this project would meet it: the remaining time is spent in Python, httpx, dlt and DuckDB.",
     ]
     for case, measured in results.cases.items():
         lines += ["", f"## {case}. {TITLES[case].format(**sizes, ms=sizes['latency'] * 1000)}", ""]
@@ -216,7 +216,7 @@ def render(found: dict[str, Any]) -> str:
 
 
 def _circumstances(found: dict[str, Any], case: str) -> Iterator[str]:
-    """Yield when a case was measured, of which commit, and on which rows, where the results say so."""
+    """Yield the date of a case, its commit and its rows, if recorded in the results."""
     commit, rows = found["commits"].get(case), found["rows"].get(case)
     yield f"Measured {found['measured'][case]}{f' at commit `{commit}`' if commit else ''}."
     if rows:
@@ -244,25 +244,25 @@ def _table(measured: dict[str, Figures]) -> list[str]:
 
 
 def _events_beside_runs(measured: dict[str, Figures]) -> Iterator[str]:
-    """Yield what events cost, and what a run every minute would, where both were measured."""
+    """Yield the cost of events, and of a run every minute, if both were measured."""
     events, run = measured.get(LISTENER), measured.get(QUIET_RUN)
     if not (events and events.requests and run and run.requests):
         return
     count, requests = len(events.seconds), run.requests[-1]
     yield ""
     yield (
-        f"From an event's own time to its row: median {events.median_seconds:.2f} s, 95 % within "
+        f"From an event's creation to its row: median {events.median_seconds:.2f} s, 95 % within "
         f"{share(events, 0.95):.2f} s, worst {max(events.seconds):.2f} s."
     )
     yield (
-        f"The listener sent {events.requests[-1]} requests for these {count} events, and sends none without events. A "
-        f"run each minute sends {MINUTES_A_DAY:,} x {requests} = {MINUTES_A_DAY * requests:,} requests a day, whatever "
-        "changes."
+        f"The listener sent {events.requests[-1]} requests for these {count} events; without events it sends none. A "
+        f"run every minute sends {MINUTES_A_DAY:,} x {requests} = {MINUTES_A_DAY * requests:,} requests per day, with "
+        "or without changes."
     )
 
 
 def _sizes_table(measured: dict[str, Figures]) -> list[str]:
-    """Return what stood there in early nights and in the last, where that was measured."""
+    """Return the sizes after early nights and after the last ones, if measured."""
     lines = []
     for name, figures in measured.items():
         for what, values in {"peak MB": figures.peak_mb, **figures.sizes}.items() if figures.sizes else ():
@@ -270,8 +270,8 @@ def _sizes_table(measured: dict[str, Figures]) -> list[str]:
                 lines.append(f"| {name} | {what.replace('_', ' ')} | {found[0]:,.0f} | {found[1]:,.0f} |")
     about = [
         "",
-        "As commands there are fewer nights, because each starts a process. On a shared machine the seconds say little",
-        "here, the sizes do. Each night changes rows, and it was checked that each brought versions.",
+        "There are fewer nights as commands, because each starts a process. On a shared machine the seconds mean",
+        "little here; the sizes are reliable. Each night changes rows; the benchmark checks that each adds versions.",
     ]
     head = [*about, "", "| | median | nights 21 to 40 | last 20 |", "| --- | --- | ---: | ---: |"]
     return [*head, *lines] if lines else []
@@ -294,16 +294,16 @@ def quotes(found: dict[str, Any]) -> list[str]:
         f"{sizes['a']:,} rows, first load: {ratios[0]:.1f} times as fast as dlt's `rest_api_source`, "
         f"{ratios[1]:.1f} times with Parquet, {ratios[2]:.1f} times a Singer tap and target, {ratios[3]:.1f} times "
         "PyAirbyte",
-        f"A night on which nothing changed: {quiet.median_seconds:.1f} s and {quiet.requests[-1]} requests, where "
+        f"A run without changes: {quiet.median_seconds:.1f} s and {quiet.requests[-1]} requests, where "
         f"`rest_api_source` takes {other.median_seconds:.1f} s and {other.requests[-1]}",
-        f"At {sizes['latency'] * 1000:.0f} ms an answer, {sizes['b']:,} rows take "
+        f"At {sizes['latency'] * 1000:.0f} ms per response, {sizes['b']:,} rows take "
         f"{results.seconds('B', OURS) or 0.0:.1f} s, where `rest_api_source` takes "
         f"{results.seconds('B', DLT) or 0.0:.1f} s",
     ]
 
 
 def draw(found: dict[str, Any]) -> str:
-    """Return the chart: first loads, a bar per contender, the bars of one case on a scale of their own."""
+    """Return the chart: first loads, one bar per contender, each case with its own scale."""
     import altair as alt
     import vl_convert
 
@@ -341,7 +341,7 @@ def write_page(found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Write both from what was measured before."""
+    """Write both from the existing results."""
     write_page(json.loads(RESULTS.read_text()))
 
 

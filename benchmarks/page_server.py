@@ -1,8 +1,8 @@
-"""A list of tasks on loopback that costs its reader nothing: every row is written as JSON before the first request.
+"""A list of tasks on loopback without rendering cost: all rows are written as JSON before the first request.
 
     python benchmarks/page_server.py --rows 100000 --latency 0
 
-Prints its address, then answers until its standard input ends. It speaks just enough of OrgX for a list of tasks:
+Prints its address, then responds until its standard input ends. It implements just enough of OrgX for a list of tasks:
 ``limit``, ``offset``, both orders, ``total``.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
-# How the page of the benchmarks describes what `make_rows` makes; kept with what was measured on them.
+# Description of the rows of `make_rows` for the page; stored with the results measured on them.
 ABOUT = (
     "16 fields and some 700 bytes a row, two fields nested; ids are random UUIDs, titles, descriptions, statuses and "
     "times vary, and every contender reads the same rows"
@@ -29,7 +29,7 @@ ABOUT = (
 WORKSPACE = "7d8f6a52-3b1c-4e0e-9c57-2f4a86d1b9e3"
 PAGE_MOST = 100
 SEED = 7
-# Rows are made together, as a scaffold makes the tasks of a milestone, nine seconds a row: a million in 104 days.
+# Rows are created in groups, like the tasks of a milestone, nine seconds per row: a million in 104 days.
 FIRST_MADE = datetime(2025, 1, 1, tzinfo=UTC)
 TOGETHER, SECONDS_A_ROW = 4, 9
 STATUSES = ("todo", "in_progress", "done", "blocked", "cancelled", "archived")
@@ -63,9 +63,9 @@ TAGS = ("q1", "q2", "growth", "core", "risk", "customer", "debt", "launch")
 
 
 def make_rows(count: int) -> Iterator[bytes]:
-    """Yield tasks of 16 fields and some 700 bytes: the same ones to whoever asks, in every run.
+    """Yield tasks of 16 fields and some 700 bytes: the same in every run.
 
-    Ids are random, two fields are nested, and rows come in the order in which they were made.
+    Ids are random, two fields are nested, and rows are in order of creation.
     """
     rng = random.Random(SEED)
     for number in range(count):
@@ -77,7 +77,7 @@ def _task(number: int, rng: random.Random) -> dict[str, Any]:
         seconds=number // TOGETHER * TOGETHER * SECONDS_A_ROW, milliseconds=number // TOGETHER % 997
     )
     status = rng.choices(STATUSES, STATUS_WEIGHTS)[0]
-    # What was not begun was seldom touched again; everything else some time within three weeks.
+    # Tasks that were not begun seldom change again; all others change within three weeks.
     touched = status != "todo" or rng.random() < 0.2
     changed = made + timedelta(milliseconds=round(1.8e9 * rng.random() ** 3)) if touched else made
     kind = rng.choice(tuple(KINDS))
@@ -121,7 +121,7 @@ def _iso(moment: datetime) -> str:
 
 
 class Tasks:
-    """Rows as one text, of which a page is a slice."""
+    """Rows as one text; a page is a slice of it."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -129,13 +129,13 @@ class Tasks:
         for row in make_rows(count):
             self._begins.append(len(self._text))
             self._text += row + b","
-            # The last field of a row, as text in the order of time.
+            # The last field of a row, as text in chronological order.
             changed.append(row[-26:-2])
         self._begins.append(len(self._text))
         self._by_change = array("q", sorted(range(count), key=lambda number: (changed[number], number)))
 
     def page(self, offset: int, limit: int, *, newest_first: bool) -> bytes:
-        """Return the body of one page, in the order of creation or, the newest change first, of changes."""
+        """Return the body of one page, in order of creation or, with the newest change first, of changes."""
         end = min(offset + limit, self.count)
         if newest_first:
             places = (self._by_change[self.count - 1 - place] for place in range(offset, end))
@@ -148,17 +148,17 @@ class Tasks:
 
 
 class Connection(asyncio.Protocol):
-    """Answers the requests of one connection, one after another."""
+    """Responds to the requests of one connection, one after another."""
 
     def __init__(self, tasks: Tasks, latency: float) -> None:
         self._tasks, self._latency, self._read = tasks, latency, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep where answers go."""
+        """Store the transport for responses."""
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer each request that is complete; a GET has no body."""
+        """Respond to each complete request; a GET has no body."""
         self._read += data
         while b"\r\n\r\n" in self._read:
             head, self._read = self._read.split(b"\r\n\r\n", 1)
@@ -189,7 +189,7 @@ async def serve(count: int, latency: float) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(tasks, latency), "127.0.0.1", 0)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    # Whoever started it holds the other end: when that is gone, so is the server.
+    # The other end belongs to the process that started this one: when that ends, this server ends.
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
 
@@ -197,7 +197,7 @@ async def serve(count: int, latency: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each response")
     options = parser.parse_args()
     asyncio.run(serve(options.rows, options.latency))
 
