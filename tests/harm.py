@@ -1,4 +1,4 @@
-"""Loads that go wrong without a word: rows are lost, doubled or changed inside a load that dlt calls complete."""
+"""Loads that fail silently: rows are lost, duplicated or changed inside a load that dlt considers complete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HARM = {
 
 @contextmanager
 def harmed(statement: str, *, times: int = 1, after: int = 0) -> Iterator[list[str]]:
-    """Harm what a load has written, before dlt notes that it is complete; yield the loads that were harmed."""
+    """Damage a load before dlt marks it as complete; yield the damaged loads."""
     complete: Callable[..., None] = SqlJobClientBase.complete_load
     seen: list[str] = []
     loads: list[str] = []

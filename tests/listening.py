@@ -28,7 +28,7 @@ SECRET = "whsec_for_tests"
 
 
 def event(event_id: str, kind: str = "decision.created", row_id: str | None = None, **more: Any) -> dict[str, Any]:
-    """Return an event in the documented shape."""
+    """Return an event in the documented format."""
     data = {} if row_id is None else {"id": row_id}
     return {"id": event_id, "type": kind, "created": iso_utc(utc_now()), "workspace_id": "w", "data": data, **more}
 
@@ -40,7 +40,7 @@ def body_of(content: Any) -> bytes:
 def call(
     app: InboxApp, body: bytes | Sequence[bytes], headers: Iterable[tuple[str, str]], path: str = "/"
 ) -> tuple[int, Any]:
-    """Send one request to the application; return status and parsed answer."""
+    """Send one request to the application; return the status and the parsed response."""
     parts = [body] if isinstance(body, bytes) else list(body)
     messages = [
         {"type": "http.request", "body": part, "more_body": number < len(parts)} for number, part in enumerate(parts, 1)
@@ -72,7 +72,7 @@ def post(app: InboxApp, content: Any, secret: str = SECRET) -> int:
 
 @contextmanager
 def door(path: Path = Path("x.inbox"), secrets: Sequence[str] = (SECRET,), **more: Any) -> Iterator[InboxApp]:
-    """Open an application that keeps events and loads nothing."""
+    """Open an application that stores events and loads nothing."""
     app = InboxApp(Inbox(path), Signatures(secrets, **more))
     try:
         yield app
@@ -86,7 +86,7 @@ def target() -> Target:
 
 @contextmanager
 def listener(box: Sandbox, **settings: Any) -> Iterator[tuple[InboxApp, Drain]]:
-    """Open an application whose batches are loaded by the test, one by one."""
+    """Open an application whose batches are loaded by the test, one at a time."""
     client = running.fast_client(box, **settings)
     loader = BatchLoader(client.config, target(), make_client=lambda config: running.fast_client(box, **settings))
     inbox = Inbox(Path("x.inbox"))
@@ -101,7 +101,7 @@ def listener(box: Sandbox, **settings: Any) -> Iterator[tuple[InboxApp, Drain]]:
 def listening(
     box: Sandbox, *options: str, port: int = 0, on_batch: Callable[[], object] = lambda: None
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run ``orgx-sync listen``; give the process and its address. Each batch that it loaded calls `on_batch`."""
+    """Run ``orgx-sync listen``; yield the process and its address. Each loaded batch calls `on_batch`."""
     process = subprocess.Popen(
         [sys.executable, "-m", "orgx_source.cli", "listen", "--port", str(port), "--database", "x.duckdb", *options],
         env={
@@ -118,7 +118,7 @@ def listening(
     assert stderr is not None
 
     def follow() -> None:
-        # What nobody reads would fill the pipe.
+        # Unread output would fill the pipe.
         for line in stderr:
             if ": returned " in line:
                 on_batch()

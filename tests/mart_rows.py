@@ -1,4 +1,4 @@
-"""Rows of the marts, made by hand: every column that the charts read, with values that a test may replace."""
+"""Rows of the marts for tests: every column used by the charts, with values that a test may replace."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def org_day(day: int, waiting: int | None, asked: int = 0, settled: int = 0) -> 
 
 
 def steady(days: int, per_day: int, total: int) -> list[Row]:
-    """An initiative in which as much is done each day."""
+    """Return an initiative with constant progress per day."""
     return [progress(day, 1, total, per_day * day) for day in range(days)]
 
 

@@ -1,4 +1,4 @@
-"""Runs against a sandbox, and what the warehouse holds afterwards compared with what the world holds."""
+"""Runs against a sandbox, and comparisons of the warehouse with the sandbox's world."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from orgx_source.sync import make_pipeline, run_sync
 from orgx_source.tables import TABLES
 
 DATABASE = Path("x.duckdb")
-# Whether runs make the marts: set for each test, by its marker. They take a third of a first run.
+# Whether runs create the marts: set for each test by its marker. They take a third of a first run.
 makes_marts = True
-# Where tests run that do not care which database it is; None is DuckDB.
+# Destination of tests that do not depend on the database; None is DuckDB.
 _postgres: str | None = None
-# Table to what the world calls one of its rows; usage is no row of the world.
+# Table to the type of its rows in the world; usage has no row in the world.
 KINDS = {name: table.singular for name, table in TABLES.items() if not table.optional}
 OPTIONAL_KINDS = {name: table.singular for name, table in TABLES.items() if table.optional and table.singular in TYPES}
-# Added by the connector, or joined to workspaces from bootstrap, or different with every read.
+# Added by the connector, joined to workspaces from bootstrap, or different in every read.
 NOT_OF_THE_WORLD = {
     "_dlt_load_id", "_dlt_id", "_row_hash", "last_changed_at", "deleted_at", "last_seen_at",
     "source_client", "capabilities", "setup", "waiting_minutes",
-    # A work receipt's columns hold the same.
+    # A work receipt's columns have the same values.
     "criteria", "human_judgment",
 }  # fmt: skip
 JSON_COLUMNS = {
@@ -48,7 +48,7 @@ DATE_COLUMNS = {"start_date", "target_date", "due_date"}
 
 
 class FakeTime:
-    """Seconds that pass only when somebody sleeps."""
+    """A clock that advances only when somebody sleeps."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -72,7 +72,7 @@ def fast_client(box: Sandbox, **settings: Any) -> OrgxClient:
 
 @contextmanager
 def on_postgres(server: Any) -> Iterator[None]:
-    """Send runs and questions to a database of its own on this server, made for the moment."""
+    """Direct runs and queries to a new database on this server, dropped afterwards."""
     global _postgres
     name = f"test_{os.getpid()}_{next(_numbers)}"
     _administer(server, f"create database {name}")
@@ -100,7 +100,7 @@ def _administer(server: Any, sql: str) -> None:
 
 
 def pipeline(database: Path = DATABASE) -> Any:
-    """Return the pipeline that fills the warehouse of this test."""
+    """Return the pipeline for the warehouse of this test."""
     return make_pipeline(database=database) if _postgres is None else make_pipeline("postgres")
 
 
@@ -111,12 +111,12 @@ def sync(box: Sandbox, tables: list[str] | None = None, database: Path = DATABAS
 
 
 def query(sql: str, database: Path = DATABASE) -> list[tuple[Any, ...]]:
-    """Ask the warehouse."""
+    """Query the warehouse."""
     return _select(sql, database)[1]
 
 
 def execute(*statements: str, database: Path = DATABASE) -> None:
-    """Change the warehouse behind the connector's back."""
+    """Change the warehouse without the connector."""
     if _postgres is None:
         with duckdb.connect(str(database)) as connection:
             for sql in statements:
@@ -153,12 +153,12 @@ def stored(table: str, database: Path = DATABASE, where: str = "true") -> dict[s
     names, found_rows = _select(f"select * from orgx.{table} where {where}", database)
     rows = [dict(zip(names, row, strict=True)) for row in found_rows]
     found = {row["id"]: {name: value for name, value in row.items() if value is not None} for row in rows}
-    assert len(found) == len(rows), f"{table} holds an id twice"
+    assert len(found) == len(rows), f"{table} has a duplicate id"
     return found
 
 
 def expected(kind: str, row: dict[str, Any]) -> dict[str, Any]:
-    """Return what the warehouse should hold for a row of the world: written anew, not read from `tables`."""
+    """Return the expected warehouse values of a row of the world: written separately, not taken from `tables`."""
     values: dict[str, Any] = {}
     for key, value in row.items():
         name = {"progress": "progress_pct", "cost": "cost_unstated"}.get(key, key)
@@ -176,7 +176,7 @@ def expected(kind: str, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(world: World, database: Path = DATABASE, tables: list[str] | None = None) -> list[str]:
-    """Compare every living row of the warehouse with the world, id for id and value for value."""
+    """Compare every living row of the warehouse with the world, by id and value."""
     problems: list[str] = []
     for table in tables or KINDS:
         living = "true" if table == "activity" else "deleted_at is null"

@@ -1,4 +1,4 @@
-"""A small organisation, read four times, of which everything is known: what the marts must say is counted by hand."""
+"""A small organisation, read four times, with known content: the expected results of the marts are counted by hand."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def empty_world() -> World:
 
 
 def found(world: World) -> None:
-    """Everything that is there at the first read."""
+    """Insert everything that exists at the first read."""
     insert = world.insert
     for agent_id, name in (("engineering-agent", "Eli"), ("product-agent", "Pace"), ("product-onboarding", "Pace")):
         insert("agent", id=agent_id, name=name, domain="product", status="idle", blockers=[], run_id=None)
@@ -101,7 +101,7 @@ def found(world: World) -> None:
 
 
 def live(world: World, until: str, *steps: tuple[str, Callable[[], Any]]) -> None:
-    """Let things happen at their times, then let time pass."""
+    """Apply changes at their times, then advance to ``until``."""
     for when, step in steps:
         world.now = at(when)
         step()
@@ -151,7 +151,7 @@ def tell_the_story(box: Sandbox) -> None:
 
 @pytest.fixture(scope="module", params=["duckdb", "postgres"])
 def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """Ask the warehouse that was filled by the four reads; numbers come as Python's."""
+    """Query the warehouse that was filled by the four reads; numbers are converted to Python's."""
     place, before = tmp_path_factory.mktemp("story"), Path.cwd()
     os.chdir(place)
     try:

@@ -1,4 +1,4 @@
-"""What the server showed during one run, so that it is known what the run could know."""
+"""What the server showed during one run, and therefore what the run could know."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ROWS = ("data", "agents", "activities", "initiatives")
 
 
 class Answers:
-    """What the server showed during one run, table by table.
+    """The server's responses during one run, by table.
 
     Attributes:
-        listed: Ids that stood in any list.
-        shown, denied: Ids that were asked for and were there, or were not.
+        listed: Ids that were in any list.
+        shown, denied: Ids that were requested and returned, or requested and not returned.
         versions: Id to the versions that were shown.
     """
 
@@ -37,7 +37,7 @@ class Answers:
         self.versions: dict[str, dict[str, set[State]]] = defaultdict(lambda: defaultdict(set))
 
     def note(self, path: str, params: dict[str, str], status: int, body: bytes) -> None:
-        """Take an answer into account."""
+        """Record a response."""
         table = ENTITIES.get(params.get("type", "")) if path == "/api/entities" else PATHS.get(path)
         if table is None or status != 200:
             return

@@ -1,4 +1,4 @@
-"""Inside a run: moments at which it can be killed, refusals and losses of the destination, and what is left out."""
+"""Hooks into a run: moments at which it can be killed, failures of the destination, and parts to skip for speed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ONE_AT_A_TIME = {"LOAD__WORKERS": "1", "EXTRACT__WORKERS": "1", "NORMALIZE__WORK
 
 
 class Hooks:
-    """What happens inside one run: moments at which it can be killed, refusals, and losses without a word."""
+    """Hooks into one run: moments at which it can be killed, refused loads, and silent losses."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -42,10 +42,10 @@ class Hooks:
         self.dead = False
 
     def pass_moment(self, kind: str) -> None:
-        """Note that a request is about to be sent, or that a write begins or has ended.
+        """Mark a moment: before a request, or at the start or end of a write.
 
         Raises:
-            KilledError: This is where the run ends.
+            KilledError: The run ends here.
         """
         with self._lock:
             if kind in self._left:
@@ -55,7 +55,7 @@ class Hooks:
             raise KilledError
 
     def refuses(self, kind: str) -> bool:
-        """Return whether this is the time at which the destination refuses."""
+        """Return whether the destination refuses this time."""
         with self._lock:
             self._failing[kind] = self._failing.get(kind, 0) - 1
             return self._failing[kind] == 0
@@ -75,7 +75,7 @@ class Hooks:
             if self.dead:
                 raise KilledError
             job = submit(load, *args)
-            # dlt keeps what a job raises, whatever it is.
+            # dlt catches whatever a job raises.
             if self.dead:
                 raise KilledError
             return job
@@ -118,9 +118,9 @@ class Hooks:
         return commit_transaction
 
     def _tamper(self, job: Any, table: str, what: str) -> None:
-        """Lose or double some of what the load brought."""
+        """Lose or duplicate some rows of the load."""
         client = job._job_client.sql_client
-        # A merge runs with the names of the staging dataset.
+        # A merge uses the names of the staging dataset.
         with client.with_alternative_dataset_name("orgx"):
             name = client.make_qualified_table_name(table)
         newest = f"_dlt_load_id = (select max(_dlt_load_id) from {name})"
@@ -131,12 +131,12 @@ class Hooks:
             if what != "double":
                 client.execute_sql(f"delete from {name} where {newest} and id = '{ids[0]}'")
             if what != "lose":
-                # A swap leaves the count as it was, as a commit did that failed and was tried again in one instance.
+                # A swap keeps the count, like a failed commit that is repeated in the same DuckDB instance.
                 client.execute_sql(f"insert into {name} select * from {name} where {newest} and id = '{ids[-1]}'")
         self._tampering = None
 
 
-# What dlt does again and again in a run and never with another result: a third of a small run's time.
+# Work that dlt repeats in a run with the same result: a third of a small run's time.
 REPEATED = (
     ("dlt.common.schema.schema.validate_dict", lambda *args, **options: None),
     ("dlt.common.normalizers.json.relational.validate_dict", lambda *args, **options: None),
@@ -150,7 +150,7 @@ REPEATED = (
 
 
 def _sequential(*args: Any, parallelized: bool = False, **options: Any) -> Any:
-    """Make a resource that is read in the thread of the run: the same sequence does the same every time."""
+    """Create a resource that is read in the run's own thread, so that the same sequence has the same result."""
     return _make_resource(*args, **options)
 
 
@@ -159,7 +159,7 @@ _make_resource = dlt.resource
 
 @contextmanager
 def small_product() -> Iterator[None]:
-    """Leave out what sequences do not look at: tables and columns that are not in play, the marts and the log."""
+    """Skip what sequences do not verify: other tables and columns, the marts and the log."""
     kept = {name: replace(TABLES[name], columns=_in_play(TABLES[name])) for name in ("workspaces", *IN_PLAY)}
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, ONE_AT_A_TIME))

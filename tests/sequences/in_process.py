@@ -1,4 +1,4 @@
-"""The sandbox without a network: httpx asks the application itself, in the thread that asks."""
+"""The sandbox without a network: httpx calls the application itself, in its own thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Answered = Callable[[str, dict[str, str], int, bytes], None]
 
 
 class _Connection:
-    """What the application knows of a connection: where it sends its answer, and how it breaks off."""
+    """The application's view of a connection: where it sends its response, and how it closes it."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -40,15 +40,15 @@ class _Connection:
 
 
 class InProcess(httpx.BaseTransport):
-    """Answers from a sandbox; nothing in it waits, so its coroutine is run to its end by hand."""
+    """Transport over a sandbox; its coroutines never wait, so each is run to its end without an event loop."""
 
     def __init__(self, app: SandboxApp, asked: Asked, answered: Answered) -> None:
-        """Prepare.
+        """Prepare; sends nothing.
 
         Args:
             app: The sandbox.
             asked: Called with path and parameters before each request; may raise.
-            answered: Called with path, parameters, status and body after each.
+            answered: Called with path, parameters, status and body after each response.
         """
         self._app, self._asked, self._answered = app, asked, answered
 
@@ -67,7 +67,7 @@ class InProcess(httpx.BaseTransport):
             "raw_path": request.url.raw_path,
             "query_string": request.url.query,
             "root_path": "",
-            # Packing what goes nowhere takes time.
+            # Compressing a body that is not sent takes time.
             "headers": [(k.lower(), v) for k, v in request.headers.raw if k.lower() != b"accept-encoding"],
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 80),
@@ -78,7 +78,7 @@ class InProcess(httpx.BaseTransport):
         except StopIteration:
             pass
         else:
-            raise AssertionError("the sandbox waits for something, which only works over a network")
+            raise AssertionError("the sandbox waits for something, which requires a network")
         if connection.broken:
             raise httpx.RemoteProtocolError("the connection was closed", request=request)
         self._answered(path, params, connection.status, connection.body)

@@ -1,4 +1,4 @@
-"""Sequences that once left a lie or a warehouse that stayed wrong, or were tried because they might."""
+"""Sequences that once led to a false claim or a permanently wrong warehouse, or were suspected to."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Known:
 
     Attributes:
         name: What happens in it.
-        kinds: The kinds of `troubles.KINDS` that it takes.
-        steps: What is done, before everything is quiet.
-        stood: Whether the code is known to stand it.
+        kinds: The kinds of `troubles.KINDS` that it uses.
+        steps: Its steps, before the quiet runs at the end.
+        stood: Whether the code is known to handle it.
     """
 
     name: str

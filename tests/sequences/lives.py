@@ -1,4 +1,4 @@
-"""Where a sequence takes place: a directory, an empty warehouse, and the small part of the product that it looks at."""
+"""The environment of a sequence: a directory, an empty warehouse, and the tables it uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.sequences.machine import Life
 
 @contextmanager
 def a_life() -> Iterator[Life]:
-    """Yield a new organisation with an empty warehouse, in a directory of its own."""
+    """Yield a new organisation with an empty warehouse, in its own directory."""
     before, here = Path.cwd(), Path(tempfile.mkdtemp(prefix="sequence-", dir=Path.cwd()))
     os.chdir(here)
     try:

@@ -1,15 +1,15 @@
-"""One sequence: what happens to an organisation and its warehouse, run after run, and what each run claims.
+"""One sequence: changes to an organisation and its warehouse, run after run, with the claims of each run verified.
 
-The claims are written from what a verdict means, not from how it is reached:
+The claims follow from the meaning of a verdict, not from how it is determined:
 
-- A good verdict (certified or repaired, nothing to mend) of a read of everything, and of a read of changes where
-  stamps and counts tell the truth: each row that OrgX held throughout is there once, in a version that is not older
-  than the start of the run; no row lives that was gone before.
-- Whatever a server says, a row that OrgX held throughout is not marked as deleted, unless it was left out of two runs
-  and was not shown when it was asked for; and no row is replaced by an older version under a good verdict.
-- A run never raises, never calls anything a defect, and fails (exit code 1) only where somebody has to do something.
-- No table goes without a read of everything for more than a week.
-- In the end at most two reads of everything bring table, deletions and history to the truth.
+- A good verdict (certified or repaired, exit code 0) of a full read, or of a read of changes when timestamps and counts
+  are correct: each row that OrgX had throughout is present once, in a version no older than the start of the run; no
+  row is alive that was deleted before.
+- Whatever a server sends, a row that OrgX had throughout is not marked as deleted, unless two runs did not receive it
+  and requests for it did not return it; and under a good verdict no row is replaced by an older version.
+- A run never raises, never reports a bug, and fails (exit code 1) only if someone must act.
+- No table goes without a full read for more than a week.
+- In the end, at most two full reads make table, deletions and history correct.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ from tests.sequences.warehouse import Copies, Holdings, Stored
 GOOD = ("certified", "repaired")
 KEYS = {"narrow": "oxk_narrow_00000000", "field": "oxk_field_00000000"}
 WEEK_AND_A_DAY = timedelta(days=8)
-END = "# The end: everything is quiet from here on."
+END = "# The end: no further changes or faults."
 
 
 class LieError(AssertionError):
-    """A run claimed what is not so."""
+    """A run made a false claim."""
 
 
 class Life:
-    """An organisation, its warehouse and the runs between them; the working directory is theirs.
+    """An organisation, its warehouse and the runs between them; it uses the working directory.
 
     Attributes:
-        organisation: What is true.
-        before: What the warehouse held before the run that goes on.
-        steps: What was done, in words that can be typed again.
+        organisation: The true state.
+        before: Content of the warehouse before the current run.
+        steps: The steps so far, as code that can be run again.
     """
 
     def __init__(self) -> None:
         self.organisation = Organisation()
         self.app = create_sandbox(self.organisation.world)
         self.app.other_keys |= {
-            # OrgX's agents are everybody's here: whether two workspaces share them is not known.
+            # All agents are visible to all keys here: it is unknown whether two OrgX workspaces share them.
             KEYS["narrow"]: lambda kind, row: kind in ("workspace", "agent") or hash_of(row["id"]) % 7 == 0,
             KEYS["field"]: lambda kind, row: row.get("workspace_id") == FIELD or row["id"] == FIELD or kind == "agent",
         }
@@ -69,42 +69,42 @@ class Life:
         self.steps: list[str] = []
         # Table to the moment of the last read that made it equal to OrgX.
         self.proven: dict[str, int] = defaultdict(int)
-        # When the first run began that did not come to its end, and what it read may still be loaded.
+        # Start of the first run that did not complete, and whose data may still be loaded.
         self.since: int | None = None
-        # How many runs left a row out of their answers though OrgX held it.
+        # Number of runs that did not receive a row although OrgX had it.
         self.left_out: Counter[tuple[str, str]] = Counter()
-        # How many runs showed a version of a row that was not true any more.
+        # Number of runs that received an outdated version of a row.
         self.outdated: Counter[tuple[str, str]] = Counter()
-        # What was written by hand, and histories that lack versions.
+        # Rows changed by hand, and histories that lack versions.
         self.by_hand: set[tuple[str, str]] = set()
         self.torn: set[str] = set()
-        # Per row, what each good run must have seen, in order; None is its absence.
+        # Per row, the states that good runs must have seen, in order; None is its absence.
         self.seen: dict[tuple[str, str], list[str | None]] = defaultdict(list)
-        # Tables that were read by another route, which shows other things of the same version: /api/v1/work has the
-        # time of creation where an entity has no updated_at.
+        # Tables read from another route, which shows the same version differently: /api/v1/work has the time of
+        # creation where an entity has no updated_at.
         self.detours: set[str] = set()
-        # When the last good read of everything began, by a clock that is right.
+        # Start of the last good full read, by a correct clock.
         self.whole_at: dict[str, datetime] = {}
         self._kept: dict[str, Any] = {}
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
     def change(self, *changes: Change) -> None:
-        """Let things happen at OrgX."""
+        """Change OrgX."""
         self.steps.append(f"life.change({', '.join(map(repr, changes))})")
         for change in changes:
             self.organisation.change(change)
 
     def wait(self, hours: float) -> None:
-        """Let time pass."""
+        """Advance time."""
         self.steps.append(f"life.wait({hours})")
         self.organisation.world.now += timedelta(hours=hours)
 
     def run(self, *troubles: Trouble) -> RunReport | None:
-        """Run once and hold it to its claims; None when it was killed.
+        """Run once and verify its claims; None if it was killed.
 
         Raises:
-            LieError: It claims what is not so.
+            LieError: It made a false claim.
         """
         self.steps.append(f"life.run({', '.join(map(repr, troubles))})")
         plan = Plan()
@@ -129,7 +129,7 @@ class Life:
         return report
 
     def end(self) -> None:
-        """Let everything be quiet, and hold the warehouse against the truth.
+        """Stop all changes and faults, and compare the warehouse with OrgX.
 
         Raises:
             LieError: It differs.
@@ -142,7 +142,7 @@ class Life:
             report = self.run(*quiet)
             assert report is not None
             if any(table.resumed for table in report.tables.values()):
-                # It went on where an earlier one had stopped, so it was no read of everything.
+                # It continued an interrupted read, so it was not a full read.
                 self.wait(1)
                 report = self.run(*quiet)
                 assert report is not None
@@ -150,7 +150,7 @@ class Life:
             if report.status == "ok" and good:
                 break
         else:
-            self._fail("two quiet runs do not bring the truth")
+            self._fail("two quiet runs do not make the warehouse correct")
         for table in IN_PLAY:
             self._equals_the_world(table, self.organisation.now, self.before, everything=True)
             if TABLES[table].keeps_history:
@@ -159,7 +159,7 @@ class Life:
     # -- what happens to the warehouse -----------------------------------------------------------------------------
 
     def keep_copies(self) -> None:
-        """Copy warehouse and working folder away."""
+        """Back up the warehouse and the working folder."""
         self.copies.keep()
         self._kept = {
             "proven": dict(self.proven),
@@ -169,7 +169,7 @@ class Life:
         }
 
     def restore(self, what: str) -> None:
-        """Put an older copy back."""
+        """Restore an older backup."""
         if not self.copies.exist:
             return
         if what in ("file", "both"):
@@ -178,12 +178,12 @@ class Life:
             self.seen = defaultdict(list, {key: list(states) for key, states in self._kept["seen"].items()})
         if what in ("folder", "both"):
             self.copies.restore_folder()
-        # What waited in either to be loaded may be loaded now.
+        # Packages waiting in either may be loaded now.
         waiting = [moment for moment in (self.since, self._kept["since"]) if moment is not None]
         self.since = min(waiting, default=None)
 
     def edited_by_hand(self, what: str, table: str, ids: list[str], *, history: bool) -> None:
-        """Take into account what an analyst did to some rows of a table or its history."""
+        """Record what an analyst did to some rows of a table or its history."""
         organisation = self.organisation
         if history:
             if what == "drop table":
@@ -196,10 +196,10 @@ class Life:
         if what in ("double", "delete") and living & set(ids):
             organisation.unbalance(table, 1 if what == "delete" else -1)
         elif what in ("double", "delete"):
-            # Rows that are not counted: only whoever looks for them sees that they are gone or there twice.
+            # Rows that are not counted: only a query for them shows that they are missing or duplicated.
             organisation.hide(table)
         if what in ("delete", "drop table", "drop column"):
-            # Their deletions are not known any more, and neither is a version that was not in history yet.
+            # Their deletions are no longer known, nor is a version that was not yet in history.
             self.torn.add(table)
 
     # -- one run ---------------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ class Life:
                 clock=lambda: world.now + timedelta(minutes=plan.skew_minutes),
             )
         if hooks.dead:
-            # Whatever it made of its death, nobody is left to read it.
+            # A killed process has no report.
             raise KilledError
         return report
 
@@ -253,7 +253,7 @@ class Life:
         whole = {name: table.whole for name, table in report.tables.items()} if report else {}
         for table in plan.tables or IN_PLAY:
             if plan.honesty is Honesty.LIES:
-                # Also what it did not ask for may be read from what it remembers of the answers.
+                # It may also read rows it did not request, from its memory of earlier responses.
                 self.organisation.hide(table)
                 self._note_left_out(table, start, answers, whole=whole.get(table, True))
         since = start if self.since is None else min(start, self.since)
@@ -292,11 +292,11 @@ class Life:
             if row.id not in answers.shown[table] and self.left_out[table, row.id] > 1:
                 continue
             if plan.key == "narrow" and plan.settings.get("full"):
-                # Who reads everything with a key that sees less says that this is all there is.
+                # A full read with a key that sees less states that nothing else exists.
                 continue
             if plan.settings.get("workspace_id") and self._moved(kind, row.id):
                 continue
-            self._fail(f"{table}: {row.id} is marked as deleted though OrgX held it throughout")
+            self._fail(f"{table}: {row.id} is marked as deleted although OrgX had it throughout")
 
     def _moved(self, kind: str, row_id: str) -> bool:
         row = self.organisation.world.get(kind, row_id) or {}
@@ -306,9 +306,9 @@ class Life:
         said = [report.error, *report.messages, *(table.error for table in report.tables.values())]
         for text in filter(None, said):
             if "Unexpected" in text or "defect" in text:
-                self._fail(f"it calls something a defect: {text}")
+                self._fail(f"the run reports a bug: {text}")
         if report.exit_code == 1 and not plan.may_fail:
-            self._fail(f"it fails though nobody has to do anything: {[*filter(None, said)]}")
+            self._fail(f"the run fails although nobody must act: {[*filter(None, said)]}")
         if report.exit_code not in (0, 1, 3, 4):
             self._fail(f"exit code {report.exit_code}")
 
@@ -341,7 +341,7 @@ class Life:
         if report.whole:
             self.whole_at[table] = now
         elif last is not None and now - last > WEEK_AND_A_DAY and not exempt:
-            self._fail(f"{table}: not read as a whole for {now - last}")
+            self._fail(f"{table}: no full read for {now - last}")
 
     def _note_seen(self, table: str, row_id: str, row: Stored | None) -> None:
         states = self.seen[table, row_id]
@@ -358,7 +358,7 @@ class Life:
                 continue
             (_, was), (_, is_now) = old.state, new.state
             if was is None or is_now is None or is_now >= was or self.outdated[table, row_id] > 1:
-                # What a later run still shows is believed.
+                # A version that a later run still receives is accepted.
                 continue
             if new.state not in organisation.states(kind, row_id, start, organisation.now):
                 self._fail(f"{table}: {row_id} was {old.state} and is {new.state}, which is older")
@@ -366,21 +366,21 @@ class Life:
     def _equals_the_world(
         self, table: str, start: int, after: Holdings, *, everything: bool, scope: str | None = None
     ) -> None:
-        """See that a table holds what OrgX held since a moment.
+        """Check that a table has the rows that OrgX had since a moment.
 
         Args:
             table: Its name.
             start: The moment.
-            after: What the warehouse holds.
-            everything: Whether also what was written by hand must be gone.
+            after: Content of the warehouse.
+            everything: Whether manual changes must be gone too.
             scope: The workspace that was read; None for all.
         """
         organisation, kind = self.organisation, IN_PLAY[table].kind
         if repeated := after.repeated(table):
-            self._fail(f"{table}: keys that stand more than once: {repeated}")
+            self._fail(f"{table}: duplicate keys: {repeated}")
         rows = after.by_id(table)
         if strange := rows.keys() - set(organisation.ids(kind)):
-            self._fail(f"{table}: rows that never were: {strange}")
+            self._fail(f"{table}: rows that never existed: {strange}")
         for row_id in organisation.ids(kind):
             if scope is not None and not self._in_scope(kind, row_id, scope):
                 continue
@@ -390,7 +390,7 @@ class Life:
             if None not in states and not lives:
                 self._fail(f"{table}: {row_id} is missing; it was {states}")
             if not any(states) and lives:
-                self._fail(f"{table}: {row_id} is there, and gone at OrgX")
+                self._fail(f"{table}: {row_id} is present, but deleted in OrgX")
             if row is None or row.deleted or (not everything and (table, row_id) in self.by_hand):
                 continue
             if row.state not in states:
@@ -403,7 +403,7 @@ class Life:
         return bool(row.get("workspace_id") == scope)
 
     def _history_is_true(self, table: str) -> None:
-        """See that history holds each version that was seen, once, and nothing that never was."""
+        """Check that history has each version that was seen, once, and none that never existed."""
         organisation, kind = self.organisation, IN_PLAY[table].kind
         versions: dict[str, list[Stored]] = defaultdict(list)
         for version in self.before.history[table]:
@@ -412,10 +412,10 @@ class Life:
         for row_id, found in versions.items():
             where = f"{table}_history: {row_id}"
             if len({version.valid_from for version in found}) < len(found):
-                self._fail(f"{where} holds two versions of one moment")
+                self._fail(f"{where} has two versions with the same time")
             for one, other in pairwise(found):
                 if (one.row_hash, one.deleted) == (other.row_hash, other.deleted):
-                    self._fail(f"{where} holds one version twice in a row: {one.state}")
+                    self._fail(f"{where} has one version twice in a row: {one.state}")
             if found[-1].deleted != (row_id not in living):
                 self._fail(f"{where} ends with {found[-1]}")
             elif not found[-1].deleted and found[-1].state != living[row_id].state:
@@ -425,9 +425,9 @@ class Life:
             counts = Counter(ever)
             for state, count in Counter(state for state in told if state is not None).items():
                 if state not in counts and not state[0].startswith("by hand"):
-                    self._fail(f"{where} holds {state}, which never was")
+                    self._fail(f"{where} has {state}, which never existed")
                 if count > counts[state] and not self._may_repeat(table, row_id):
-                    self._fail(f"{where} holds {state} {count} times, which was there {counts[state]} times: {told}")
+                    self._fail(f"{where} has {state} {count} times, which occurred {counts[state]} times: {told}")
             remaining = iter([None if state is None else state[0] for state in told])
             seen = self.seen[table, row_id]
             if table not in self.torn and not all(state in remaining for state in seen):
@@ -436,10 +436,10 @@ class Life:
             self._fail(f"{table}_history: no version of {lacking}")
 
     def _may_repeat(self, table: str, row_id: str) -> bool:
-        # What was lost by hand is brought anew.
+        # What was deleted by hand is loaded again.
         if table in self.torn | self.detours or any(row == row_id for _, row in self.by_hand):
             return True
-        # Two runs that were told the same believe it; so does one where nothing tells an older version from a newer.
+        # Two runs with the same response accept it; so does one if no timestamp tells older from newer versions.
         told = self.outdated[table, row_id] > (IN_PLAY[table].kind in STAMPED)
         return told or self.left_out[table, row_id] > 1
 

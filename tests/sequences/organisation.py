@@ -1,4 +1,4 @@
-"""A small organisation that remembers everything that was ever true of it, and what only a full read can see."""
+"""A small organisation that remembers its complete history, and which changes only a full read can detect."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ HOME, FIELD = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-2
 
 @dataclass(frozen=True)
 class InPlay:
-    """A table that sequences play with.
+    """A table used by sequences.
 
     Attributes:
         kind: Its type in the world.
         column: The column that changes.
-        count: How many rows there are.
+        count: Number of rows.
     """
 
     kind: str
@@ -34,7 +34,7 @@ IN_PLAY = {
     "agents": InPlay("agent", "name", 4),
     "activity": InPlay("activity", "title", 8),
 }
-# Few columns, for speed; one of each type that a destination may treat in its own way.
+# Few columns, for speed; one of each type that destinations may handle differently.
 COLUMNS = frozenset(
     {
         "id", "title", "name", "status", "type", "workspace_id", "metadata", "instance_count", "created_at",
@@ -42,23 +42,23 @@ COLUMNS = frozenset(
     }
 )  # fmt: skip
 TABLES_OF = {play.kind: table for table, play in IN_PLAY.items()}
-# Tables whose rows tell when they changed; agents are a snapshot, events never change.
+# Tables whose rows have a time of change; agents are a snapshot, events never change.
 STAMPED = ("task", "initiative")
 
 State = tuple[str, datetime | None]
-"""A version: its value with its status, and when it says that it changed."""
+"""A version: its value with its status, and its time of change."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something that happens at OrgX.
+    """A change in OrgX.
 
     Attributes:
-        what: One of the methods below.
+        what: Name of one of the methods below.
         kind: The type of row.
         number: Which row, how long, or how many.
-        value: What it becomes.
-        pause: Seconds that pass before.
+        value: The new value.
+        pause: Seconds before the change.
     """
 
     what: str
@@ -72,8 +72,8 @@ class Organisation:
     """The world, with the timeline of every row.
 
     Attributes:
-        world: What the sandbox serves.
-        now: The number of the last change; moments of this organisation are such numbers.
+        world: The world served by the sandbox.
+        now: Number of the last change; the moments of this organisation are such numbers.
     """
 
     def __init__(self) -> None:
@@ -81,9 +81,9 @@ class Organisation:
         self.now = 0
         self._timeline: dict[tuple[str, str], list[tuple[int, State | None]]] = defaultdict(list)
         self._gone: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-        # Table to the moments at which something happened that only a full read can be expected to see.
+        # Table to the moments of changes that only a full read can be expected to detect.
         self._blind: dict[str, list[int]] = defaultdict(list)
-        # Table to (moment, what it adds to OrgX's count less the warehouse's) of what only a count can tell.
+        # Table to (moment, change of OrgX's count minus the warehouse's) for changes that only a count can reveal.
         self._counted: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self._prune()
         self.world.remember()
@@ -112,7 +112,7 @@ class Organisation:
     # -- what was true ---------------------------------------------------------------------------------------------
 
     def state(self, kind: str, row_id: str, moment: int) -> State | None:
-        """Return the version that was there right after a change, None where there was none."""
+        """Return the version after a change; None if the row did not exist."""
         found = None
         for when, state in self._timeline[kind, row_id]:
             if when > moment:
@@ -121,12 +121,12 @@ class Organisation:
         return found
 
     def states(self, kind: str, row_id: str, since: int, until: int) -> list[State | None]:
-        """Return the version at a moment, and those that followed until another."""
+        """Return the version at a moment, and the later ones until another moment."""
         during = [state for when, state in self._timeline[kind, row_id] if since < when <= until]
         return [self.state(kind, row_id, since), *during]
 
     def ever(self, kind: str, row_id: str) -> list[State | None]:
-        """Return everything that was ever true of a row, in order; one that repeats what it was stands once."""
+        """Return all versions of a row in order, without consecutive repetitions."""
         found: list[State | None] = []
         for _, state in self._timeline[kind, row_id]:
             if not found or found[-1] != state:
@@ -134,25 +134,25 @@ class Organisation:
         return found
 
     def ids(self, kind: str) -> Iterator[str]:
-        """Yield the ids of all rows that there ever were."""
+        """Yield the ids of all rows that ever existed."""
         return (row_id for of, row_id in list(self._timeline) if of == kind)
 
     def blind(self, table: str, since: int) -> bool:
-        """Return whether something happened since that a read of changes cannot be expected to see."""
+        """Return whether there was a change since then that a read of changes cannot be expected to detect."""
         signs = {sign for when, sign in self._counted[table] if when > since}
-        # What adds a row and what takes one leave the count as it was.
+        # An insert and a deletion together keep the count.
         return len(signs) > 1 or any(when > since for when in self._blind[table])
 
     def miscounted(self, table: str, since: int) -> bool:
-        """Return whether something happened since that only a right count can tell."""
+        """Return whether there was a change since then that only a correct count can reveal."""
         return any(when > since for when, _ in self._counted[table])
 
     def hide(self, table: str) -> None:
-        """Note that something happened that only a full read can be expected to see."""
+        """Record a change that only a full read can be expected to detect."""
         self._blind[table].append(self._tick())
 
     def unbalance(self, table: str, sign: int) -> None:
-        """Note that OrgX has more (1) or fewer (-1) rows than the warehouse, and no stamp tells of it."""
+        """Record that OrgX has one row more (1) or less (-1) than the warehouse, and no timestamp shows it."""
         self._counted[table].append((self._tick(), sign))
 
     def _tick(self) -> int:
@@ -171,7 +171,7 @@ class Organisation:
     # -- what happens ----------------------------------------------------------------------------------------------
 
     def change(self, change: Change) -> None:
-        """Let something happen."""
+        """Apply a change."""
         with self.world.lock:
             self.world.now += timedelta(seconds=change.pause)
             ids = list(self.world.find(change.kind))
@@ -216,7 +216,7 @@ class Organisation:
         self.unbalance(TABLES_OF[change.kind], -1)
 
     def _mass(self, change: Change, row_id: str | None) -> None:
-        """Delete a good third of the rows."""
+        """Delete half or a third of the rows."""
         for found in list(self.world.find(change.kind))[:: 2 + change.number % 2]:
             self._delete(change, found)
 
@@ -233,14 +233,14 @@ class Organisation:
         self.world.now += timedelta(minutes=change.number)
 
     def _silent(self, change: Change, row_id: str | None) -> None:
-        """Change a row that does not tell."""
+        """Change a row without changing its timestamp."""
         if row_id is not None and change.kind != "activity":
             self._edit_row(change.kind, row_id, touch=False, **{IN_PLAY[TABLES_OF[change.kind]].column: change.value})
             if change.kind in STAMPED:
                 self.hide(TABLES_OF[change.kind])
 
     def _late(self, change: Change, row_id: str | None) -> None:
-        """Add a row with a time that is past already: older than the cursor."""
+        """Add a row with a time in the past: older than the cursor."""
         if change.kind == "activity":
             hours = (0.2, 3, 20, 240)[change.number % 4]
             self._event(change, timedelta(hours=hours))
@@ -253,12 +253,12 @@ class Organisation:
             self.unbalance(TABLES_OF[change.kind], 1)
 
     def _cancel(self, change: Change, row_id: str | None) -> None:
-        """Add a row late and delete another: the count stays as it was."""
+        """Add a row late and delete another: the count stays the same."""
         self._late(change, row_id)
         self._delete(change, row_id)
 
     def _rewind(self, change: Change, row_id: str | None) -> None:
-        """Bring back an older version of a row, with its older time, as a restored backup does."""
+        """Restore an older version of a row, with its older time, like a restored backup."""
         if change.kind in STAMPED and row_id is not None:
             earlier = [s for s in self.ever(change.kind, row_id) if s is not None]
             value, stamp = earlier[change.number % len(earlier)]
@@ -269,7 +269,7 @@ class Organisation:
             self.hide(TABLES_OF[change.kind])
 
     def _future(self, change: Change, row_id: str | None) -> None:
-        """Add a row, or change one, that says it was made tomorrow."""
+        """Add or change a row whose time is tomorrow."""
         if change.kind in STAMPED:
             stamp = _iso(self.world.now + timedelta(hours=1 + change.number))
             if change.number % 2 and row_id is not None:
@@ -279,7 +279,7 @@ class Organisation:
                 self._insert_row(change.kind, **self._fields(change), created_at=stamp, updated_at=stamp)
 
     def _unstamped(self, change: Change, row_id: str | None) -> None:
-        """Add a row that tells no time, or take the time from one."""
+        """Add a row without a time, or remove the time of one."""
         if change.kind not in STAMPED:
             return
         table = TABLES_OF[change.kind]
@@ -292,12 +292,12 @@ class Organisation:
             self.unbalance(table, 1)
 
     def _move(self, change: Change, row_id: str | None) -> None:
-        """Move a row into another workspace, or into none."""
+        """Move a row to another workspace, or to none."""
         if change.kind in STAMPED and row_id is not None:
             self._edit_row(change.kind, row_id, workspace_id=(FIELD, HOME, None)[change.number % 3])
 
     def _field(self, change: Change, row_id: str | None) -> None:
-        """Send a field that nobody declared, with values of several types."""
+        """Send an undeclared field, with values of several types."""
         if row_id is not None and change.kind != "activity":
             note = (1, 0, 0.5, "text", None, {"a": 1}, True)[change.number % 7]
             self._edit_row(change.kind, row_id, note=note)

@@ -1,8 +1,8 @@
-"""Make a failing sequence smaller: take its steps and troubles out one by one, as long as it fails in the same way.
+"""Reduces a failing sequence: removes steps and troubles one by one while it still fails in the same way.
 
     python -m tests.sequences.shrink FILE
 
-The file holds what a failure printed, or anything with its steps. What remains is printed again with each success.
+The file has the output of a failure, or any text with its steps. The remaining steps are printed after each success.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ WORDS = {**vars(organisation), **vars(troubles)}
 
 
 def steps_in(text: str) -> list[str]:
-    """Return the steps that stand in a text, up to the end."""
+    """Return the steps in a text, up to the end."""
     return [found[1] for line in text.partition(END)[0].splitlines() if (found := STEP.match(line))]
 
 
 def replay(steps: Sequence[str]) -> LieError | None:
-    """Do steps, and return what is wrong then, if anything is."""
+    """Run steps, and return the failure; None if there is none."""
     with a_life() as life:
         try:
             for step in steps:
@@ -41,7 +41,7 @@ def replay(steps: Sequence[str]) -> LieError | None:
 
 
 def kind_of(error: LieError) -> str:
-    """Return what a failure says, without the row it speaks of."""
+    """Return the kind of a failure: its message without the row concerned."""
     return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\(.*|\[.*|\{.*|[0-9]+", "", str(error).splitlines()[0])
 
 
@@ -60,7 +60,7 @@ def smaller(steps: Sequence[str]) -> Iterator[list[str]]:
 
 
 def shrink(steps: list[str]) -> None:
-    """Print ever smaller sequences that fail in the same way."""
+    """Print ever shorter sequences that fail in the same way."""
     error = replay(steps)
     if error is None:
         sys.stdout.write("It does not fail.\n")

@@ -1,7 +1,7 @@
-"""Everything that may be bad about one run, by name: of the server, the key, the clocks, the machine, the analysts.
+"""Everything that can be wrong in one run, by name: with the server, key, clocks, machine or analysts.
 
-Each kind stands in `KINDS`, so that one can be searched alone (``ORGX_KINDS="lag,analyst"``). What a kind means for the
-claims of a run is said by its honesty.
+Each kind is in `KINDS`, so that it can be searched alone (``ORGX_KINDS="lag,analyst"``). Its honesty states what it
+means for the claims of a run.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ if TYPE_CHECKING:
 
 
 class Honesty(Enum):
-    """What a server's answers can be trusted in during one run."""
+    """How far a server's responses can be trusted during one run."""
 
     LIES = 0
-    """Rows that are there are left out, or shown as they were."""
+    """Existing rows are missing, or shown in older versions."""
     BLIND = 1
-    """Every row that comes is true and all can be had, but counts are wrong."""
+    """Every row received is correct and all are available, but counts are wrong."""
     HONEST = 2
-    """True, however inconvenient."""
+    """Correct, however inconvenient."""
 
     def __repr__(self) -> str:
         return str(self)
 
 
 class KilledError(BaseException):
-    """Ends a run where nobody expects it, as SIGKILL would."""
+    """Ends a run at any point, like SIGKILL."""
 
 
 @dataclass
 class Plan:
-    """How one run goes.
+    """The circumstances of one run.
 
     Attributes:
-        settings: For the configuration.
-        tables: None for all in play.
-        pages: Pages of a stretch; None for the usual.
-        faults: Of the server.
-        honesty: Of the server.
-        during: Number of the request to what happens at OrgX before its answer.
+        settings: Settings for the configuration.
+        tables: Tables to read; None for all in use.
+        pages: Pages per stretch; None for the default.
+        faults: Faults of the server.
+        honesty: Honesty of the server.
+        during: Number of a request to the change in OrgX before its response.
         kill: Kind of moment ("request", "write") and its number.
-        failing: What the destination refuses: "load" or "commit", and which time.
-        tampering: What the first merge into a "table" or "history" does beside its work: "lose", "double" or "swap".
-        key: Name of the key; None for the one that sees everything.
-        skew_minutes: How far this machine's clock is ahead.
-        may_fail: Whether exit code 1 is justified.
+        failing: What the destination refuses ("load" or "commit"), and at which attempt.
+        tampering: What the first merge into a "table" or "history" also does: "lose", "double" or "swap".
+        key: Name of the key; None for the key that can see everything.
+        skew_minutes: Minutes by which this machine's clock is fast.
+        may_fail: Whether exit code 1 is acceptable.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -75,17 +75,17 @@ class Plan:
 
 
 class Trouble(ABC):
-    """One thing that is bad about a run; applied right before it.
+    """One problem of a run; applied right before it.
 
     Attributes:
-        changes_warehouse: Whether the warehouse may be another one afterwards.
+        changes_warehouse: Whether it may replace the warehouse.
     """
 
     changes_warehouse = False
 
     @abstractmethod
     def apply(self, life: Life, plan: Plan) -> None:
-        """Make the run bad."""
+        """Apply the problem."""
 
 
 # -- the run itself ----------------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ class Setting(Trouble):
 
 @dataclass(frozen=True)
 class Only(Trouble):
-    """Some tables only."""
+    """Only some tables are read."""
 
     tables: tuple[str, ...]
 
@@ -114,7 +114,7 @@ class Only(Trouble):
 
 @dataclass(frozen=True)
 class Stretches(Trouble):
-    """Stretches of a few pages."""
+    """Stretches have few pages."""
 
     pages: int
 
@@ -124,7 +124,7 @@ class Stretches(Trouble):
 
 @dataclass(frozen=True)
 class Moves(Trouble):
-    """Things happen at OrgX while it is read."""
+    """OrgX changes while it is read."""
 
     during: tuple[tuple[int, tuple[Change, ...]], ...]
 
@@ -145,7 +145,7 @@ class Kill(Trouble):
 
 @dataclass(frozen=True)
 class Failing(Trouble):
-    """The destination refuses once: a commit, or the end of a load."""
+    """The destination fails once: at a commit, or at the end of a load."""
 
     what: str
     number: int
@@ -156,7 +156,7 @@ class Failing(Trouble):
 
 @dataclass(frozen=True)
 class Tampering(Trouble):
-    """The destination loses a row of a load, doubles one, or both ("swap"), without a word; or a version in history."""
+    """The destination silently loses a row of a load, duplicates one, or both ("swap"); or a version in history."""
 
     what: str
     place: str = "table"
@@ -180,7 +180,7 @@ class Clock(Trouble):
 
 @dataclass(frozen=True)
 class Served(Trouble):
-    """Faults of the server."""
+    """The server has faults."""
 
     faults: tuple[Fault, ...]
     honesty: Honesty = Honesty.HONEST
@@ -194,7 +194,7 @@ class Served(Trouble):
 
 @dataclass(frozen=True)
 class Mixed(Trouble):
-    """A replica each for the requests of a run, some behind by so many seconds."""
+    """Requests of a run reach different replicas, some of which lag by this many seconds."""
 
     seconds: tuple[float, ...]
 
@@ -205,7 +205,7 @@ class Mixed(Trouble):
 
 @dataclass(frozen=True)
 class Key(Trouble):
-    """Another key: "narrow" sees one row in seven, "field" only the other workspace."""
+    """Another key is used: "narrow" sees one row in seven, "field" only the other workspace."""
 
     name: str
 
@@ -226,7 +226,7 @@ class NewMachine(Trouble):
 
 @dataclass(frozen=True)
 class Copied(Trouble):
-    """Warehouse and working folder are copied away."""
+    """Warehouse and working folder are backed up."""
 
     def apply(self, life: Life, plan: Plan) -> None:
         life.keep_copies()
@@ -234,7 +234,7 @@ class Copied(Trouble):
 
 @dataclass(frozen=True)
 class Restored(Trouble):
-    """The older copy of the "file", the "folder" or "both" is put back."""
+    """The older backup of the "file", the "folder" or "both" is restored."""
 
     changes_warehouse = True
     what: str
@@ -245,7 +245,7 @@ class Restored(Trouble):
 
 @dataclass(frozen=True)
 class Analyst(Trouble):
-    """Somebody changes the warehouse by hand."""
+    """An analyst changes the warehouse by hand."""
 
     changes_warehouse = True
     what: str
@@ -276,7 +276,7 @@ class Analyst(Trouble):
             with connected() as ask:
                 ask(sql)
         except Exception:
-            # The database refuses; then nothing happened.
+            # Refused by the database, so nothing changed.
             return
         life.edited_by_hand(self.what, place, chosen, history=place != self.table)
 
@@ -290,7 +290,7 @@ SECONDS = (3.0, 30.0, 300.0, 1800.0, 5700.0)
 
 
 def changes(*what: str) -> st.SearchStrategy[Change]:
-    """Return what may happen at OrgX, of these sorts."""
+    """Return the possible changes in OrgX, of these sorts."""
     return st.builds(
         Change,
         st.sampled_from(what),
@@ -303,12 +303,12 @@ def changes(*what: str) -> st.SearchStrategy[Change]:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of badness.
+    """One kind of trouble.
 
     Attributes:
-        troubles: What it does to a run; None when it only changes OrgX.
-        changes: What it adds to what happens at OrgX.
-        passes: Whether the code is known to stand it; else it is searched only when it is named.
+        troubles: Its effects on a run; None if it only changes OrgX.
+        changes: Changes in OrgX that it adds.
+        passes: Whether the code is known to handle it; otherwise it is searched only if named.
         copies_files: Whether it needs a warehouse that is a file.
     """
 
@@ -323,7 +323,7 @@ def served(*faults: Fault, honesty: Honesty = Honesty.HONEST) -> Callable[[], st
 
 
 def _by_chance(kind: str, value: Any = None, honesty: Honesty = Honesty.HONEST) -> st.SearchStrategy[Trouble]:
-    """Return a fault that some requests meet and others do not."""
+    """Return a fault that applies to some requests and not to others."""
 
     def make(numbers: set[int]) -> Served:
         return Served(tuple(Fault(kind, value, after=number, times=1) for number in sorted(numbers)), honesty)
@@ -443,7 +443,7 @@ KINDS: dict[str, Kind] = {
         ),
         passes=False,
     ),
-    # No trouble but a claim: a good read of everything each week.
+    # No trouble but a claim: a good full read each week.
     "weekly reads": Kind(passes=False),
     "silent": Kind(changes=("silent",)),
     "late": Kind(changes=("late",)),
@@ -458,27 +458,27 @@ KINDS: dict[str, Kind] = {
 
 
 def enabled() -> dict[str, Kind]:
-    """Return the kinds that are searched: those of ``ORGX_KINDS``, else those that the code stands today.
+    """Return the kinds to search: those in ``ORGX_KINDS``, by default all that the code handles.
 
     Raises:
-        ValueError: There is no such kind.
+        ValueError: A kind is unknown.
     """
     names = os.environ.get("ORGX_KINDS", "")
     if not names:
         return {name: kind for name, kind in KINDS.items() if kind.passes}
     chosen = list(KINDS) if names == "all" else [name.strip() for name in names.split(",")]
     if unknown := set(chosen) - KINDS.keys():
-        raise ValueError(f"no kinds {unknown}; there are {', '.join(KINDS)}")
+        raise ValueError(f"unknown kinds {unknown}; known kinds: {', '.join(KINDS)}")
     return {name: KINDS[name] for name in chosen}
 
 
 def any_change() -> st.SearchStrategy[Change]:
-    """Return what may happen at OrgX."""
+    """Return the possible changes in OrgX."""
     return changes(*OFTEN, *(what for kind in enabled().values() for what in kind.changes))
 
 
 def any_troubles(*, files: bool) -> st.SearchStrategy[list[Trouble]]:
-    """Return up to three troubles of a run, of different kinds; every third run or so is quiet.
+    """Return up to three troubles of a run, of different kinds; about every third run has none.
 
     Args:
         files: Whether the warehouse is a file that can be copied.

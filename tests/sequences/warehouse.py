@@ -1,4 +1,4 @@
-"""The warehouse between two runs: what it holds, what analysts do to it, and copies of it that come back."""
+"""The warehouse between two runs: its content, and its backups."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FILES = (DATABASE, DATABASE.with_suffix(".duckdb.wal"))
 
 @contextmanager
 def connected() -> Iterator[Any]:
-    """Yield a function from SQL to rows; all questions go through one connection."""
+    """Yield a function from SQL to rows; all queries use one connection."""
     address = os.environ.get("DESTINATION__POSTGRES__CREDENTIALS")
     connection: Any = psycopg2.connect(address) if address else duckdb.connect(str(DATABASE))
 
@@ -46,9 +46,9 @@ class Stored:
 
     Attributes:
         id: Its key.
-        state: Its value and time.
+        state: Its value and time of change.
         deleted: Whether it is marked as deleted.
-        valid_from: Since when a version held; None for rows of the table itself.
+        valid_from: Start of a version's validity; None for rows of the table itself.
         row_hash: As stored.
     """
 
@@ -61,7 +61,7 @@ class Stored:
 
 @dataclass
 class Holdings:
-    """What the warehouse held at one moment.
+    """Content of the warehouse at one moment.
 
     Attributes:
         rows: Table to its rows.
@@ -73,7 +73,7 @@ class Holdings:
 
     @classmethod
     def read(cls) -> Holdings:
-        """Ask the warehouse; a table or column that is missing reads as empty."""
+        """Query the warehouse; a missing table or column reads as empty."""
         found, columns = cls(), defaultdict(set)
         with connected() as ask:
             for table, column in ask(
@@ -86,11 +86,11 @@ class Holdings:
         return found
 
     def by_id(self, table: str) -> dict[str, Stored]:
-        """Return the rows of a table by their key; of a key that stands twice, one."""
+        """Return the rows of a table by key; one per duplicate key."""
         return {row.id: row for row in self.rows[table]}
 
     def repeated(self, table: str) -> list[str]:
-        """Return the keys that stand more than once."""
+        """Return the duplicate keys."""
         return [row_id for row_id, count in Counter(row.id for row in self.rows[table]).items() if count > 1]
 
 
@@ -120,16 +120,16 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 @dataclass
 class Copies:
-    """Copies of the warehouse file and of dlt's working folder, beside them.
+    """Backups of the warehouse file and of dlt's working folder, stored next to them.
 
     Attributes:
-        place: Where they are.
+        place: Their folder.
     """
 
     place: Path = Path("copies")
 
     def keep(self) -> None:
-        """Copy both; the copies before are gone then."""
+        """Back up both, replacing the previous backups."""
         shutil.rmtree(self.place, ignore_errors=True)
         self.place.mkdir()
         for file in FILES:
@@ -143,19 +143,19 @@ class Copies:
         return self.place.exists()
 
     def restore_file(self) -> None:
-        """Put the warehouse back as it was."""
+        """Restore the warehouse."""
         for file in FILES:
             file.unlink(missing_ok=True)
             if (self.place / file.name).exists():
                 shutil.copy2(self.place / file.name, file)
 
     def restore_folder(self) -> None:
-        """Put dlt's working folder back as it was."""
+        """Restore dlt's working folder."""
         lose_folder()
         if (self.place / FOLDER).exists():
             shutil.copytree(self.place / FOLDER, FOLDER)
 
 
 def lose_folder() -> None:
-    """Let the machine be a new one."""
+    """Delete dlt's working folder, as on a new machine."""
     shutil.rmtree(FOLDER, ignore_errors=True)
