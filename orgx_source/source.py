@@ -27,7 +27,7 @@ from orgx_source.errors import ConfigError
 from orgx_source.explain import explain
 from orgx_source.reading.changes import empty_rows
 from orgx_source.reading.intake import Piece
-from orgx_source.reading.session import ReadSession
+from orgx_source.reading.session import PieceReader, ReadSession
 from orgx_source.reading.table_reader import TableReader
 from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.rows.handed import Handed, as_number, key_hash
@@ -116,10 +116,9 @@ def _history_disposition() -> Any:
     return INSERT_ONLY if "insert-only" in supported else MERGE
 
 
-def _open_reader(session: ReadSession, table: Table, warehouse: Warehouse) -> TableReader:
+def _open_reader(session: ReadSession, table: Table, warehouse: Warehouse) -> PieceReader:
     """Return the reader of the last stretch, or a new one."""
-    reader: TableReader | None = session.open_tables.pop(table.name, None)
-    if reader is not None:
+    if (reader := session.open_tables.pop(table.name, None)) is not None:
         return reader
     tables = dlt.current.source_schema().tables
     known = tables.get(table.name, {}).get("columns", {})

@@ -79,7 +79,7 @@ def _each_once(table: Table, rows: Sequence[Row]) -> list[Row]:
 
 @dataclass
 class NamedRows:
-    """Gives rows requested by id to a load; see `TableReader` for what a load expects.
+    """Gives rows requested by id to a load; a `PieceReader`.
 
     Attributes:
         session: The shared resources of the load.
@@ -90,6 +90,7 @@ class NamedRows:
         finished: Whether all rows were returned.
         was_closed: Whether no route of an optional table was open, so that nothing was requested.
         handed: The content of the load, by the name of the table in the warehouse.
+        living: How many of these rows were known and not marked as deleted.
     """
 
     session: ReadSession
@@ -100,6 +101,7 @@ class NamedRows:
     finished: bool = True
     was_closed: bool = False
     handed: dict[str, Handed] = field(default_factory=dict)
+    living: int = 0
 
     def pieces(self, state: dict[str, Any], load_id: str) -> Iterator[Piece]:
         """Yield the new and changed rows.
@@ -114,6 +116,7 @@ class NamedRows:
         changes = Changes(table, self.warehouse, self.types, session.clock, once=True, only=only)
         # Each was requested by id, so a deleted row that is returned is restored.
         changes.confirming = True
+        self.living = changes.known.count_living()
         workspace = session.config.workspace_id or str(session.workspace()["id"])
         remembered = TableState(dict(state), load_id, self.warehouse.has_loads)
         home = remembered.ids_home(workspace) if changes.known else workspace

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Row
@@ -29,6 +29,10 @@ from orgx_source.tables import TABLES, Table
 from orgx_source.times import utc_now
 from orgx_source.warehouse.dataset import Warehouse
 from orgx_source.warehouse.duckdb_file import LockPatience
+
+if TYPE_CHECKING:
+    from orgx_source.reading.intake import Piece
+    from orgx_source.rows.handed import Handed
 
 # Maximum number of workspaces listed in the error about one that the key does not see.
 SHOWN = 20
@@ -73,6 +77,32 @@ class SeenWorkspaces:
         return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
+class PieceReader(Protocol):
+    """Gives the rows of one table to one or several loads.
+
+    Attributes:
+        finished: False if there is another stretch.
+        handed: The content of the last stretch's load, by the name of the table in the warehouse.
+    """
+
+    finished: bool
+    handed: dict[str, Handed]
+
+    @property
+    def was_closed(self) -> bool:
+        """Return whether no route of an optional table was open."""
+
+    @property
+    def living(self) -> int:
+        """Return the number of rows known before that are not marked as deleted."""
+
+    def pieces(self, state: dict[str, Any], load_id: str) -> Iterator[Piece]:
+        """Yield the pieces of this stretch."""
+
+    def close(self) -> None:
+        """Discard the remaining rows."""
+
+
 @dataclass
 class ReadSession:
     """The resources shared by all tables of a run.
@@ -96,7 +126,7 @@ class ReadSession:
     on_progress: Callable[[str, int, int], None] | None = None
     clock: Callable[[], datetime] = utc_now
     stretch: Stretch | None = None
-    open_tables: dict[str, Any] = field(default_factory=dict)
+    open_tables: dict[str, PieceReader] = field(default_factory=dict)
     emptied: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
