@@ -290,6 +290,7 @@ def quotes(found: dict[str, Any]) -> list[str]:
     results, sizes = Results(found), found["sizes"]
     ratios = [results.ratio("A", name, OURS) or 0.0 for name in (DLT, PARQUET, SINGER, PYAIRBYTE)]
     quiet, other = results.cases["D"][OURS], results.cases["D"][DLT]
+    events = results.cases["G"][LISTENER]
     return [
         f"{sizes['a']:,} rows, first load: {ratios[0]:.1f} times as fast as dlt's `rest_api_source`, "
         f"{ratios[1]:.1f} times with Parquet, {ratios[2]:.1f} times a Singer tap and target, {ratios[3]:.1f} times "
@@ -299,6 +300,7 @@ def quotes(found: dict[str, Any]) -> list[str]:
         f"At {sizes['latency'] * 1000:.0f} ms per response, {sizes['b']:,} rows take "
         f"{results.seconds('B', OURS) or 0.0:.1f} s, where `rest_api_source` takes "
         f"{results.seconds('B', DLT) or 0.0:.1f} s",
+        f"From an event to its row: {events.median_seconds:.1f} s (median), {share(events, 0.95):.1f} s for 95 % of them",
     ]
 
 
