@@ -300,7 +300,8 @@ def quotes(found: dict[str, Any]) -> list[str]:
         f"At {sizes['latency'] * 1000:.0f} ms per response, {sizes['b']:,} rows take "
         f"{results.seconds('B', OURS) or 0.0:.1f} s, where `rest_api_source` takes "
         f"{results.seconds('B', DLT) or 0.0:.1f} s",
-        f"From an event to its row: {events.median_seconds:.1f} s (median), {share(events, 0.95):.1f} s for 95 % of them",
+        f"From an event to its row: {events.median_seconds:.1f} s (median), {share(events, 0.95):.1f} s for 95 % of "
+        "them",
     ]
 
 
