@@ -633,7 +633,7 @@ class Listing:
             state.add(probe.ids)
             if self._outrun:
                 return
-            # What came in an earlier run is unknown to this one.
+            # The rows of an earlier run are unknown to this one.
             newer = len(state.ids) > before if self._resume is None else (probe.first_key or began) < began
             state.moved = state.moved or probe.moved or newer
             if probe.requests - probe.keyless == 1:

@@ -138,9 +138,9 @@ def apply_marts(warehouse: Warehouse) -> bool:
         Whether anything was written.
 
     Raises:
-        ConfigError: The destination answers no SQL, or gives no right to make them.
-        DestinationError: It holds nothing yet, or cannot be reached.
-        OrgxError: It refuses, and will each time, such as when a view of somebody else needs one of these.
+        ConfigError: The destination does not support SQL, or denies permission to create them.
+        DestinationError: It is empty, or cannot be reached.
+        OrgxError: It refuses, and will each time, for example if someone else's view depends on one of these.
     """
     warehouse.require_sql("there are no marts in it")
     with warehouse.kept_open():

@@ -1,4 +1,4 @@
-"""The live demonstration: events become rows before one's eyes, and it ends when it is told to or its time is up."""
+"""The live demo: events become rows on the screen, and it ends on Ctrl-C or when its time is up."""
 
 from __future__ import annotations
 

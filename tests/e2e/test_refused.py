@@ -52,7 +52,7 @@ def columns_of_agents(**changed: str) -> str:
     return ", ".join(f'"{name}" {kind} {changed.get(name, "")}' for name, kind in found)
 
 
-# What an analyst does to a table, what takes it back, and what its owner is told to do.
+# A change by an analyst, the statements that undo it, and the advice to the owner of the table.
 KEEP = "create table orgx.a as select * from orgx.agents"
 SHORT = "alter table orgx.agents add constraint short check (length(name) < 25) not valid"
 TRIGGER = "create trigger no before insert or update on orgx.agents for each row execute function orgx.no()"
