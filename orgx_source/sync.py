@@ -158,12 +158,8 @@ def _bring_up_to_date(
     warehouse = session.warehouse(pipeline)
     # In parallel: the first response, with the connection to OrgX, takes a while.
     session.executor.submit(session.workspace)
-    # Before the state is fetched: if nothing was ever loaded, dlt would discard the packages.
-    report.messages += finish_leftovers(pipeline, warehouse, session.patience)  # guard: leftovers-are-loaded
-    with warehouse.kept_open():
-        # Fetches the state stored with the data, for a machine without one.
-        _patiently(pipeline, session.patience, pipeline.sync_destination)
-        missing = find_missing(pipeline, warehouse)
+    messages, missing = take_up(pipeline, warehouse, session.patience)
+    report.messages += messages
     report.reached = True
     session.check_workspace()  # guard: workspace-out-of-sight
     messages, refusals = make_missing(pipeline, session, missing)
@@ -201,8 +197,7 @@ def _remember(pipeline: Any, session: ReadSession, warehouse: Warehouse, report:
         table.error, table.exit_code, table.verdict = str(failure), failure.exit_code, None
 
 
-def find_missing(pipeline: Any, warehouse: Warehouse) -> dict[str, list[str]]:
-    """Return the tables and columns that dlt has created and that were dropped, as `Warehouse.missing` does."""
+def _find_missing(pipeline: Any, warehouse: Warehouse) -> dict[str, list[str]]:
     if not warehouse.can_be_asked or SCHEMA not in pipeline.schema_names:
         return {}
     tables = pipeline.schemas[SCHEMA].data_tables(seen_data_only=True)
@@ -267,12 +262,17 @@ def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], wa
         remaining = [name for name in remaining if name in session.open_tables]
 
 
-def take_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> list[str]:
-    """Load leftovers of an earlier run, and fetch the state stored with the data; return messages."""
+def take_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> tuple[list[str], dict[str, list[str]]]:
+    """Load leftovers of an earlier run, and fetch the state stored with the data, for a machine without one.
+
+    Returns:
+        Messages, and the tables and columns that dlt has created and that were dropped, as `Warehouse.missing` does.
+    """
     # Before the state is fetched: if nothing was ever loaded, dlt would discard the packages.
-    messages = finish_leftovers(pipeline, warehouse, patience)
-    _patiently(pipeline, patience, pipeline.sync_destination)
-    return messages
+    messages = finish_leftovers(pipeline, warehouse, patience)  # guard: leftovers-are-loaded
+    with warehouse.kept_open():
+        _patiently(pipeline, patience, pipeline.sync_destination)
+        return messages, _find_missing(pipeline, warehouse)
 
 
 def extract_and_load(

@@ -195,7 +195,7 @@ GUARDS: dict[str, Sequence[Removal]] = {
     "one-run-per-postgres-dataset": (Removal("if False:", "tests/e2e/test_one_run.py"),),
     "leftovers-are-loaded": (
         Removal(
-            "",
+            "messages: list[str] = []",
             "tests/e2e/test_locked_file.py::"
             "test_whoever_holds_it_for_too_long_is_named_and_what_was_read_is_loaded_next_time",
         ),

@@ -21,11 +21,12 @@ from orgx_source.api.route_reader import row_keys
 from orgx_source.config import OrgxConfig, dlt_defaults
 from orgx_source.errors import ConfigError, DestinationError, OrgxError
 from orgx_source.inbox.events import DOCUMENTED, Event
+from orgx_source.marts.apply import apply_marts
 from orgx_source.reading.named_rows import Answer, NamedRows, ask_for_rows
 from orgx_source.reading.session import ReadSession, Stretch
 from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.source import orgx_source, webhook_events_source
-from orgx_source.sync import SCHEMA, extract_and_load, one_run_at_a_time, renew_marts, take_up
+from orgx_source.sync import SCHEMA, extract_and_load, one_run_at_a_time, take_up
 from orgx_source.tables import TABLES, WEBHOOK_EVENTS
 from orgx_source.times import utc_now
 from orgx_source.warehouse.dataset import Warehouse
@@ -163,7 +164,6 @@ class BatchLoader:
                     # The key's workspace may change before the next attempt.
                     self._remembered.clear()
                     raise
-                renew_marts(pipeline, session.patience)
                 self._is_published = self._publish is None
         # It takes the lock itself.
         report.messages += self.publish()
@@ -198,8 +198,13 @@ class _Batch:
     def run(self, events: Sequence[Event], *, rows: bool) -> None:
         warehouse, session = self._session.warehouse(self._pipeline), self._session
         warehouse.require_sql("events cannot be loaded into it")
-        self._report.messages += take_up(self._pipeline, warehouse, session.patience)
-        _check_tables(self._pipeline, warehouse)
+        messages, missing = take_up(self._pipeline, warehouse, session.patience)
+        self._report.messages += messages
+        if missing:
+            raise DestinationError(
+                f"{', '.join(missing)} or columns of it were dropped from the warehouse; orgx-sync run recreates them, "
+                "and the events wait until then"
+            )
         answers = self._ask(events) if rows else {}
         source = webhook_events_source(
             [self._row(event, rows=rows) for event in events], self._resources(answers, warehouse)
@@ -212,8 +217,10 @@ class _Batch:
         if lost := [shortfall for shortfall in shortfalls if not shortfall.mended]:
             raise DestinationError("; ".join(map(str, lost)))
         loaded_at = session.clock()
-        for load_id in load_ids:
-            warehouse.stamp_load(WEBHOOK_EVENTS, "loaded_at", load_id, loaded_at)
+        with warehouse.kept_open():
+            for load_id in load_ids:
+                warehouse.stamp_load(WEBHOOK_EVENTS, "loaded_at", load_id, loaded_at)
+            apply_marts(warehouse)
         self._report.requests = session.client.budget.spent
         self._report.lags = [
             lag
@@ -302,28 +309,6 @@ class _Batch:
 def _may_pass(error: OrgxError) -> bool:
     """Return whether the same request may succeed later, or after a setting was changed."""
     return error.retryable or error.exit_code in (3, 4)
-
-
-def _check_tables(pipeline: Any, warehouse: Warehouse) -> None:
-    """Refuse to load if tables or columns were dropped: a run recreates and fills them.
-
-    Raises:
-        DestinationError: Some are missing.
-    """
-    if SCHEMA not in pipeline.schema_names:
-        return
-    tables = pipeline.schemas[SCHEMA].data_tables(seen_data_only=True)
-    missing = warehouse.missing(
-        {
-            table["name"]: [name for name, hints in table["columns"].items() if hints.get("data_type")]
-            for table in tables
-        }
-    )
-    if missing:
-        raise DestinationError(
-            f"{', '.join(missing)} or columns of it were dropped from the warehouse; orgx-sync run recreates them, "
-            "and the events wait until then"
-        )
 
 
 def publisher(target: Target, file: Path, patience_seconds: float) -> Publish:
