@@ -14,10 +14,10 @@ import dlt
 from dlt.common.destination import Destination
 from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.common.runtime.collector import NULL_COLLECTOR
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from orgx_source.config import DEFAULT_DATABASE, check_settings_files, dlt_defaults
-from orgx_source.errors import ConfigError, MachineError
+from orgx_source.errors import ConfigError, DatasetTakenError, MachineError
 from orgx_source.explain import explain, first_words
 from orgx_source.warehouse.duckdb_file import duckdb_credentials, duckdb_file
 from orgx_source.warehouse.postgres import exact
@@ -29,6 +29,8 @@ PIPELINE_NAME = "orgx"
 DUCKDB_FORMAT = "sources.orgx.duckdb_format"
 HOME = "orgx-sync"
 OPENING = "opening.lock"
+# A process that was stopped meanwhile must not stop all others.
+OPENING_SECONDS = 30.0
 # Destinations tested end to end. Each of dlt's others has its own merge.
 TESTED = frozenset({"duckdb", "duckdb_file", "postgres", "postgres_exact"})
 _UNTESTED = "_orgx_untested"
@@ -137,7 +139,7 @@ def _open_pipeline(target: Target, read_only: bool) -> Any:
     working = working_folder(target.destination, address, target.dataset)
     try:
         # Until dlt has written its state, it treats the contents of its folder as left over and removes them.
-        with FileLock(working / OPENING):  # guard: one-process-makes-the-folder
+        with FileLock(working / OPENING, timeout=OPENING_SECONDS):  # guard: one-process-makes-the-folder
             pipeline = dlt.pipeline(
                 PIPELINE_NAME,
                 destination=destination,
@@ -155,6 +157,10 @@ def _open_pipeline(target: Target, read_only: bool) -> Any:
         return pipeline
     except UnknownDestinationModule:
         raise _no_such_destination(target.destination) from None
+    except Timeout:
+        raise DatasetTakenError(
+            f"Another process has dlt's working directory {working} locked. Wait until it ends, then run again."
+        ) from None
     except OSError as error:
         raise _no_working_folder(error) from None
     except Exception as error:

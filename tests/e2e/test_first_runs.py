@@ -13,6 +13,7 @@ import dlt
 import pytest
 from filelock import FileLock, Timeout
 
+from orgx_source.errors import DatasetTakenError
 from orgx_source.sandbox import Sandbox, World
 from orgx_source.warehouse.pipeline import OPENING
 from tests.running import DATABASE, differences, execute, pipeline, query
@@ -73,6 +74,16 @@ def test_of_two_first_runs_one_fills_the_dataset_and_the_other_says_so(
                 )
             assert query("select count(*) from orgx.sync_log") == [(codes.count(0) * len(TABLES),)]
         execute("drop schema orgx cascade", "drop schema orgx_staging cascade")
+
+
+def test_a_working_folder_that_stays_taken_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = pipeline().pipelines_dir
+    monkeypatch.setattr("orgx_source.warehouse.pipeline.OPENING_SECONDS", 0)
+    with (
+        FileLock(Path(folder) / OPENING, is_singleton=False),
+        pytest.raises(DatasetTakenError, match="working directory"),
+    ):
+        pipeline()
 
 
 def test_nobody_opens_the_working_folder_while_another_process_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
