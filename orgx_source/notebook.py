@@ -167,7 +167,7 @@ def _ask_file(path: Path, dataset: str, sql: str) -> Answer:
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
             connection.execute("set timezone = 'UTC'")
-            # With the database name, because orgx in orgx.tasks could be the file orgx.duckdb or the schema orgx.
+            # Qualified with the database: in orgx.tasks, orgx could be the file orgx.duckdb or the schema orgx.
             (catalog,) = connection.execute("select current_database()").fetchone() or ("",)
             found = connection.execute(_resolve(sql, DUCKDB_FILE, catalog, dataset))
             return frames.answer_of(found.description, found.fetchall())

@@ -1,6 +1,6 @@
-"""The marts: SQL views that answer questions, one file each in ``sql/``, described in their own header.
+"""The marts: SQL views, one file each in ``sql/``, documented in the header of the file.
 
-Owns the files, their order and their documentation. How they get into a database is `apply`'s work.
+Loads the files, their documentation and their order of creation; `apply` creates them in a database.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib.resources import files
 from orgx_source.warehouse.dialect import COMMON_GROUND
 from orgx_source.warehouse.sql_names import SqlName, names_in
 
-# In the SQL of a mart, and in questions of a notebook: the dataset of the tables, and that of the views.
+# Placeholders in the SQL of a mart or of a notebook: the dataset of the tables, and that of the views.
 RAW, MARTS = "raw", "marts"
 STAGING = "stg_"
 
@@ -24,8 +24,8 @@ class Mart:
     """One view.
 
     Attributes:
-        name: Its name in the dataset of the marts.
-        header: The comment at the head of its file, without dashes.
+        name: Name of the view.
+        header: The comment at the top of its file, without dashes.
         sql: Its query: ``raw.x`` is a table of the connector, ``marts.x`` another view.
     """
 
@@ -35,32 +35,32 @@ class Mart:
 
     @property
     def is_staging(self) -> bool:
-        """Whether it only renames, casts and folds: a step on the way to the others."""
+        """Whether it is an intermediate step for other views."""
         return self.name.startswith(STAGING)
 
     @cached_property
     def description(self) -> str:
-        """What it answers, in the words of its header."""
+        """The description in its header, on one line."""
         return " ".join(self.header.partition("\ngrain:")[0].split())
 
     @cached_property
     def grain(self) -> str:
-        """What one row is."""
+        """What one row represents."""
         return self._field("grain")
 
     @cached_property
     def key(self) -> tuple[str, ...]:
-        """The columns that tell two rows apart."""
+        """The columns that identify a row."""
         return tuple(self._field("key").split(", "))
 
     @cached_property
     def not_to_sum(self) -> str:
-        """What must not be added up; empty where everything may."""
+        """What must not be summed; empty if there is no restriction."""
         return self._field("not to sum")
 
     @cached_property
     def columns(self) -> dict[str, str]:
-        """Column name to description; of a step on the way only what is not obvious."""
+        """Column name to description; staging views describe only columns that need an explanation."""
         _, _, listed = self.header.partition("\ncolumns:\n")
         found: dict[str, str] = {}
         for line in listed.splitlines():
@@ -73,7 +73,7 @@ class Mart:
 
     @cached_property
     def names(self) -> list[SqlName]:
-        """The names with dots in its query."""
+        """The qualified names in its query."""
         return names_in(self.sql, COMMON_GROUND)
 
     @property
@@ -93,7 +93,7 @@ class Mart:
 
 @lru_cache
 def load_marts() -> dict[str, Mart]:
-    """Return every view by name, in the order of their names."""
+    """Return every view by name, sorted by name."""
     found: dict[str, Mart] = {}
     for path in sorted((files(__package__) / "sql").iterdir(), key=lambda path: path.name):
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -105,7 +105,7 @@ def load_marts() -> dict[str, Mart]:
 
 
 def marts_in_order() -> list[Mart]:
-    """Return every view, each after those that it reads; takes longer than `load_marts`, which reads no SQL."""
+    """Return every view, each after those that it reads. Slower than `load_marts`, which parses no SQL."""
     marts = load_marts()
     order = TopologicalSorter({name: sorted(mart.views) for name, mart in marts.items()})
     return [marts[name] for name in order.static_order()]

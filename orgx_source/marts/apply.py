@@ -1,4 +1,4 @@
-"""Puts the marts into a warehouse: names and dialect, one transaction, and the comments that say what is what."""
+"""Creates the marts in a warehouse, in one transaction, with comments on tables, views and columns."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def raw_columns() -> dict[str, tuple[Column, ...]]:
 
 @dataclass(frozen=True)
 class _Names:
-    """How the tables and views of one database are called.
+    """Names of the tables and views in one database.
 
     Attributes:
-        dialect: Its SQL.
+        dialect: Its SQL dialect.
         raw, marts: The two datasets.
-        present: Columns of each table of the connector that exists.
+        present: Existing tables of the connector, with their columns.
     """
 
     dialect: Dialect
@@ -63,7 +63,7 @@ class _Names:
     present: Mapping[str, frozenset[str]]
 
     def query(self, mart: Mart) -> str:
-        """Return the query of a view in this database's SQL."""
+        """Return the query of a view in this database's dialect."""
         sql = self.dialect.render(mart.sql)
         names = mart.names if sql == mart.sql else names_in(sql, self.dialect.name)
         return replace(sql, self._edits(names))
@@ -77,7 +77,7 @@ class _Names:
                 yield dataset.start, table.end, self.marts.source(table.name)
 
     def _source(self, table: str, *, has_alias: bool) -> str:
-        """Return a table, with nulls in place of what an older or smaller warehouse does not have."""
+        """Return a table as SQL, with nulls for missing columns, and without rows if it is missing."""
         declared, present = raw_columns()[table], self.present.get(table, frozenset())
         sql_type = self.dialect.sql_type
         missing = [f"cast(null as {sql_type(c.type)}) as {c.name}" for c in declared if c.name not in present]
@@ -113,34 +113,35 @@ class _Names:
             yield f"comment on column {name}.{quote(column)} is {literal(description)}"
 
     def fingerprint(self) -> str:
-        """Return what tells whether `statements` would be the same, without making them."""
+        """Return a fingerprint of everything that `statements` depends on, without building them."""
         present = {name: sorted(columns) for name, columns in sorted(self.present.items())}
         marts = [(mart.name, mart.header, mart.sql) for mart in load_marts().values()]
         return _digest([_renderer(), self.dialect.name, astuple(self.raw), astuple(self.marts), present, marts])
 
     def statements(self) -> list[str]:
-        """Return everything that makes the marts, in order."""
+        """Return the statements that create the marts, in order."""
         marts = marts_in_order()
         statements = [f"create schema if not exists {self.marts.path}"]
         statements += [f"drop view if exists {self.marts.table(mart.name)}" for mart in reversed(marts)]
-        # Ended by a line of its own: the last one of a query may be a comment.
+        # Ends with a newline, because the last line of a query may be a comment.
         statements += [f"create view {self.marts.table(mart.name)} as {self.query(mart)}\n" for mart in marts]
         return [*statements, *self.comments()]
 
 
 def apply_marts(warehouse: Warehouse) -> bool:
-    """Make the views and comments of a dataset what this version says.
+    """Create or update the views and comments of a dataset, if they differ from those of this version.
 
-    All of them or none; where a database has no transactions for that, each view that is not refused. Nothing is
-    written when they are that already.
+    Atomic. In a database without transactions for DDL, each view is replaced on its own, and rejected ones stay as they
+    were.
 
     Returns:
         Whether anything was written.
 
     Raises:
         ConfigError: The destination does not support SQL, or denies permission to create them.
-        DestinationError: It is empty, or cannot be reached.
-        OrgxError: It refuses, and will each time, for example if someone else's view depends on one of these.
+        DestinationError: The dataset is empty, or the destination cannot be reached.
+        OrgxError: The destination rejects them, and a retry will not help: for example, another view depends on one of
+            these.
     """
     warehouse.require_sql("there are no marts in it")
     with warehouse.kept_open():
@@ -152,7 +153,7 @@ def apply_marts(warehouse: Warehouse) -> bool:
 
 
 def marts_dataset(dataset: str) -> str:
-    """Return the name of the dataset that holds the marts of another one."""
+    """Return the name of the dataset with the marts of a dataset."""
     return dataset + SUFFIX
 
 
@@ -171,12 +172,12 @@ def _apply(client: Any, present: Mapping[str, frozenset[str]]) -> bool:
         f"create table {stamp} (fingerprint varchar(32))",
         f"insert into {stamp} values {values}",
     ]
-    # Another version of this package that says the same leaves the views alone: somebody else's may need them.
+    # If another version of this package made the same statements, the views stay: other views may depend on them.
     is_new = made not in stamped
     try:
         if client.capabilities.supports_ddl_transactions:
             with client.begin_transaction():
-                # At one go: most of them are comments, and a server far away would be asked eight hundred times.
+                # In one request: most statements are comments, and a distant server would need about 800 round trips.
                 client.execute_many([*statements, *stamping] if is_new else stamping)
         else:
             if is_new:
@@ -187,14 +188,14 @@ def _apply(client: Any, present: Mapping[str, frozenset[str]]) -> bool:
         raise type(refused.failure)(f"{refused} Fix that, then run orgx-sync marts.") from None
     except Exception as error:
         raise type(foreseen(error) or OrgxError())(
-            f"the marts in {marts_dataset(client.dataset_name)} could not be created; the tables are fine: "
+            f"the marts in {marts_dataset(client.dataset_name)} could not be created; the tables are not affected: "
             f"{first_words(error)} Fix that, then run orgx-sync marts."
         ) from None
     return is_new
 
 
 class _RefusedViewsError(Exception):
-    """Some views were refused, and all others are made."""
+    """The database rejected some views; all others were created."""
 
     def __init__(self, message: str, failure: OrgxError) -> None:
         super().__init__(message)
@@ -202,10 +203,10 @@ class _RefusedViewsError(Exception):
 
 
 def _replace_each(client: Any, names: _Names) -> None:
-    """Replace the views one by one, so that each that is refused stays as it was.
+    """Replace the views one by one; a rejected one stays as it was.
 
     Raises:
-        _RefusedViewsError: Some are.
+        _RefusedViewsError: At least one was rejected.
     """
     queries = {mart.name: names.query(mart) for mart in marts_in_order()}
     client.execute_sql(f"create schema if not exists {names.marts.path}")
@@ -216,7 +217,7 @@ def _replace_each(client: Any, names: _Names) -> None:
         except Exception as error:
             refusals[name] = error
     for statement in names.comments():
-        # Of a view that is not there, perhaps.
+        # The view may not exist.
         with suppress(Exception):
             client.execute_sql(statement)
     if refusals:
@@ -224,7 +225,7 @@ def _replace_each(client: Any, names: _Names) -> None:
         failures = [foreseen(error) or OrgxError() for error in refusals.values()]
         raise _RefusedViewsError(
             f"{len(refusals)} of {len(queries)} marts in {marts_dataset(client.dataset_name)} could not be created and "
-            f"are unchanged; the others and the tables are fine: {told}",
+            f"are unchanged; the others and the tables are not affected: {told}",
             failures[0],
         )
 
@@ -234,8 +235,8 @@ def _replace(client: Any, marts: Namespace, name: str, query: str) -> None:
     try:
         client.execute_sql(f"create or replace view {view} as {query}\n")
     except Exception:
-        # Some databases cannot replace a view, or none that gets other columns. What they take under another name,
-        # they take under its own; only then is the old one dropped.
+        # Some databases cannot replace a view, or not with different columns. The old view is dropped only after the
+        # database has accepted the new query under another name.
         client.execute_sql(f"create view {trial} as {query}\n")
         client.execute_sql(f"drop view if exists {view}")
         client.execute_sql(f"create view {view} as {query}\n")
@@ -243,17 +244,17 @@ def _replace(client: Any, marts: Namespace, name: str, query: str) -> None:
 
 
 def _stamped(client: Any, stamp: str) -> set[str]:
-    """Return the fingerprints of the marts that are there: of their statements, and of what those were made from."""
+    """Return the fingerprints of the existing marts: of their statements, and of the input of those."""
     try:
         return {str(row[0]) for row in client.execute_sql(f"select fingerprint from {stamp}") or ()}
     except Exception:
-        # There is none yet; whatever else is wrong with the database, the next statement says it.
+        # The table does not exist yet. Any other error occurs again in the next statement.
         return set()
 
 
 @lru_cache
 def _renderer() -> str:
-    """Return a fingerprint of the code that makes the statements: nobody has to count its versions."""
+    """Return a fingerprint of the code that builds the statements, so that it needs no version number."""
     package = files("orgx_source")
     code = [path.read_text(encoding="utf-8") for path in map(package.joinpath, RENDERERS) if path.is_file()]
     return _digest([__version__, version("sqlglot"), code])

@@ -6,7 +6,7 @@ Needs pandas, so only `notebook` imports it. The report reads plain rows (`readi
 in the database           in the DataFrame            missing
 ========================  ==========================  =========================================================
 boolean                   ``boolean``                 ``pd.NA``
-integer                   ``Int64``                   ``pd.NA``; ``object`` where a number needs more than 64 bits
+integer                   ``Int64``                   ``pd.NA``; ``object`` if a number needs more than 64 bits
 double, decimal           ``float64``                 ``NaN``; decimals without decimal places are ``Int64``
 timestamp                 ``datetime64[us, UTC]``     ``pd.NaT``
 date                      ``datetime64[s]``           ``pd.NaT``; a day has no time zone
@@ -42,7 +42,7 @@ REVIEW = ("draft", "in_review", "changes_requested", "approved", "superseded", "
 AGENT = ("running", "queued", "blocked", "idle", "gone", "unknown")
 URGENCY = ("low", "medium", "high", "critical")
 VERDICT = ("certified", "repaired", "uncertified")
-# View and column to the values that it may have, in the order in which people read them; "" stands for any query.
+# View and column to its possible values, in display order; "" is any query.
 VOCABULARIES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("initiatives_current", "status_group"): WORK,
     ("initiative_progress_daily", "status_group"): WORK,
@@ -61,7 +61,7 @@ VOCABULARIES: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 CATEGORIES = frozenset({"urgency", "outcome", "verdict", "last_verdict", "made_by", "status_group", "status_raw"})
 
-# The numbers of PostgreSQL's types.
+# By the OID of a PostgreSQL type.
 POSTGRES_KINDS: Mapping[int, Kind] = {
     16: "bool", 20: "int", 21: "int", 23: "int", 700: "float", 701: "float", 1700: "decimal", 1114: "time",
     1184: "time", 1082: "date", 1186: "interval", 114: "nested", 3802: "nested", 25: "text", 1043: "text", 1042: "text",
@@ -79,11 +79,11 @@ PYTHON_KINDS: tuple[tuple[type, Kind], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a database answered.
+    """The result of a query.
 
     Attributes:
-        names: Of the columns, in lower case.
-        kinds: Of their types; None where only the values can tell.
+        names: Column names, in lower case.
+        kinds: Kinds of their types; None if it depends on the values.
         rows: The values.
     """
 
@@ -93,27 +93,27 @@ class Answer:
 
 
 def answer_of(description: Iterable[Any] | None, rows: Sequence[Sequence[Any]]) -> Answer:
-    """Return an answer with the kinds that a driver tells.
+    """Return an answer with the kinds that the driver provides.
 
     Args:
-        description: Of its cursor.
-        rows: What it fetched.
+        description: Description of the DB-API cursor.
+        rows: The fetched rows.
     """
     columns = list(description or ())
     return Answer([str(column[0]).lower() for column in columns], [_told_kind(column) for column in columns], rows)
 
 
 def _told_kind(column: Any) -> Kind | None:
-    """Return the kind of a column; None where its driver uses codes that nobody knows here."""
+    """Return the kind of a column; None if the type codes of its driver are unknown."""
     type_code = column[1]
     if not isinstance(type_code, int):
         return _named_kind(str(type_code))
-    # Only PostgreSQL's driver tells the table of a column; other drivers use the same numbers for other types.
+    # Only PostgreSQL's driver provides table_oid; other drivers use the same codes for other types.
     return POSTGRES_KINDS.get(type_code) if hasattr(column, "table_oid") else None
 
 
 def _named_kind(type_name: str) -> Kind | None:
-    """Return the kind of a type that DuckDB names so."""
+    """Return the kind of a DuckDB type name; None if it is unknown."""
     if type_name.endswith("[]") or type_name.startswith(("STRUCT", "MAP")):
         return "nested"
     if type_name.startswith("DECIMAL"):
@@ -129,8 +129,8 @@ def to_frame(answer: Answer, view: str = "") -> DataFrame:
     """Return a DataFrame with the dtypes of the table above.
 
     Args:
-        answer: From a database; it may have no rows.
-        view: Mart that it comes from; its statuses get the categories of its documentation, also unused ones.
+        answer: The result of a query; it may have no rows.
+        view: The mart queried, if any: its columns get all categories of its documentation, including unused ones.
     """
     columns = list(zip(*answer.rows, strict=True)) or [()] * len(answer.names)
     series = [
@@ -151,7 +151,7 @@ def _series(name: str, kind: Kind | None, values: Sequence[Any], view: str) -> p
 
 
 def _kind_of(values: Sequence[Any]) -> Kind:
-    """Return the kind of the values of a column whose type is not known."""
+    """Return the kind of a column of unknown type, from its values."""
     told = [value for value in values if value is not None]
     return next((kind for python, kind in PYTHON_KINDS if told and all(isinstance(v, python) for v in told)), "other")
 
@@ -162,7 +162,7 @@ def _is_category(name: str) -> bool:
 
 def _categories(name: str, values: Sequence[Any], view: str) -> pd.Categorical:
     known = VOCABULARIES.get((view, name), ())
-    # A value that the documentation does not know must not become a null.
+    # An undocumented value must not become null.
     others = sorted({value for value in values if value is not None} - set(known))
     return pd.Categorical(values, categories=[*known, *others], ordered=known == URGENCY and not others)
 
@@ -179,7 +179,7 @@ def _floats(values: Sequence[Any]) -> pd.Series[Any]:
 
 
 def _decimals(values: Sequence[Any]) -> pd.Series[Any]:
-    # PostgreSQL's sum of integers is a decimal of which nobody says how many decimal places it has.
+    # PostgreSQL's sum of integers is a decimal without a declared number of decimal places.
     is_whole = all(value is None or (value.is_finite() and value == value.to_integral_value()) for value in values)
     return _numbers(values) if is_whole else _floats(values)
 
@@ -216,7 +216,7 @@ CONVERTERS: Mapping[Kind, Callable[[Sequence[Any]], pd.Series[Any]]] = {
 
 
 def describe_mart(frame: DataFrame, mart: Mart) -> DataFrame:
-    """Put the documentation of a mart into ``attrs`` of its DataFrame: plain text, so that Parquet can hold it."""
+    """Add the documentation of a mart to ``attrs`` of its DataFrame, as plain text so that Parquet can store it."""
     frame.attrs = {
         "name": mart.name,
         "description": mart.description,
@@ -231,7 +231,7 @@ def describe_mart(frame: DataFrame, mart: Mart) -> DataFrame:
 def describe_table(
     frame: DataFrame, name: str, description: str, key: Sequence[str], columns: Sequence[Column]
 ) -> DataFrame:
-    """Put the documentation of a table of the connector into ``attrs`` of its DataFrame."""
+    """Add the documentation of a table of the connector to ``attrs`` of its DataFrame."""
     told = {column.name: column.description for column in columns if column.name in frame.columns}
     frame.attrs = {"name": name, "description": description, "key": list(key), "columns": told}
     return frame

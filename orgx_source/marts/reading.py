@@ -1,6 +1,6 @@
-"""Rows of the marts as plain Python values, the same from DuckDB and from any other destination that answers SQL.
+"""Rows of the marts as plain Python values, in the same form from DuckDB and any other destination with SQL.
 
-The report and notebooks read through here; what a picture makes of the rows is `charts`' work.
+The report reads the marts through this module; `charts` draws the rows.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from orgx_source.warehouse.dataset import Warehouse
 
 
 class MartsReader:
-    """Answers with rows; made by `read_marts`.
+    """Queries the marts; created by `read_marts`.
 
     Attributes:
-        workspaces: Names of the workspaces that OrgX lists, sorted; empty where that table was never read.
+        workspaces: Names of the workspaces that OrgX lists, sorted; empty if that table was never read.
     """
 
     def __init__(self, warehouse: Warehouse, dataset: str, workspaces: Sequence[str]) -> None:
@@ -46,11 +46,11 @@ class MartsReader:
 
         Args:
             view: Name of a mart.
-            columns: Names of the columns; all when not given.
-            where: SQL condition in the common ground of DuckDB and PostgreSQL, with ``%s`` for each value.
-            values: What stands for these.
+            columns: Names of the columns; all by default.
+            where: SQL condition that both DuckDB and PostgreSQL accept, with ``%s`` for each value.
+            values: The values of these placeholders.
             order_by: SQL list of columns.
-            most: Most rows to fetch; all when not given.
+            most: Maximum number of rows; all by default.
 
         Raises:
             DestinationError: There is no such view yet, or it cannot be read.
@@ -71,8 +71,8 @@ class MartsReader:
         names = {kind.__name__ for kind in type(error).__mro__}
         if "DestinationUndefinedEntity" in names:
             return DestinationError(
-                f"There is no {self._marts}.{view} yet: every orgx-sync run creates the marts, and "
-                "orgx-sync marts alone."
+                f"There is no {self._marts}.{view} yet. orgx-sync run creates the marts; orgx-sync marts creates them "
+                "without a sync."
             )
         text = first_words(error)
         return DestinationError(f"{self._marts}.{view} cannot be read; orgx-sync marts recreates it. {text}")
@@ -80,7 +80,7 @@ class MartsReader:
 
 @contextmanager
 def read_marts(pipeline: Any) -> Iterator[MartsReader]:
-    """Read marts through one connection, all of them as of one moment where the destination can.
+    """Read marts through one connection, in one snapshot if the destination supports it.
 
     Args:
         pipeline: From `make_pipeline`.
@@ -94,7 +94,7 @@ def read_marts(pipeline: Any) -> Iterator[MartsReader]:
         warehouse.require_sql("there are no marts in it")
         dataset = str(pipeline.dataset_name)
         with warehouse.kept_open():
-            # A question about a table that is not there ends a transaction, so this one comes before it.
+            # Before the snapshot, because a query for a missing table aborts a transaction.
             workspaces = _workspaces(warehouse, dataset)
             with warehouse.snapshot():
                 yield MartsReader(warehouse, dataset, workspaces)
@@ -120,7 +120,7 @@ def _fetch(client: Any, dataset: str, table: str, sql: str, values: Sequence[Any
 
 
 def plain_value(value: Any) -> Any:
-    """Return a database's value as the same thing from every database: times in UTC, numbers as int or float."""
+    """Return a value in the same form for every database: times in UTC, numbers as int or float, JSON as text."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, datetime):

@@ -1,4 +1,4 @@
-"""The marts get into a warehouse whole or not at all, say what they are, and cope with what is not there."""
+"""The marts are created atomically, are documented, and support missing tables and columns."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def columns(view: str) -> list[str]:
 
 
 def comments(relation: str) -> dict[str, str]:
-    """Return the comments of columns, and under an empty name that of the table or view."""
+    """Return comments by column name; the comment of the table or view has an empty name."""
     from tests import running
 
     schema, name = relation.split(".")
@@ -73,7 +73,7 @@ def test_every_run_makes_the_marts_and_describes_tables_views_and_columns(monkey
         assert comments(f"orgx.{table.name}")[""] == table.description
         assert comments(f"orgx.{table.name}")[table.key] == table.columns[0].description
     assert comments("orgx.tasks_history")["valid_from"]
-    # A later load leaves the comments alone.
+    # A later load does not change the comments.
     with Sandbox() as box:
         assert sync(box).exit_code == 0
     assert comments("orgx.tasks")[""] == TABLES["tasks"].description
@@ -120,7 +120,7 @@ def test_marts_that_cannot_be_made_leave_the_old_ones_and_a_sentence(monkeypatch
         last = list(load_marts())[-1]
         broken = type(MARTS[last])(last, MARTS[last].header, "select no_such_column from raw.tasks")
         monkeypatch.setitem(load_marts(), last, broken)
-        with pytest.raises(OrgxError, match="could not be created; the tables are fine") as raised:
+        with pytest.raises(OrgxError, match="could not be created; the tables are not affected") as raised:
             renew_marts(pipeline())
         assert raised.value.exit_code == 1, "no later night fares better"
         assert query("select * from orgx_marts.org_daily order by day") == before
@@ -178,7 +178,7 @@ def test_another_version_that_says_the_same_leaves_the_views_alone(monkeypatch: 
     monkeypatch.setattr(apply, "_renderer", lambda: "of another version")
     assert not renew_marts(pipeline())
     assert "sync_health" not in _views()
-    # And that is remembered: the next run makes no statements at all.
+    # The new fingerprint is stored: the next run builds no statements.
     monkeypatch.setattr(apply._Names, "statements", lambda names: pytest.fail("statements were made"))
     assert not renew_marts(pipeline())
     assert query(f"select fingerprint from orgx_marts.{FINGERPRINT}") != stamped
@@ -232,7 +232,7 @@ def test_what_the_statements_are_made_of_is_in_their_fingerprint(monkeypatch: py
 def test_the_fingerprint_covers_every_room_that_has_a_part_in_the_statements() -> None:
     package = files("orgx_source")
     assert all(package.joinpath(room).is_file() for room in apply.RENDERERS)
-    # Of what these import, only what reads, runs or explains has no part in them.
+    # Exceptions: imported modules that do not affect the statements.
     others = {"errors", "explain", "version", "warehouse/dataset", "rows/shape"}
     for path in apply.RENDERERS:
         for module in re.findall(r"from orgx_source\.([\w.]+) import", package.joinpath(path).read_text()):

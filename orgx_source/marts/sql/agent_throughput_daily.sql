@@ -15,9 +15,9 @@
 --   median_run_hours    Median hours of the runs that ended that day and whose start is known; null if there are none.
 --   p90_run_hours       90th percentile of the same.
 --   run_count           Number of runs in these two.
---   tasks_done          Tasks assigned to it that were seen to become done (by estimated_at); null before the first read.
+--   tasks_done          Its assigned tasks that became done (by estimated_at); null before the first read.
 --   artifacts_produced  Artifacts it created, including those deleted since.
---   artifacts_approved  Artifacts it created that were seen to become approved (by estimated_at); null before the first read.
+--   artifacts_approved  Artifacts it created that became approved (by estimated_at); null before the first read.
 --   decisions_asked     Decisions it raised, including those deleted since.
 --   cost_usd            Cost of its events, in US dollars; null if OrgX gave none.
 with recursive agents as (

@@ -1,7 +1,7 @@
 -- What each agent was seen doing: intervals between reads; the last value is never extrapolated.
 -- A state holds until the next read if that read is in time: within twice the usual gap between reads of the
--- agents (their median). A longer gap is unknown, unless the same run is seen at both of its ends. The last read counts
--- for no time: nothing is known after it. Every record of OrgX has its own row, including aliases.
+-- agents (their median). A longer gap is unknown, unless the same run is seen at both of its ends. The last read adds
+-- no time: nothing is known after it. Every agent record of OrgX has its own rows, including aliases.
 -- grain: agent and interval
 -- key: agent_id, started_at
 -- columns:

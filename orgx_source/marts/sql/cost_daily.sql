@@ -1,6 +1,6 @@
 -- Estimated cost of runs by day, provider, driver, model and initiative, from execution receipts.
 -- All amounts are OrgX's estimates, none is measured. Receipts without a known cost are counted, never treated as 0. A
--- cost without a stated unit is in no total.
+-- cost without a stated unit is excluded from totals.
 -- grain: day, provider, driver, model and initiative
 -- key: day, provider, source_driver, model, initiative_id
 -- columns:

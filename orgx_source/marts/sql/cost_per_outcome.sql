@@ -7,7 +7,7 @@
 --   outcome                shipped, awaiting_review, abandoned, blocked, failed, open, unknown or no_run.
 --   runs                   Runs; 0 for no_run.
 --   runs_with_cost         Of these, with a known cost on some receipt.
---   runs_without_cost      Of these, without.
+--   runs_without_cost      Of these, without a known cost.
 --   without_cost_share     The same as a share of runs, 0 to 1; null without runs.
 --   receipts               Receipts of these runs.
 --   receipts_without_cost  Of these, without a known cost.

@@ -1,5 +1,5 @@
 -- Every change of status seen by a run, every row that appeared after the first read, every deletion and every return.
--- It happened between two reads: after changed_after, and not later than changed_before. A status that existed only
+-- Each happened between two reads: after changed_after, and no later than changed_before. A status that existed only
 -- between two reads was never seen.
 -- grain: entity and transition
 -- key: entity_type, entity_id, changed_before

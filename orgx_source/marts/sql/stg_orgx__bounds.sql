@@ -1,7 +1,7 @@
 -- The range of plausible days for OrgX's timestamps; others count as missing, and times_in_doubt lists them.
--- It begins with the organisation's data: in the last month of the last gap of more than two years that has no
--- more timestamps before it than after it, and never before 2000. It ends the day after the newest run: a clock may be
--- ahead, and a run may cross midnight.
+-- It begins 30 days before the end of the last gap of more than two years that has no more timestamps before it than
+-- after it; in 2000 if there is no such gap. It ends the day after the newest run: a clock may be ahead, and a run may
+-- cross midnight.
 -- grain: one row
 -- key: first_day
 -- columns:

@@ -1,4 +1,4 @@
--- Execution receipts with their run, agent and initiative, as far as the data prove it.
+-- Execution receipts with their run, agent and initiative, if the data identify them.
 -- Impossible tokens, cents and hours are null: values below zero, and hours beyond 30 days.
 -- grain: receipt, deleted ones included
 -- key: receipt_id

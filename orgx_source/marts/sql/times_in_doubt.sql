@@ -1,6 +1,6 @@
 -- Every OrgX timestamp that the marts do not trust, and why: it counts as unknown, on no day and in no duration.
--- Nothing is missing: an event or artifact that is on no day of org_daily and agent_throughput_daily is listed here, and so
--- is a decision whose time of asking is unknown.
+-- The list is complete: it has every event or artifact that is on no day of org_daily and agent_throughput_daily, and
+-- every decision with an unknown asked_at.
 -- grain: entity and stamp
 -- key: entity_type, entity_id, stamp
 -- columns:
@@ -9,7 +9,7 @@
 --   stamp        Column of the connector's table; for a decision also asked_at and settled_at of decision_latency.
 --   told_at      The timestamp as OrgX sent it (UTC); null if it sent none.
 --   reason       too_early (before the organisation's data begin), too_late (more than a day after the newest run),
---                missing (and no day counts it), or out_of_order (settled before it was asked).
+--                missing (so it is on no day), or out_of_order (settled before it was asked).
 with stamps as (
     select
         'activity' as entity_type, activity.id as entity_id, 'timestamp' as stamp, activity.timestamp as told_at
