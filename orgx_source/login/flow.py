@@ -41,7 +41,7 @@ class LoginError(OrgxError):
 
 
 class _Callback(BaseHTTPRequestHandler):
-    """Takes the one redirect that ends a login."""
+    """Receives the redirect that completes a login."""
 
     server: _Waiting
 
@@ -91,7 +91,7 @@ def log_in(
     patience: float = PATIENCE_SECONDS,
     clock: Clock = time.time,
 ) -> Login:
-    """Log in and store the tokens; an earlier login on this machine ends.
+    """Log in and store the tokens; an earlier login on this machine is replaced, and revoked if possible.
 
     Args:
         mcp_url: The endpoint to log in to.
@@ -102,7 +102,7 @@ def log_in(
 
     Raises:
         LoginError: There was no response in time.
-        ConfigError: It was refused, the redirect does not belong to this login, or the server allows no login.
+        ConfigError: The login was refused, the redirect does not belong to it, or the server does not support logins.
         ConnectionFailedError: The server cannot be reached.
     """
     server = discover(mcp_url)
@@ -132,7 +132,7 @@ def _wait_for_consent(
     waiting: _Waiting, address: str, open_browser: Callable[[str], object] | None, patience: float
 ) -> dict[str, str]:
     if open_browser is not None:
-        # With some browsers, the call returns only when they are closed.
+        # With some browsers, the call does not return until the browser is closed.
         threading.Thread(target=open_browser, args=(address,), daemon=True).start()
     try:
         return waiting.answers.get(timeout=patience)
@@ -155,7 +155,7 @@ def log_out(mcp_url: str) -> bool:
     """Revoke and remove the stored login; return whether there was one.
 
     Raises:
-        LoginError: It was removed, but could not be revoked.
+        LoginError: The login was removed, but could not be revoked.
     """
     path = login_file(mcp_url)
     found = path.exists()
@@ -169,7 +169,10 @@ def log_out(mcp_url: str) -> bool:
     path.unlink(missing_ok=True)
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     if trouble is not None:
-        raise LoginError(f"The login was removed here, but not revoked at OrgX, where it expires: {trouble}")
+        raise LoginError(
+            "The login was removed from this machine, but not revoked at OrgX, where it is valid until it expires: "
+            f"{trouble}"
+        )
     return found
 
 
@@ -196,7 +199,7 @@ def _code_of(answer: dict[str, str], state: str, server: AuthServer) -> str:
     """Return the code of a redirect that belongs to this login.
 
     Raises:
-        ConfigError: It does not belong to this login, or was refused.
+        ConfigError: The redirect does not belong to this login, or the login was refused.
     """
     if not hmac.compare_digest(answer.get("state", "").encode(), state.encode()):
         raise ConfigError("The redirect has a wrong state, so it does not belong to this login")

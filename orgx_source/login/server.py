@@ -31,12 +31,12 @@ class Refused(OrgxError):
 
 @dataclass(frozen=True, slots=True)
 class AuthServer:
-    """The metadata of a server.
+    """The metadata of an authorization server.
 
     Attributes:
-        issuer: Its name, as in redirects.
+        issuer: Its identifier, as in redirects.
         authorization_endpoint, token_endpoint: URLs for consent and for tokens.
-        registration_endpoint, revocation_endpoint: None if it has none.
+        registration_endpoint, revocation_endpoint: URLs; None if the server has none.
     """
 
     issuer: str
@@ -62,10 +62,10 @@ def discover(mcp_url: str) -> AuthServer:
     server = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else origin
     document = _document(f"{server.rstrip('/')}/.well-known/oauth-authorization-server")
     if document is None:
-        raise ConfigError(f"{origin} names no server for the login; check ORGX_MCP_URL")
+        raise ConfigError(f"{origin} has no authorization server; check ORGX_MCP_URL")
     addresses = {name: _address(document.get(f"{name}_endpoint")) for name in ("authorization", "token")}
     if None in addresses.values():
-        raise ConfigError(f"{server} does not name its login endpoints; check ORGX_MCP_URL")
+        raise ConfigError(f"The metadata of {server} has no authorization or token endpoint; check ORGX_MCP_URL")
     return AuthServer(
         str(document.get("issuer") or server),
         str(addresses["authorization"]),
@@ -80,7 +80,7 @@ def register(server: AuthServer, redirect_uri: str) -> str:
 
     Raises:
         ConfigError: The server accepts no registrations.
-        Refused: It refuses this registration.
+        Refused: The server refuses this registration.
         ConnectionFailedError: There is no response.
     """
     if server.registration_endpoint is None:
@@ -118,10 +118,10 @@ def refresh(token_endpoint: str, client_id: str, refresh_token: str) -> dict[str
 
 
 def revoke(revocation_endpoint: str, client_id: str, refresh_token: str) -> None:
-    """End a grant.
+    """Revoke a grant.
 
     Raises:
-        OrgxError: It could not be ended.
+        OrgxError: The grant was not revoked.
     """
     form = {"token": refresh_token, "token_type_hint": "refresh_token", "client_id": client_id}
     response = _send("POST", revocation_endpoint, data=form)
@@ -137,7 +137,7 @@ def _tokens(endpoint: str, form: dict[str, str]) -> dict[str, Any]:
 
 
 def _document(address: str) -> dict[str, Any] | None:
-    """Return a document; None if there is none."""
+    """Return a JSON document; None if there is none."""
     response = _send("GET", address)
     if response.status_code >= 500:
         raise ConnectionFailedError(f"{response.status_code} from {_where(address)}; try again later")

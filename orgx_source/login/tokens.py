@@ -64,7 +64,7 @@ class Login:
 
 
 def describe_login(mcp_url: str, now: float) -> tuple[str, bool] | None:
-    """Return how long the login to an endpoint lasts, and whether that is a warning; None without a login.
+    """Return a sentence on when the login expires, and whether it is a warning; None without a login.
 
     Raises:
         ConfigError: See `read_login`.
@@ -109,14 +109,14 @@ def open_tokens(config: OrgxConfig) -> Tokens:
 
 
 def identity(config: OrgxConfig) -> str:
-    """Return a text that identifies the user, as far as tokens do; refreshing does not change it."""
+    """Return a string that identifies the user if the token contains one; refreshing does not change it."""
     if config.mcp_token:
-        # In OrgX's library: user, grant and secret. Nothing is known about other tokens.
+        # The format in OrgX's library is user:grant:secret. Other formats are unknown.
         user, _, rest = config.mcp_token.partition(":")
         return user if rest.count(":") == 1 else config.mcp_token
     login = None
     with suppress(ConfigError):
-        # Errors in the file are reported when the token is needed.
+        # A damaged file is reported when the token is needed.
         login = read_login(config.mcp_url)
     if login is None:
         return config.mcp_url
@@ -132,7 +132,7 @@ class GivenToken:
         self._token = token
 
     def access(self) -> str:
-        """Return it."""
+        """Return the token."""
         return self._token
 
     def renew(self, refused: str) -> None:

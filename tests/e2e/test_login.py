@@ -150,7 +150,7 @@ ENDINGS = {
     "no registration": (Fault("no_registration"), 3, "accepts no registrations"),
     "a client that is not known": (Fault("forget_client"), 3, "returned no tokens for the login (invalid_client"),
     "a server that fails": (Fault("status", 503, path="/token"), 4, "503 from"),
-    "no documents": (Fault("status", 404, path="/.well-known"), 3, "names no server for the login"),
+    "no documents": (Fault("status", 404, path="/.well-known"), 3, "has no authorization server"),
 }
 
 
