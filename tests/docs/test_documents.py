@@ -1,4 +1,4 @@
-"""What the documents say is true: generated pages are current, README's code runs, no foreign words stand in them."""
+"""The documents are correct: generated pages are current, README's code runs, links and named tests exist."""
 
 from __future__ import annotations
 

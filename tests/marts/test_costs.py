@@ -1,4 +1,4 @@
-"""What it costs and what comes out, in an organisation that was made by hand, on DuckDB and on PostgreSQL."""
+"""Marts of costs, outcomes and handoffs on a small handwritten organisation, on DuckDB and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _organisation(each_warehouse: str) -> None:
                last_changed_at=NOW),
         insert("agents", id="eli", name="Eli", status="idle", blockers="[]", last_changed_at=NOW),
         insert("agents", id="eli-agent", name="Eli", status="idle", blockers="[]", last_changed_at=NOW),
-        # Two hours, shipped; one hour, shipped; a failure that was given an outcome; hours that cannot be.
+        # r1 and r2: shipped after two hours and one hour. r3: failed, with an outcome. r4: ends before it starts.
         run("r1", "shipped", "11 06:00", "11 08:00", quality_score=0.8),
         run("r2", "shipped", "12 06:00", "12 07:00", quality_score=0.6, agent_id="eli-agent"),
         run("r3", "shipped", "12 06:00", "12 06:30", status="failed"),
@@ -71,7 +71,8 @@ def _organisation(each_warehouse: str) -> None:
         run("r8", "shipped", "02 06:00", "12 07:00", deleted_at=NOW),
         run("r9", None, "01 06:00", "12 07:00", status="cancelled", created_at=at("01 06:00"),
             started_at="1999-01-01 00:00:00+00"),
-        # 100 cents and 50 for one run; nothing known for the next; below zero; without run; of a run nobody knows.
+        # c1 and c2: one run. c3: no known cost. c4: negative cost. c5: no run. c6: an unknown run. c7: a deleted run,
+        # no time. c8: a cost without a unit.
         receipt("c1", "r1", "11 08:00", cost_estimate_cents=100, tokens_used=1000),
         receipt("c2", "r1", "12 08:00", cost_estimate_cents=50, tokens_used=500),
         receipt("c3", "r2", "12 07:00", saved_estimate_cents=30, tokens_used=300),
@@ -101,7 +102,7 @@ def numbers(sql: str) -> list[tuple[Any, ...]]:
 
 
 def test_sums_do_not_depend_on_the_order_in_which_rows_are_stored() -> None:
-    # 0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1 in floating point, and databases add up in any order.
+    # In floating point, 0.1 + 0.2 + 0.3 differs from 0.3 + 0.2 + 0.1, and databases sum in any order.
     amounts, told = (0.1, 0.2, 0.3), []
     for order in (amounts, amounts[::-1]):
         execute("delete from orgx.execution_receipts", "delete from orgx.runs", "delete from orgx.activity")
@@ -131,7 +132,7 @@ def test_runs_are_counted_by_how_they_ended_for_each_agent_and_driver() -> None:
     )
     assert found == [
         ("dana", "unknown", 1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, None, 0, 0),
-        # An alias counts as the agent it stands for. r4 ends before it began, r9 took 27 years.
+        # An alias counts as the agent it stands for. r4 ends before it starts; r9 took 27 years.
         ("eli-agent", "codex", 6, 2, 0, 1, 1, 1, 1, 0, 3.5, 3, 2, 0.7, 2, 1),
         ("unknown", "codex", 1, 0, 0, 0, 1, 0, 0, 0, 265, 1, 0, None, 0, 0),
     ]
@@ -151,7 +152,7 @@ def test_costs_of_a_day_are_estimates_and_what_is_not_known_is_counted() -> None
     )
     assert found == [
         ("2026-04-11", "openai", "alpha", 1, 0, 0, 1000, 0, 1, None),
-        # c2, c3 (a saving only), c4 (below zero) and c8 (no unit).
+        # c2, c3 (only a saving), c4 (negative) and c8 (no unit).
         ("2026-04-12", "openai", "alpha", 4, 3, 0, 800, 2, 0.5, 0.3),
         ("2026-04-12", "openai", "unknown", 1, 0, 1, 10, 0, 0.2, None),
         ("2026-04-12", "unknown", "unknown", 1, 0, 1, None, 1, 0.3, None),
@@ -174,7 +175,7 @@ def test_an_outcome_costs_what_its_runs_cost_and_the_shares_add_up_to_one() -> N
         ("failed", 1, 0, 1, 1, 1, None, None, None),
         ("no_run", 0, 0, 0, 2, 0, 0.5, None, 10),
         ("open", 1, 0, 1, 0, 0, None, None, None),
-        # r1 with 1.50 and the deleted r8 with 0.10; r2 is known to save only.
+        # r1 with 1.50 and the deleted r8 with 0.10; r2 has only a saving.
         ("shipped", 3, 2, 1, 4, 1, 1.6, 0.8, 1800),
         ("unknown", 1, 0, 1, 0, 0, None, None, None),
     ]
@@ -204,7 +205,7 @@ def test_handoffs_wait_for_somebody_and_then_for_the_end() -> None:
         ("h3", "claimed", True, 12, 12, 24, True),
         ("h4", "fulfilled", False, None, None, None, False),
         ("h5", "waiting", True, None, None, None, False),
-        # Claimed before it was made: neither time is believed to be a wait.
+        # Claimed before it was created, so hours_to_claim is unknown.
         ("h6", "claimed", True, None, 25, 24, True),
         ("h7", "closed", False, None, None, None, True),
         ("h8", "unknown", False, None, None, None, False),

@@ -1,4 +1,4 @@
-"""What is not known: nights without a read, and times that stand for none."""
+"""Unknown values in the marts: nights without a read, and implausible timestamps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_gap_is_unknown_unless_the_same_run_is_seen_at_both_ends() -> None:
     for agent_id in ("idler", "runner"):
         world.insert("agent", id=agent_id, name=agent_id, domain="product", status="idle", blockers=[], run_id=None)
     with Sandbox(world) as box:
-        # Every night, then none for a week.
+        # A read every night, then none for a week.
         for nights in (0, 1, 1, 7):
             world.now += timedelta(days=nights)
             if world.now == at("14 06:00"):
@@ -58,7 +58,7 @@ def test_a_time_that_stands_for_none_makes_no_days() -> None:
     assert query("select min(created_at) from orgx.artifacts")[0][0].year == 1740
     days = "select min(day), max(day), sum(artifacts_produced), sum(decisions_asked) from orgx_marts"
     first, last = date(2026, 4, 12), world.now.date()
-    # The decisions of 1740 and 2290 were asked when they were first seen, for all that is known.
+    # The decisions of 1740 and 2290 count as asked when they were first seen.
     assert query(f"{days}.org_daily") == [(first, last, 1, 3)]
     assert query(f"{days}.agent_throughput_daily") == [(first, last, 1, 3)]
 

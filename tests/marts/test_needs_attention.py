@@ -1,4 +1,4 @@
-"""What needs a person now, in an organisation that was made by hand, on DuckDB and on PostgreSQL."""
+"""The mart needs_attention on a small handwritten organisation, on DuckDB and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_waiting_decisions_come_critical_and_oldest_first() -> None:
 
 
 def test_open_work_is_late_from_the_day_after_it_was_due() -> None:
-    # Of tasks, T1, T2, T3 and T6 are open: T5 belongs to an initiative that is completed.
+    # T1, T2, T3 and T6 are the open tasks: T5 belongs to a completed initiative.
     assert found("past_due", "entity_type, entity_id, urgency, hours, agent_name, live_url, open_total") == [
         ("initiative", "alpha", "high", 6.0, None, None, 2),
         ("task", "t1", "high", 6.0, None, None, 4),
@@ -101,7 +101,7 @@ def test_open_work_is_late_from_the_day_after_it_was_due() -> None:
 def test_blocked_work_names_what_blocks_it() -> None:
     assert found("blocked", "entity_type, entity_id, hours, reason, live_url, open_total") == [
         ("initiative", "gamma", 24.0, None, "https://orgx.test/gamma", 2),
-        # T4 is done, so that T3 waits for T1 alone, and for an answer.
+        # T4 is done, so only T1 and a decision block T3.
         ("task", "t3", 24.0, "decision: Go?; task: T1", "https://orgx.test/t3", 4),
         ("task", "t6", 24.0, None, None, 4),
         ("workstream", "w1", 24.0, "no access", None, 2),

@@ -1,4 +1,4 @@
-"""What each mart says of an organisation that was counted by hand, on DuckDB and on PostgreSQL."""
+"""Every mart on an organisation with results counted by hand, on DuckDB and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def test_initiatives_are_what_they_are_now(ask: Ask) -> None:
         "from orgx_marts.initiatives_current order by 1"
     )
     assert found == [
-        # Alpha is completed, so its due date in the past is no matter.
+        # Alpha is completed, so it is not overdue although its due date has passed.
         ("alpha", "completed", "completed", 100.0, 100.0, 15.0, at("14 12:00"), 1.75, at("12 05:30"), False, april(14),
          at("16 06:00")),
-        # 0.25 is a share; a task made a day ago moved it.
+        # 0.25 is a share, so 25 %. Its last movement is a task created 22 hours ago.
         ("beta", "at_risk", "blocked", 25.0, 0.25, 5.0, at("15 08:00"), pytest.approx(22 / 24), None, False, None,
          at("16 06:00")),
-        # 1 of an initiative that is not completed stays 1.
+        # A 1 stays 1, because the initiative is not completed.
         ("gamma", "archived", "closed", 1.0, 1.0, 14.0, at("02 06:00"), 14.0, None, False, None, at("16 06:00")),
     ]  # fmt: skip
 
@@ -40,7 +40,7 @@ def test_initiatives_count_what_is_below_them(ask: Ask) -> None:
         "from orgx_marts.initiatives_current order by 1"
     )
     assert found == [
-        # T3 was deleted; T5 was dropped, and takes no part in the percentage.
+        # T3 was deleted; T5 was dropped and is excluded from the percentage.
         ("alpha", 4, 0, 1, 0, 2, 1, pytest.approx(200 / 3), 1, 0, None, 1, 1),
         ("beta", 2, 2, 0, 0, 0, 0, 0.0, 0, 0, None, 0, 0),
         ("gamma", 0, 0, 0, 0, 0, 0, None, 0, 0, None, 0, 0),
@@ -87,16 +87,16 @@ def test_agents_get_done_what_they_did(ask: Ask) -> None:
         "order by agent_id, day"
     )
     assert found == [
-        # Before the first read nobody saw a task or an artifact change.
+        # Changes of tasks and artifacts before the first read are unknown.
         ("engineering-agent", april(10), 0, 0, 0, None, 0, None, 1, None, 0, None),
         ("engineering-agent", april(12), 1, 1, 0, 2.0, 1, None, 0, None, 0, 0.5),
         ("engineering-agent", april(13), 0, 0, 0, None, 0, 0, 0, 0, 1, None),
         ("engineering-agent", april(14), 0, 0, 0, None, 0, 1, 0, 0, 0, None),
-        # What product-onboarding did is Pace's, and so is the decision that names Pace only.
+        # Includes the alias product-onboarding, and the decision that names only Pace.
         ("product-agent", april(12), 1, 0, 1, 0.5, 1, None, 1, None, 1, 0.25),
         ("product-agent", april(14), 0, 0, 0, None, 0, 0, 0, 1, 0, None),
     ]
-    # Two agents, each day from the first stamp to the last read, zeros too.
+    # Two agents, every day from the first timestamp to the last read, including days without work.
     assert ask("select count(*), min(day), max(day) from orgx_marts.agent_throughput_daily") == [
         (14, april(10), april(16))
     ]
@@ -111,7 +111,7 @@ def test_agents_are_seen_at_the_reads_only(ask: Ask) -> None:
         ("engineering-agent", "idle", None, at("13 06:00"), at("14 06:00"), 24.0, 1),
         ("engineering-agent", "running", "r3", at("14 06:00"), at("16 06:00"), 48.0, 3),
         ("product-agent", "idle", None, at("13 06:00"), at("16 06:00"), 72.0, 3),
-        # Running, with a blocker: blocked. Nothing is known after the last read.
+        # A running agent with a blocker counts as blocked. Nothing is known after the last read.
         ("product-agent", "blocked", None, at("16 06:00"), at("16 06:00"), 0.0, 1),
         ("product-onboarding", "idle", None, at("13 06:00"), at("16 06:00"), 72.0, 4),
     ]
@@ -126,9 +126,9 @@ def test_decisions_wait_as_long_as_they_waited(ask: Ask) -> None:
         ("d1", at("13 00:00"), at("13 20:00"), True, 20.0, "approved", "critical", "critical", "engineering-agent",
          "T3", False),
         ("d2", at("12 00:00"), at("12 06:00"), True, 6.0, "approved", "low", "low", "product-agent", None, False),
-        # The older word for a no, and no stamp of its own: the last change of the row.
+        # The older status rejected, without a time of the answer: the last change of the row is used.
         ("d3", at("11 00:00"), at("11 12:00"), False, 12.0, "declined", "high", "urgent", None, None, False),
-        # Vanished unanswered: it waited until the last read that saw it.
+        # Deleted while pending: it waited until the last read that saw it.
         ("d4", at("12 18:00"), at("14 06:00"), False, 36.0, "cancelled", "medium", None, None, None, False),
     ]  # fmt: skip
 
@@ -140,9 +140,9 @@ def test_artifacts_flow_to_approval(ask: Ask) -> None:
     )
     assert found == [
         ("a1", "agent", "product-agent", "approved", True, at("13 22:00"), at("14 10:00"), 0, 12.0, 52.0),
-        # In review since before the first read; counted from there to the last one.
+        # In review before the first read: counted from the first read to the last.
         ("a2", "human", None, "in_review", False, None, None, 2, 72.0, None),
-        # Approved before the first read: when, nobody saw.
+        # Approved before the first read, at an unknown time.
         ("a3", "agent", "engineering-agent", "approved", True, None, None, 0, None, None),
     ]
 
@@ -173,14 +173,14 @@ def test_the_health_of_the_sync_is_what_the_log_says(ask: Ask) -> None:
     last = at("16 06:00")
     assert found == [
         ("activity", last, 0.0, "certified", None, 4, 0, 0, 4, 0, 4, 1, 0, None),
-        # D1 was settled ten hours before the read that saw it.
+        # d1 was settled ten hours before the read that saw it.
         ("decisions", last, 0.0, "certified", None, 3, 1, 1, 4, 0, 4, 1, 1, 600.0),
         # T1 12 h, T2 6 h, T7 22 h.
         ("tasks", last, 0.0, "certified", None, 6, 1, 2, 4, 0, 4, 1, 3, 720.0),
     ]
 
 
-# Each is true of any organisation: two ways to count the same.
+# Two ways to count the same; they agree for any organisation.
 IDENTITIES = {
     "tasks of an initiative are the sum of their groups": (
         "select count(*) from orgx_marts.initiatives_current "

@@ -1,4 +1,4 @@
-"""Every number is the same for every reader: an organisation whose weeks cross a clock change, read in four zones."""
+"""Numbers do not depend on the reader's time zone: data across a change to daylight saving time, read in four zones."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.running import DATABASE, fast_client, pipeline
 
 pytestmark = pytest.mark.marts
 
-# In New York, clocks go forward on 8 March 2026; Apia is a day ahead of it.
+# In New York, daylight saving time starts on 8 March 2026; Apia is a day ahead of New York.
 ELSEWHERE = ["America/New_York", "Asia/Kolkata", "Pacific/Apia"]
 Rows = list[tuple[Any, ...]]
 
 
 def fill() -> None:
-    """Read three times, sixteen days apart; 04:30 UTC is the evening before in New York, in winter by an hour more."""
+    """Sync three times, sixteen days apart, at 04:30 UTC: 23:30 or 00:30 in New York."""
     world = World("small", start=datetime(2026, 2, 14, 4, 30, tzinfo=UTC))
     with Sandbox(world) as box:
         for step in range(3):
@@ -42,7 +42,7 @@ def fill() -> None:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Return what moves this machine to another zone, and bring it back in the end."""
+    """Yield a patch that sets the time zone of this process, and restore the zone afterwards."""
     with monkeypatch.context() as moving:
         yield moving
     time.tzset()
@@ -55,7 +55,7 @@ def move(here: pytest.MonkeyPatch, zone: str) -> None:
 
 
 def read_in(zone: str, sql: str) -> Rows:
-    """Ask as somebody does whose session is in a zone; a time is a moment, whatever its offset."""
+    """Return the result of a query in a session with a time zone, with times in UTC."""
     if running._postgres is None:
         with duckdb.connect(str(DATABASE), read_only=True) as file:
             rows = file.execute(f"set timezone = '{zone}'").execute(sql).fetchall()
@@ -71,7 +71,7 @@ def read_in(zone: str, sql: str) -> Rows:
 
 
 def comparable(value: Any) -> Any:
-    """Return a time in UTC, and a sum without its last digits: a database adds in any order."""
+    """Return a time in UTC, and a float rounded to 9 digits, because databases sum in any order."""
     if isinstance(value, datetime):
         return value.astimezone(UTC)
     return round(value, 9) if isinstance(value, float) else value
@@ -83,7 +83,7 @@ def read_marts_in(zone: str) -> dict[str, Rows]:
 
 
 def told_here(warehouse: str) -> list[Any]:
-    """Return what this machine tells: the page with its charts, the files, and answers in a notebook."""
+    """Return the output of this process: the report, exported files, and results in a notebook."""
     write_report(pipeline(), Path("report.html"))
     views = list(load_marts())
     files = [file.path for file in export_tables(pipeline(), Path("out"), "csv", views)]

@@ -1,4 +1,4 @@
-"""A stamp that cannot be believed stretches no calendar, makes no number negative, and is listed."""
+"""An implausible timestamp adds no days and makes no number negative, and times_in_doubt lists it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ YEARS = ["0001-01-01", "1970-01-01", "2000-01-01", "2017-06-30", "2026-04-15", "
 
 
 def tables(dialect: Dialect) -> Iterator[str]:
-    """Yield the statements that make the connector's tables, empty, and the marts upon them."""
+    """Yield the statements that create the connector's tables, empty, and the marts."""
     yield "create schema orgx"
     for name, columns in raw_columns().items():
         yield f"create table orgx.{name} ({', '.join(f'{c.name} {dialect.sql_type(c.type)}' for c in columns)})"
@@ -34,7 +34,7 @@ def insert(table: str, **values: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _organisation(each_warehouse: str) -> None:
-    """Make a warehouse by hand: a few rows of four days, read once on the last of them."""
+    """Create a small warehouse with rows of four days, read once on the last day."""
     read = f"{LAST} 06:00:00+00"
     statements = [
         insert("agents", id="maker", name="Maker", status="idle", last_changed_at=read),
@@ -86,7 +86,7 @@ def test_one_stamp_far_from_all_others_makes_no_days() -> None:
         }, year
         told = query("select distinct told_at from orgx_marts.times_in_doubt where stamp <> 'settled_at'")
         assert [row[0].astimezone(UTC) for row in told] == [datetime.fromisoformat(f"{year}T12:00:00+00:00")]
-        # The decision was asked when it was first seen, for all that is known.
+        # The decision counts as asked when it was first seen.
         days = (
             "min(day), max(day), count(distinct day), sum(artifacts_produced), sum(decisions_asked), sum(runs_started)"
         )
@@ -130,7 +130,7 @@ def test_an_organisation_that_was_silent_for_years_keeps_its_days() -> None:
 @pytest.mark.parametrize(
     ("asked", "settled", "expected"),
     [
-        # Nobody knows since when it waited; it never waited on a day.
+        # The start of its wait is unknown, so it is open on no day.
         ("2290-01-01 00:00", "2026-04-12 00:00", {("d0", "created_at", "too_late"), ("d0", "asked_at", "missing")}),
         ("2026-04-13 23:00", "2026-04-12 00:00", {("d0", "settled_at", "out_of_order")}),
         ("2026-04-14 03:00", "2026-04-13 05:00", {("d0", "settled_at", "out_of_order")}),
@@ -151,7 +151,7 @@ def test_no_day_has_fewer_open_decisions_than_none(
     waits = "select hours_waiting, is_open from orgx_marts.decision_latency where decision_id = 'd0'"
     hours, is_open = one(waits)
     assert not is_open
-    # Where OrgX's stamp of the answer is none, the last change of the row counts.
+    # If OrgX's time of the answer is implausible, the last change of the row is used.
     assert hours == (1.0 if any(stamp == "resolved_at" for _, stamp, _ in expected) else None)
     days = query("select decisions_open from orgx_marts.org_daily order by day")
     assert {row[0] for row in days} == {0}

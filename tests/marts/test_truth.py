@@ -1,4 +1,4 @@
-"""A hundred and twenty days of an organisation that keeps count of itself: the marts agree at every read."""
+"""The marts agree with the sandbox's own counts at every read over 120 days."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.running import query
 pytestmark = pytest.mark.marts
 
 MOMENTS = days_of_syncs(120)
-# Written here a second time, on purpose: what the sandbox's words mean.
+# Deliberately duplicated: the expected groups of the sandbox's statuses.
 TASK_GROUPS = {
     "todo": "todo",
     "in_progress": "in_progress",
@@ -29,7 +29,7 @@ TASK_COLUMNS = ("todo", "in_progress", "blocked", "done", "dropped")
 
 
 def replay() -> World:
-    """Live through the same days again, without anybody reading."""
+    """Simulate the same days again without reads."""
     world = World("small", start=datetime(2026, 4, 13, 6, tzinfo=UTC))
     for before, day in pairwise(MOMENTS):
         world.advance(days=day - before)
@@ -53,7 +53,7 @@ def test_the_marts_agree_with_the_truth_at_every_read(year: Path) -> None:
             "select day, tasks_total, tasks_done_total, initiatives_active from orgx_marts.org_daily", year
         )
     }
-    # One that vanished unanswered waited until the last read that saw it, that read included.
+    # One deleted while pending waited until the last read that saw it, inclusive.
     decisions = query(
         "select asked_at, settled_at, deleted_at is not null and status = 'pending' from orgx_marts.decision_latency",
         year,
@@ -80,7 +80,7 @@ def test_the_marts_agree_with_the_truth_at_every_read(year: Path) -> None:
             for asked, settled, vanished in decisions
         )
         assert waiting == truth.decisions["pending"], day
-        # Nothing is known after the last read: what it saw ends where it began, or where it had begun before.
+        # Nothing is known after the last read: the interval of the state it saw ends at that read.
         seen = {
             name: status for name, began, end, status in agents if began <= moment and (moment < end or end == last)
         }
@@ -93,7 +93,7 @@ def test_what_changed_in_the_end_adds_up(year: Path) -> None:
     assert dict(found) == dict(last.artifacts)
     found = query("select status, count(*) from orgx_marts.decision_latency where deleted_at is null group by 1", year)
     assert dict(found) == dict(last.decisions)
-    # Every task that is done now and was not at the first read was seen to become so.
+    # Every task that is done now and was not when first seen has a transition to done.
     lost = query(
         "select count(*) from orgx.tasks t join orgx_marts.stg_orgx__versions f on f.entity_type = 'task' "
         "and f.entity_id = t.id "
