@@ -6,13 +6,13 @@ chart therefore needs no margin for names and fits a narrow screen.
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, TypeAlias
 
 from orgx_source.charts.findings.caption import Caption, Lane, Mark, Nothing
+from orgx_source.charts.findings.wording import with_units
 from orgx_source.charts.quick_altair import alt
 from orgx_source.times import as_utc
 
@@ -54,8 +54,6 @@ LANE_PIXELS = 38
 NAME_AT, TOP, BOTTOM = 0.32, 0.42, 0.86
 GROUND, RISE = 0.95, 0.55
 
-# A number stays with its unit.
-_UNIT = re.compile(r"(?<=\d) (?=%|(?:h|d|min)\b)")
 # Line lengths that fit on a phone.
 TITLE_LETTERS, SUBTITLE_LETTERS = 42, 60
 
@@ -111,7 +109,7 @@ def finish(chart: Chart, caption: Caption, height: float) -> Chart:
 
 def _lines(text: str, letters: int) -> list[str]:
     # The report joins the lines again, so a name such as claude-small must not be split at its hyphen.
-    return textwrap.wrap(_UNIT.sub("\u00a0", text), letters, break_on_hyphens=False)
+    return textwrap.wrap(with_units(text), letters, break_on_hyphens=False)
 
 
 def nothing(found: Nothing) -> Chart:

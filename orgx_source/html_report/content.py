@@ -175,7 +175,7 @@ def _figures(facts: Facts) -> Iterable[Figure]:
     )
     if any(row["cost_usd"] is not None for row in facts.days):
         earlier = f"; ${_sum(before, 'cost_usd'):,.2f} in the {RECENT_DAYS} days before" if before else ""
-        yield Figure("Cost", f"${_sum(recent, 'cost_usd'):,.2f}", f"in {RECENT_DAYS} days{earlier}")
+        yield Figure("Cost of events", f"${_sum(recent, 'cost_usd'):,.2f}", f"in {RECENT_DAYS} days{earlier}")
     # Optional tables show a period, or what the key may read: they are not expected to be complete.
     judged = [row for row in facts.health if row["table_name"] not in OPTIONAL_TABLES]
     sure = sum(VERDICT_TONES.get(row["last_verdict"]) == "good" and not row["last_error"] for row in judged)

@@ -19,6 +19,7 @@ from typing import Any
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from orgx_source.charts.findings.wording import with_units
 from orgx_source.charts.style import AXIS, BLUE, FAINT, GREY, GRID, HATCH, INK, PALE_BLUE, PALE_GREY, TRACK, UNSEEN
 from orgx_source.html_report.content import NOTHING, Picture, Report, Section, Table
 
@@ -85,6 +86,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["csp_hash"] = _csp_hash
+    environment.filters["units"] = with_units
     return environment
 
 

@@ -41,6 +41,17 @@ def test_no_text_becomes_markup_or_template() -> None:
     assert written.count("<script") == 3
 
 
+def test_a_number_stays_with_its_unit() -> None:
+    parts = (Picture("stalls", "done: 4 %", "after 3 h", None), table(text="9.2 d"))
+    written = page.render(report(*parts, text="5 min"))
+    assert re.findall("[0-9.]+\u00a0(?:%|h|d|min)", written) == [
+        "5\u00a0min",
+        "4\u00a0%",
+        "3\u00a0h",
+        *["9.2\u00a0d"] * 2,
+    ]
+
+
 def test_the_policy_names_the_hash_of_each_script_that_may_run() -> None:
     written = page.render(report(Picture("stalls", "", "", chart(100))))
     scripts = re.findall(r"<script>(.*?)</script>", written, re.DOTALL)

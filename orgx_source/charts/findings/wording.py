@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 
 from orgx_source.times import as_utc
+
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=%|(?:h|d|min)\b)")
+
+
+def with_units(text: str) -> str:
+    """Return a text in which no line break separates a number from its unit."""
+    return _BEFORE_UNIT.sub("\u00a0", text)
 
 
 def plural(count: int, noun: str) -> str:
