@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -87,7 +88,13 @@ def _environment() -> Environment:
     )
     environment.filters["csp_hash"] = _csp_hash
     environment.filters["units"] = with_units
+    environment.filters["parts"] = _parts
     return environment
+
+
+def _parts(text: str) -> list[str]:
+    """Return the parts between which a name such as ``sales.icp_offer_sequence`` may be broken."""
+    return re.split(r"(?<=[A-Za-z0-9][._])(?=[A-Za-z0-9])", text)
 
 
 def themed(spec: Mapping[str, Any]) -> dict[str, Any]:

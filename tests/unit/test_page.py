@@ -52,6 +52,11 @@ def test_a_number_stays_with_its_unit() -> None:
     ]
 
 
+def test_a_long_name_is_broken_between_its_parts_only() -> None:
+    written = page.render(report(table(Cell("sales.icp_offer <i>. _")), text=""))
+    assert "sales.<wbr>icp_<wbr>offer &lt;i&gt;. _" in written
+
+
 def test_the_policy_names_the_hash_of_each_script_that_may_run() -> None:
     written = page.render(report(Picture("stalls", "", "", chart(100))))
     scripts = re.findall(r"<script>(.*?)</script>", written, re.DOTALL)
@@ -86,7 +91,7 @@ def test_a_cell_may_hold_an_id_to_copy_links_and_what_it_is_sorted_by() -> None:
     written = page.render(report(table(Cell("d1", is_id=True), linked)))
     assert '<th scope="row" data-label="name"><code class="id" title="d1">d1</code></th>' in written
     link = '<a href="https://x.test/?a&amp;b" rel="noopener noreferrer">open</a>'
-    assert f'<td class="number" data-label="count" data-sort="-2.0">2 h {link}</td>' in written
+    assert f'<td class="number" data-label="count" data-sort="-2.0">2\u00a0h {link}</td>' in written
 
 
 @pytest.mark.parametrize(
