@@ -257,8 +257,13 @@ def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], wa
             remaining = session.read_again(remaining, table_of(refusal.table), refusal)
             continue
         for shortfall in shortfalls:
-            report = session.report(table_of(shortfall.table))
+            name = table_of(shortfall.table)
+            report = session.report(name)
             (report.mended if shortfall.mended else report.doubt)(str(shortfall))
+            if not shortfall.mended and name in session.open_tables:  # guard: no-stretch-after-a-revoked-one
+                # A later stretch would move the cursor past the missing rows.
+                session.stop_reading(name)
+                report.verdict = report.best_verdict
         remaining = [name for name in remaining if name in session.open_tables]
 
 

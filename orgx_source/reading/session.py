@@ -154,13 +154,17 @@ class ReadSession:
             refusal: The reason.
         """
         for name in tables:
-            if (reader := self.open_tables.pop(name, None)) is not None:
-                reader.close()
+            self.stop_reading(name)
             if name != refused:
                 self.reports[name] = TableReport()
         report = self.report(refused)
         report.error, report.exit_code, report.verdict = str(refusal), refusal.exit_code, None
         return [name for name in tables if name != refused]
+
+    def stop_reading(self, table: str) -> None:
+        """Discard the rest of a read that continues in the next stretch, if it does."""
+        if (reader := self.open_tables.pop(table, None)) is not None:
+            reader.close()
 
     def stretch_is_over(self, pages: int, size: int) -> bool:
         """Return whether a table should be loaded now, after this many pages and bytes in the stretch."""

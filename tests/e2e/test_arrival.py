@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from unittest import mock
 
 import pytest
@@ -22,8 +23,8 @@ def box() -> Iterator[Sandbox]:
         yield box
 
 
-def run(box: Sandbox, pages: int | None = None) -> RunReport:
-    client = fast_client(box, page_size=20)
+def run(box: Sandbox, pages: int | None = None, **settings: int) -> RunReport:
+    client = fast_client(box, page_size=20, **settings)
     stretch = Stretch(pages=pages) if pages else Stretch()
     return run_sync(client.config, pipeline(), tables=["tasks"], client=client, stretch=stretch)
 
@@ -67,6 +68,29 @@ def test_what_cannot_be_mended_is_said_and_does_not_count(box: Sandbox, each_war
     assert differences(box.world, tables=["tasks"]) == []
     assert query("select id from orgx.tasks group by id having count(*) > 1") == []
     assert mended.exit_code == 0, mended.to_json()
+
+
+def test_after_a_stretch_that_does_not_count_the_cursor_stays(box: Sandbox, each_warehouse: str) -> None:
+    run(box)
+    execute("create table orgx.copies as select id, title, updated_at, _row_hash, _dlt_load_id from orgx.tasks")
+    box.world.now += timedelta(hours=5)
+    for row in box.world.rows("task")[:150]:
+        box.world.now += timedelta(seconds=20)
+        box.world.edit("task", row["id"], title=f"edited {row['id']}")
+    box.world.now += timedelta(hours=5)
+    back = (
+        "tasks:update {table} set title = c.title, updated_at = c.updated_at, _row_hash = c._row_hash, "
+        "_dlt_load_id = c._dlt_load_id from orgx.copies c where {table}.id = c.id and {table}._dlt_load_id = '{load}' and c.id in "
+        "(select id from {table} where _dlt_load_id = '{load}' order by id limit 3)"
+    )
+    with harmed(back, times=2, after=1):
+        report = run(box, pages=3)
+    table = report.tables["tasks"]
+    assert (report.exit_code, table.verdict) == (4, "uncertified"), report.to_json()
+    assert "the load does not count" in table.reasons[0]
+    box.world.now += timedelta(days=1)
+    assert run(box, sample=0).exit_code == 0
+    assert differences(box.world, tables=["tasks"]) == []
 
 
 def test_the_log_arrives_whole_too(box: Sandbox, each_warehouse: str) -> None:
