@@ -344,6 +344,14 @@ def check_settings_files() -> None:
                 raise ConfigError(f"dlt's settings cannot be read: {file}{problem}.")
 
 
+def reread_settings_files() -> None:
+    """Let dlt read its settings files again: it keeps what it read, also that there were none."""
+    from dlt.common.configuration.container import Container
+    from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
+
+    Container()[PluggableRunContext].reload_providers()
+
+
 def _problem_with(file: Path) -> str | None:
     try:
         content = file.read_bytes()
@@ -409,7 +417,9 @@ def check_key(key: Any) -> str:
     if text.startswith("oxk-"):
         raise ConfigError(f"The OrgX API key is a service key (oxk-); a user's key starts with oxk_. {where}.")
     if not _KEY.fullmatch(text):
-        raise ConfigError(f"The OrgX API key is malformed: it should be oxk_ followed by letters and digits. {where}.")
+        raise ConfigError(
+            f"The OrgX API key is malformed: it should be oxk_ and at least eight letters, digits, _ or -. {where}."
+        )
     return text
 
 

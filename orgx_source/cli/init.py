@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from orgx_source.cli.settings_file import CONFIG, SECRETS, write_settings
-from orgx_source.config import check_key, load_config
+from orgx_source.config import check_key, check_settings_files, load_config, reread_settings_files
 from orgx_source.errors import ConfigError
 from orgx_source.warehouse.target import FILE_DESTINATION, Target
 
@@ -35,6 +35,7 @@ def run_init(target: Target, *, yes: bool) -> int:
     if target.is_file:
         options["database"] = str(target.database)
     write_settings(api_key=check_key(key), credentials=credentials, options=options)
+    reread_settings_files()
     click.echo(f"Wrote {SECRETS} (readable only by you) and {CONFIG}.\n")
     code = _check(target)
     click.echo(f"\n{_schedule()}" if code == 0 else "\nFix this, then run orgx-sync check.")
@@ -57,6 +58,7 @@ class _Key(click.ParamType[str]):
 
 
 def _key_found() -> str | None:
+    check_settings_files()
     try:
         return load_config().api_key
     except ConfigError:

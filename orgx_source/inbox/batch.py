@@ -25,6 +25,7 @@ from orgx_source.marts.apply import apply_marts
 from orgx_source.reading.named_rows import Answer, NamedRows, ask_for_rows
 from orgx_source.reading.session import ReadSession, Stretch
 from orgx_source.rows.column_types import ColumnTypes
+from orgx_source.rows.shape import loadable_json
 from orgx_source.source import orgx_source, webhook_events_source
 from orgx_source.sync import SCHEMA, extract_and_load, one_run_at_a_time, take_up
 from orgx_source.tables import TABLES, WEBHOOK_EVENTS
@@ -293,7 +294,7 @@ class _Batch:
             "workspace_id": event.workspace_id,
             "received_at": event.received_at,
             "signature_key": event.signature_key,
-            "body": event.body,
+            "body": loadable_json(event.body),
             "table_name": event.table,
             "outcome": self._outcome(event) if rows else "its rows could not be loaded; left to the next run",
             "loaded_at": None,

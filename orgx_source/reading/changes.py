@@ -224,15 +224,17 @@ class Changes:
     def _goes_back(self, known: KnownRow, shaped: Shaped, index: int) -> bool:
         """Return whether a row is older than the stored one, or as old as a deleted one: a lagging replica, or a cache.
 
-        A deleted row that reappears unchanged may be restored; this is accepted only after requesting the row by id.
+        A deleted row that reappears with its last time may be restored; this is accepted only after requesting the row
+        by id.
         """
         stamp, row_hash = shaped.updated[index], shaped.hashes[index]
         if stamp is None or known.updated is None:
             return False
+        is_older = stamp < known.updated - SAME_TIME
         if known.deleted:
-            is_older = stamp <= known.updated + SAME_TIME and not self.confirming
+            is_older = is_older or (stamp <= known.updated + SAME_TIME and not self.confirming)
         else:
-            is_older = known.row_hash != row_hash and stamp < known.updated - SAME_TIME
+            is_older = is_older and known.row_hash != row_hash
         believed = self.believed.get(shaped.ids[index]) == row_hash
         self.went_back += is_older and believed
         return is_older and not believed

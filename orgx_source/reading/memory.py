@@ -18,6 +18,7 @@ from orgx_source.api.routes import TOOLS_PATH
 from orgx_source.config import SavedSearch
 from orgx_source.errors import ApiError, EnvelopeError, RateLimitError
 from orgx_source.reading.report import TableReport
+from orgx_source.rows.shape import loadable_json
 from orgx_source.tables import is_id
 from orgx_source.times import parse_timestamp
 
@@ -149,7 +150,7 @@ def _rows_of(search: SavedSearch, found: list[Row], seen_at: datetime) -> Iterat
             "summary": summary,
             "score": None if score is None else float(score),
             "created_at": None if made is None else parse_timestamp(made),
-            "details": _storable(left) or None,
+            "details": loadable_json(left) or None,
         }
 
 
@@ -165,12 +166,3 @@ def _is_number(value: Any) -> bool:
 def _digest(hit: Row) -> str:
     text = json.dumps(hit, sort_keys=True, default=str)
     return f"content:{blake2b(text.encode(), digest_size=12).hexdigest()}"
-
-
-def _storable(value: Any) -> Any:
-    """Return a value with integers beyond 64 bits as text, which dlt cannot write."""
-    if isinstance(value, dict):
-        return {key: _storable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    return str(value) if isinstance(value, int) and abs(value) >= 2**63 else value

@@ -107,7 +107,7 @@ class NamedRows:
         """Yield the new and changed rows.
 
         Args:
-            state: The state of the table; not changed.
+            state: The state of the table; only the home of ids is recorded, by the first rows.
             load_id: The load that will write it.
         """
         session, table = self.session, self.table
@@ -120,6 +120,9 @@ class NamedRows:
         workspace = session.config.workspace_id or str(session.workspace()["id"])
         remembered = TableState(dict(state), load_id, self.warehouse.has_loads)
         home = remembered.ids_home(workspace) if changes.known else workspace
+        if table.local_ids and not changes.known:
+            # Otherwise the next run with another key would take these ids for its own.
+            TableState(state, load_id, self.warehouse.has_loads).keep_ids_home(home)  # guard: home-of-ids-in-a-batch
         view = session.view(table, home, changes.known)
         intake = Intake(table, changes, view.sight, session.config.workspace_id, view.local, self.handed)
         intake.partial = not tells_all(table.name, self.answer.route) and self.warehouse.can_be_asked

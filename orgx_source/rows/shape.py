@@ -225,6 +225,21 @@ def canonical_json(value: Any) -> str:
         return _write_json(value)
 
 
+def loadable_json(value: Any, depth: int = 0) -> Any:
+    """Return a value for a JSON column of rows that dlt writes, with text in place of what its encoder refuses.
+
+    That is integers beyond 64 bits, and objects and lists nested deeper than `DEEPEST_JSON` levels, of which dlt's row
+    takes some. Arrow tables hold JSON as text and need none of this.
+    """
+    if isinstance(value, dict | list) and depth > DEEPEST_JSON - 4:
+        return canonical_json(value)
+    if isinstance(value, dict):
+        return {key: loadable_json(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [loadable_json(item, depth + 1) for item in value]
+    return str(value) if isinstance(value, int) and abs(value) >= 2**63 else value
+
+
 def recanonical(text: str) -> str:
     """Return JSON text as `canonical_json` writes it; other text unchanged."""
     try:

@@ -80,7 +80,8 @@ def test_after_a_stretch_that_does_not_count_the_cursor_stays(box: Sandbox, each
     box.world.now += timedelta(hours=5)
     back = (
         "tasks:update {table} set title = c.title, updated_at = c.updated_at, _row_hash = c._row_hash, "
-        "_dlt_load_id = c._dlt_load_id from orgx.copies c where {table}.id = c.id and {table}._dlt_load_id = '{load}' and c.id in "
+        "_dlt_load_id = c._dlt_load_id from orgx.copies c where {table}.id = c.id and "
+        "{table}._dlt_load_id = '{load}' and c.id in "
         "(select id from {table} where _dlt_load_id = '{load}' order by id limit 3)"
     )
     with harmed(back, times=2, after=1):

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,6 +22,13 @@ from tests.listening import SECRET, body_of, event, listener, listening, post
 from tests.running import DATABASE, differences, execute, pipeline, query, sync
 
 TABLES = ["decisions", "initiatives", "agents"]
+
+
+def deep(levels: int) -> Any:
+    value: Any = "end"
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 def change_a_minute_later(world: World, kind: str, count: int) -> list[str]:
@@ -58,6 +66,35 @@ def test_the_rows_that_events_name_are_fresh_after_one_request_for_a_table(each_
         report = sync(box, TABLES)
         assert report.status == "ok"
         assert sum(table.rows_new + table.rows_changed + table.rows_deleted for table in report.tables.values()) == 0
+
+
+@pytest.mark.parametrize("odd", [2**70, -(2**63) - 1, float("nan"), deep(240), deep(300), {"a": [deep(300), 2**64]}])
+def test_an_event_with_odd_content_stops_no_other(each_warehouse: str, odd: Any) -> None:
+    with Sandbox(World("small")) as box, listener(box) as (app, drain):
+        row_id = box.world.rows("decision")[0]["id"]
+        assert post(app, event("odd", row_id=row_id, data={"id": row_id, "odd": odd})) == 200
+        assert post(app, event("good", row_id=row_id)) == 200
+        assert drain.load_once() == 2
+    assert query("select id, outcome from orgx.webhook_events order by id") == [("good", "loaded"), ("odd", "loaded")]
+    if isinstance(odd, int):
+        assert str(odd) in str(query("select body from orgx.webhook_events where id = 'odd'")[0][0])
+
+
+def test_agents_of_the_first_event_belong_to_its_workspace() -> None:
+    with (
+        Sandbox(World("small", seed=1)) as one,
+        Sandbox(World("small", seed=2), api_key="oxk_of_another") as other,
+        listener(one) as (app, drain),
+    ):
+        for row in one.world.rows("agent"):
+            one.world.edit("agent", row["id"], current_task="of one")
+        for row in other.world.rows("agent"):
+            other.world.edit("agent", row["id"], current_task=None)
+        assert post(app, event("a", "agent.started", "run-1")) == 200
+        assert drain.load_once() == 1
+        assert sync(other, ["agents"]).exit_code == 0
+    found = query("select id like '%/%', count(*), count(distinct current_task) from orgx.agents group by 1 order by 1")
+    assert found == [(False, one.world.count("agent"), 1), (True, other.world.count("agent"), 0)]
 
 
 def test_without_an_event_nothing_is_asked_and_repeats_are_kept_once() -> None:

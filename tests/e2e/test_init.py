@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from orgx_source.cli import app
 from orgx_source.cli.init import run_init
 from orgx_source.cli.settings_file import read_options, write_settings
+from orgx_source.config import reread_settings_files
 from orgx_source.errors import ConfigError
 from orgx_source.sandbox import Sandbox, World
 from orgx_source.warehouse.target import Target
@@ -48,12 +50,23 @@ def test_without_questions_it_takes_what_is_given_writes_it_and_a_run_uses_it() 
     assert orgx_sync("query", "select count(*) from work.workspaces").returncode == 0
 
 
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """Let dlt forget the settings files of this test, which it read in this process."""
+    yield
+    CONFIG.unlink()
+    SECRETS.unlink()
+    reread_settings_files()
+
+
+@pytest.mark.usefixtures("forgotten")
 def test_the_answers_are_written_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     with Sandbox(World("small")) as box:
         monkeypatch.setenv("ORGX_BASE_URL", box.url)
         monkeypatch.setattr("orgx_source.cli.init._is_terminal", lambda: True)
         answers = f"nonsense\n{box.api_key}\n\n\nother.duckdb\n"
         done = CliRunner().invoke(app, ["init"], input=answers)
+        assert done.exit_code == 0, done.output
     assert "malformed" in done.output
     assert "oxk_" not in done.output.replace("(oxk_...)", "").replace("should be oxk_", "")
     assert tomllib.loads(CONFIG.read_text())["orgx_sync"] == {
@@ -89,6 +102,7 @@ def test_bad_input_writes_nothing_and_is_one_sentence() -> None:
     with pytest.raises(ConfigError, match=r"secrets\.toml is not valid TOML: line 1") as refused:
         write_settings(api_key=KEY, credentials=None, options={})
     assert KEY not in str(refused.value)
+    assert "line 1: not valid TOML" in orgx_sync("init", "--yes", ORGX_API_KEY=KEY).stderr
     assert not CONFIG.exists()
 
 

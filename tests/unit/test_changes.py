@@ -7,6 +7,7 @@ from typing import Any
 from unittest import mock
 
 import pyarrow as pa
+import pytest
 
 from orgx_source.reading.changes import Batch, Changes, as_history, empty_rows
 from orgx_source.rows.column_types import ColumnTypes
@@ -85,6 +86,21 @@ def test_a_later_version_has_a_later_time_whatever_the_clock_says() -> None:
     batch = take(open_changes(warehouse, now=NOW - timedelta(hours=1)), {"id": "a", "title": "y"})
     assert batch is not None
     assert batch.rows.column("last_changed_at").to_pylist()[0] > NOW
+
+
+@pytest.mark.parametrize(("hours", "confirming", "is_taken"), [
+    (-1, False, False), (-1, True, False), (0, False, False), (0, True, True), (1, False, True), (1, True, True),
+])  # fmt: skip
+def test_a_deleted_row_is_restored_by_a_newer_copy_or_by_an_equal_one_that_was_requested(
+    hours: int, confirming: bool, is_taken: bool
+) -> None:
+    warehouse = fill({"id": "a", "title": "x", "updated_at": NOW.isoformat()})
+    warehouse.rows["a"]["deleted_at"] = NOW
+    changes = open_changes(warehouse)
+    changes.confirming = confirming
+    came = {"id": "a", "title": "y" if hours else "x", "updated_at": (NOW + timedelta(hours=hours)).isoformat()}
+    assert (take(changes, came) is not None) == is_taken
+    assert set(changes.older) == (set() if is_taken else {"a"})
 
 
 def test_a_deleted_row_keeps_its_values_and_says_between_which_reads_it_went() -> None:
