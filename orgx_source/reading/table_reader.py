@@ -240,6 +240,10 @@ class TableReader:
             yield from self._go_on(reader, resumed)
             if reader.report.order_obeyed and not route.tells_changes:
                 self._resumed = None
+                reader.report.miss(
+                    f"part of the list was read in an earlier run, at {resumed.began_at:%Y-%m-%d %H:%M} UTC, and the "
+                    "route does not list changes: edits since then to those rows arrive with the next full read"
+                )
                 yield from self._second_look.ask_for_newer(reader, self._state)
                 self._finish(reader, whole_at=whole_at)
                 return
