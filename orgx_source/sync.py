@@ -49,6 +49,9 @@ __all__ = ["make_pipeline", "one_run_at_a_time", "renew_marts", "run_sync"]
 
 logger = logging.getLogger(__name__)
 
+# A load further in the future was made by a machine with a wrong clock.
+MAX_AHEAD_SECONDS = 86_400.0
+
 SCHEMA = "orgx"
 DEFAULT_STRETCH = Stretch()
 
@@ -276,6 +279,8 @@ def take_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> tupl
     # Before the state is fetched: if nothing was ever loaded, dlt would discard the packages.
     messages = finish_leftovers(pipeline, warehouse, patience)  # guard: leftovers-are-loaded
     with warehouse.kept_open():
+        if ahead := warehouse.revoke_loads_after(time.time() + MAX_AHEAD_SECONDS):  # guard: loads-of-the-future
+            messages.append(f"loads dated in the future by a wrong clock no longer count: {', '.join(ahead)}")
         _patiently(pipeline, patience, pipeline.sync_destination)
         return messages, _find_missing(pipeline, warehouse)
 

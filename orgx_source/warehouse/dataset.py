@@ -356,6 +356,19 @@ class Warehouse:
         self._complete -= set(load_ids)
         self._ask(self._execute, "_dlt_loads", sql, load_ids)
 
+    def revoke_loads_after(self, moment: float) -> list[str]:
+        """Revoke complete loads with an id after this Unix time, and return them.
+
+        Ids are times, and dlt restores the state of the newest load: after one run by a clock in the future, each
+        machine without a state would continue from the state of that run, every night.
+        """
+        rows = self._select(
+            "select {load_id} from {table} where {status} = 0 and {load_id} > %s", str(moment), table="_dlt_loads"
+        )
+        if ahead := [row[0] for row in rows]:
+            self.revoke_loads(ahead)
+        return ahead
+
     def _execute(self, name: str, sql: str, values: Sequence[Any]) -> None:
         with self._client() as client:
             client.execute_sql(sql.format_map(_Names(client, table=name)), *values)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 
 from orgx_source.sandbox import Sandbox, World
@@ -35,3 +38,26 @@ def test_what_was_dropped_is_there_again_and_no_version_stands_twice(statements:
         assert query("select count(*) > 0 from orgx.sync_log") == [(True,)]
         quiet = sync(box, ["tasks"])
         assert (quiet.messages, quiet.tables["tasks"].rows_changed) == ([], 0)
+
+
+def test_a_load_of_the_future_does_not_hold_up_new_machines() -> None:
+    with Sandbox(World("small")) as box:
+        sync(box, ["tasks"])
+        sync(box, ["tasks"])
+        ahead = "4097906582.050683"
+        last = "(select max(_dlt_load_id) from orgx._dlt_pipeline_state)"
+        execute(
+            f"update orgx._dlt_loads set load_id = '{ahead}' where load_id = {last}",
+            f"update orgx._dlt_pipeline_state set _dlt_load_id = '{ahead}' where _dlt_load_id = {last}",
+        )
+        for row in box.world.rows("task")[:200]:
+            box.world.delete("task", row["id"])
+        reports = []
+        for _ in range(3):
+            shutil.rmtree(os.environ["DLT_DATA_DIR"])
+            reports.append(sync(box, ["tasks"]))
+        assert f"loads dated in the future by a wrong clock no longer count: {ahead}" in reports[0].messages
+        # More than 30 % at once: the second run confirms it, if it knows of the first.
+        assert [report.exit_code for report in reports] == [4, 0, 0]
+        assert reports[2].messages == []
+        assert differences(box.world, tables=["tasks"]) == []
