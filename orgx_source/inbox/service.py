@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -164,12 +165,14 @@ def create_app(
         settings: For `load_config`, if ``config`` is not given.
 
     Raises:
-        ConfigError: There is no secret, or a setting is missing or malformed.
+        ConfigError: There is no secret, a setting is missing or malformed, or the destination is unknown or untested.
         MachineError: The inbox cannot be written.
     """
     signatures = Signatures(load_secrets() if secrets is None else secrets, encoding)
     target = target or Target()
     config = config or load_config(**settings)
+    # Refuses a destination that does not exist or is untested before any event is acknowledged.
+    target.pipeline()
     put = None if publish is None else publisher(target, publish, config.lock_timeout)
     loader = make_loader(config, target) if make_loader else BatchLoader(config, target, publish=put)
     kept = Inbox(inbox or inbox_file(target))
@@ -195,7 +198,12 @@ def serve(app: InboxApp, host: str, port: int, on_ready: Callable[[str, Callable
     try:
         bound = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise ConfigError(f"Port {port} of {host} cannot be used ({error.strerror}); choose another --port.") from None
+        # Errors of a name have negative numbers.
+        is_host = (error.errno or 0) < 0 or error.errno == errno.EADDRNOTAVAIL
+        option = "--host" if is_host else "--port"
+        raise ConfigError(
+            f"Port {port} of {host} cannot be used ({error.strerror}); choose another {option}."
+        ) from None
     shown = f"[{host}]" if ":" in host else host
     settings = uvicorn.Config(
         app, log_level="critical", access_log=False, ws="none", lifespan="on", limit_concurrency=512,

@@ -292,3 +292,20 @@ def test_it_does_not_start_without_a_secret() -> None:
         done = orgx_sync("listen", "--database", "x.duckdb", box=box)
     assert done.returncode == 3
     assert "ORGX_WEBHOOK_SECRET" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--destination", "duckbd"), "duckbd"),
+        (("--destination", "filesystem"), "--untested"),
+        (("--host", "no-such-host.invalid"), "choose another --host"),
+    ],
+)
+def test_it_does_not_start_where_events_could_not_be_loaded(options: tuple[str, ...], said: str) -> None:
+    from tests.e2e.test_command import orgx_sync
+
+    with Sandbox(World("small")) as box:
+        done = orgx_sync("listen", *options, box=box, ORGX_WEBHOOK_SECRET=SECRET)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1), done.stderr
+    assert said in done.stderr
