@@ -43,7 +43,9 @@ class RouteOfTable(click.ParamType[tuple[str, str]]):
         """Return both; fail with the known tables or routes."""
         if isinstance(value, tuple):
             return value
-        table, _, route = value.partition("=")
+        table, equals, route = value.partition("=")
+        if not equals:
+            self.fail(f"{value!r} is not TABLE=NAME, such as tasks=mcp", param, ctx)
         if table not in ROUTES:
             self.fail(f"unknown table {table!r}; known tables: {', '.join(ROUTES)}", param, ctx)
         names = [each.name for each in ROUTES[table]]

@@ -233,7 +233,11 @@ def test_no_token_is_in_a_representation_or_an_address(box: Sandbox) -> None:
 
 
 def test_a_route_that_does_not_exist_is_wrong_usage_and_named(box: Sandbox) -> None:
-    for given, said in (("decisions=nonsense", "/api/v1/decisions, mcp"), ("nothing=mcp", "known tables: workspaces")):
+    for given, said in (
+        ("tasks", "TABLE=NAME"),
+        ("decisions=nonsense", "/api/v1/decisions, mcp"),
+        ("nothing=mcp", "known tables: workspaces"),
+    ):
         running = command("run", "--route", given, COLUMNS="500")
         assert said in " ".join(running.communicate(timeout=60)[1].split())
         assert running.returncode == 2
