@@ -44,9 +44,10 @@ def test_edits_deletion_and_return_are_versions_and_a_quiet_run_is_none() -> Non
         box.world.edit("task", task["id"], title="second")
         sync(box, ["tasks"])
         sync(box, ["tasks"])
+        second = box.world.rows("task")[3]
         box.world.delete("task", task["id"])
         sync(box, ["tasks"])
-        box.world.insert("task", **{**task, "title": "second"})
+        box.world.insert("task", **second)
         sync(box, ["tasks"])
         assert versions(task["id"]) == [
             (task["title"], False), ("second", False), ("second", True), ("second", False),
