@@ -164,7 +164,7 @@ def packed(body: bytes, *codings: str) -> bytes:
     for coding in codings:
         raw = zlib.compressobj(9, wbits=-15)
         body = {
-            "gzip": lambda b: gzip.compress(b, 9),
+            "gzip": lambda b: gzip.compress(b, 9, mtime=0),
             "deflate": lambda b: zlib.compress(b, 9),
             "raw": lambda b, raw=raw: raw.compress(b) + raw.flush(),
         }[coding](body)
