@@ -76,6 +76,15 @@ GUARDS: dict[str, Sequence[Removal]] = {
     "ids-of-two-doors": (
         Removal("if apart := False:", f"{OPTIONAL}::test_handoffs_of_two_doors_without_an_id_in_common_are_all_kept"),
     ),
+    "doors-that-meet": (
+        Removal("return True", f"{OPTIONAL}::test_more_new_rows_than_a_route_lists_become_one_kind_once_both_are_met"),
+    ),
+    "open-in-part": (
+        Removal(
+            "closed = dict(refused)",
+            f"{OPTIONAL}::test_a_route_that_refuses_in_the_middle_of_a_list_is_asked_again_by_the_next_run",
+        ),
+    ),
     "a-cost-below-zero-is-not-known": (
         Removal("receipts.cost_estimate_cents as cost_cents,", "tests/marts/test_costs.py"),
     ),

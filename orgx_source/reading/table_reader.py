@@ -79,6 +79,7 @@ class TableReader:
         self._pages = 0
         self._spending = Spending()
         self._resumed: Resume | None = None
+        self._answered: set[str] = set()
         self._steps = self._read()
 
     def pieces(self, state: dict[str, Any], load_id: str) -> Iterator[Piece]:
@@ -178,9 +179,12 @@ class TableReader:
         return self._state.closed_doors(self._session.key, self._started)  # guard: closed-doors-are-remembered
 
     def _note_doors(self) -> None:
-        if self._table.optional:
-            closed = statuses(self._report.closed_routes)
-            self._state.note_doors(closed, self._session.key, self._started)
+        if not self._table.optional:
+            return
+        # What refuses in the middle of a list is open to this key, and is asked again by the next run.
+        refused = statuses(self._report.closed_routes).items()
+        closed = {name: status for name, status in refused if name not in self._answered}  # guard: open-in-part
+        self._state.note_doors(closed, self._session.key, self._started)
 
     def _single_copies(self) -> Iterator[Piece]:
         """Yield one copy of each duplicate row, to replace all its copies."""
@@ -285,19 +289,25 @@ class TableReader:
             self._settle(reader.route, cursor=resumed.started, whole_at=resumed.began_at)
 
     def _are_apart(self, reader: RouteReader, before: str | None) -> bool:
-        """Return whether this route's rows have no ids in common with those of another one.
+        """Return whether this route's rows have no ids in common with those of another one, and record it.
 
-        It is not documented whether two routes of an optional table use the same ids; only the rows show it.
+        It is not documented whether two routes of an optional table use the same ids; only the rows show it. More new
+        rows than a route lists look the same, until one read meets both.
         """
-        if not self._table.optional or self._state.doors_apart:
-            return self._state.doors_apart
-        known = self._changes.known
+        known, state = self._changes.known, self._state
+        if state.doors_apart:
+            return not state.doors_meet(known.is_seen)  # guard: doors-that-meet
         old = len(known) - self._changes.new
-        return before not in (None, reader.route.name) and bool(old and known.seen) and known.seen == self._changes.new
+        if not self._table.optional or before in (None, reader.route.name) or not old or not known.seen:
+            return False
+        apart = known.seen == self._changes.new
+        if apart:
+            met, unmet = [row_id for row_id in known if known.is_seen(row_id)], known.unseen()
+            state.note_doors_apart(unmet, met)
+        return apart
 
     def _note_apart(self, reader: RouteReader, before: str | None) -> bool:
         if apart := self._are_apart(reader, before):  # guard: ids-of-two-doors
-            self._state.doors_apart = True
             reader.report.miss("rows of two routes have no ids in common; both are kept, and none counts as deleted")
         return apart
 
@@ -335,6 +345,8 @@ class TableReader:
         except OrgxError as error:
             # Rows received before the failure are valid and kept; the cursor does not move.
             yield from self._intake.flush()
+            if reader.report.pages:
+                self._answered.add(reader.route.name)
             self._note(reader, before)
             self._remember_position(reader, watermark)
             if watermark is not None and isinstance(error, BudgetError):

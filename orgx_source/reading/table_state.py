@@ -18,6 +18,8 @@ STATE_VERSION = 2
 MAX_AHEAD = timedelta(days=1)
 MAX_ANCESTRY = 20
 MAX_OLDER = 1_000
+# Maximum number of ids kept of each of two routes without ids in common.
+MAX_SIDE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +267,26 @@ class TableState:
         """Return whether rows come from routes without ids in common."""
         return bool(self._stored.get("doors_apart"))
 
-    @doors_apart.setter
-    def doors_apart(self, apart: bool) -> None:
-        self._keep("doors_apart", apart)
+    def note_doors_apart(self, *sides: Sequence[str]) -> None:
+        """Record that two routes showed no ids in common.
+
+        Args:
+            sides: The ids from each of them, of which some are kept.
+        """
+        self._keep("doors_apart", [ids[:: len(ids) // MAX_SIDE + 1] for ids in sides])
+
+    def doors_meet(self, was_met: Callable[[str], bool]) -> bool:
+        """Return whether one read met ids of both sides, which are then one kind of id; and record it.
+
+        Args:
+            was_met: Returns whether the read met an id.
+        """
+        sides = self._stored.get("doors_apart")
+        # Earlier versions kept no ids.
+        if not isinstance(sides, list) or not all(any(map(was_met, ids)) for ids in sides):
+            return False
+        self._keep("doors_apart", None)
+        return True
 
     @property
     def route(self) -> str | None:

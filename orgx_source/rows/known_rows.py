@@ -178,6 +178,11 @@ class KnownRows:
         place = self._ids.place(row_id)
         return place is not None and not self._flags[place] & (_SEEN | _DELETED)
 
+    def is_seen(self, row_id: str) -> bool:
+        """Return whether a read has met this row."""
+        place = self._ids.place(row_id)
+        return place is not None and bool(self._flags[place] & _SEEN)
+
     def count_living(self) -> int:
         """Return the number of rows not marked as deleted."""
         return sum(not flags & _DELETED for flags in self._flags)

@@ -234,6 +234,41 @@ def test_handoffs_of_two_doors_without_an_id_in_common_are_all_kept() -> None:
         assert len(stored("handoffs", where="deleted_at is null")) == 2 * len(one)
 
 
+def test_more_new_rows_than_a_route_lists_become_one_kind_once_both_are_met() -> None:
+    """A window with new rows only looks like a route with ids of its own."""
+    world = World("small")
+    with Sandbox(world) as box:
+        sync_at(box, TODAY, ["runs"])
+        sample = world.rows("run")[0]
+        box.inject(Fault("closed", 403, path="/api/entities", entity="run"))
+        world.now += timedelta(days=3)
+        stamp = world.now.isoformat()
+        for number in range(130):
+            times = {"created_at": stamp, "started_at": stamp, "updated_at": stamp, "completed_at": None}
+            world.insert("run", **sample | times | {"id": f"new-{number}"})
+        window = sync_at(box, TODAY + timedelta(days=3), ["runs"]).tables["runs"]
+        assert any("no ids in common" in reason for reason in window.reasons)
+        box.heal()
+        world.delete("run", sample["id"])
+        later = sync_at(box, TODAY + timedelta(days=11), ["runs"]).tables["runs"]
+        assert (later.verdict, later.rows_deleted, later.reasons) == ("certified", 1, [])
+        assert query("select id from orgx.runs where deleted_at is not null") == [(sample["id"],)]
+        assert query("select count(*) from orgx.runs where deleted_at is null") == [(world.count("run"),)]
+
+
+def test_a_route_that_refuses_in_the_middle_of_a_list_is_asked_again_by_the_next_run() -> None:
+    faults = [
+        Fault("clamp", 40, path="/api/entities", entity="run"),
+        Fault("closed", 404, path="/api/entities", entity="run", after=2, times=1),
+    ]
+    with Sandbox(World("small"), faults=faults) as box:
+        first = sync_at(box, TODAY, ["runs"]).tables["runs"]
+        assert (first.route, first.verdict) == ("/api/v1/runs", "uncertified")
+        second = sync_at(box, TODAY + timedelta(days=1), ["runs"]).tables["runs"]
+        assert (second.route, second.verdict) == (RUNS, "certified")
+        check_equal(box.world, "runs")
+
+
 def test_no_preview_token_is_in_a_table_or_an_error(caplog: pytest.LogCaptureFixture) -> None:
     with Sandbox(World("small")) as box:
         assert sync(box, ["runs"]).exit_code == 0

@@ -40,6 +40,26 @@ def test_nothing_is_known_at_first() -> None:
     assert empty.first_workspace("own") == "own"
 
 
+def test_two_doors_are_apart_until_one_read_meets_ids_of_both() -> None:
+    stored: dict[str, Any] = {}
+    known = state(stored)
+    assert (known.doors_apart, known.doors_meet(lambda _: True)) == (False, False)
+    known.note_doors_apart([f"one-{number}" for number in range(1000)], ["two-0"])
+    sides = json.loads(json.dumps(stored))["doors_apart"]
+    assert [len(ids) for ids in sides] == [91, 1]
+    assert not known.doors_meet(lambda row_id: row_id.startswith("one"))
+    assert not known.doors_meet(lambda row_id: row_id.startswith("two"))
+    assert known.doors_apart
+    assert known.doors_meet(lambda row_id: row_id in ("one-990", "two-0"))
+    assert (known.doors_apart, stored) == (False, {})
+
+
+def test_two_doors_that_an_earlier_version_found_apart_stay_so() -> None:
+    known = state({"doors_apart": True})
+    assert not known.doors_meet(lambda _: True)
+    assert known.doors_apart
+
+
 def test_what_was_settled_is_known() -> None:
     known = state(settled())
     assert (known.cursor, known.whole_read_at) == (NOW, NOW)
