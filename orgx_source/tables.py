@@ -244,7 +244,9 @@ WEBHOOK_EVENTS_COLUMNS = (
     Column("signature_key", "bigint", "Number of the configured secret that signed it: 1 for the first."),
     Column("body", "json", "The event as received."),
     Column("table_name", "text", "Table whose rows were read because of it; null if it names none."),
-    Column("outcome", "text", "Outcome: loaded, not returned, unknown type, or why nothing was read."),
+    Column(
+        "outcome", "text", "Outcome: loaded, not loaded (with the reason), not returned, not read, or an unknown type."
+    ),
     Column("loaded_at", "timestamp", "When its rows were in the warehouse (UTC, clock of the listener)."),
 )
 

@@ -188,6 +188,7 @@ class _Batch:
 
     Attributes:
         outcomes: Table and id to the outcome of that row; an empty id stands for the whole table.
+        readers: Table to what gives its rows to the load.
     """
 
     def __init__(self, pipeline: Any, session: ReadSession, report: BatchReport) -> None:
@@ -195,6 +196,7 @@ class _Batch:
         self._session = session
         self._report = report
         self.outcomes: dict[tuple[str, str], str] = {}
+        self.readers: dict[str, NamedRows] = {}
 
     def run(self, events: Sequence[Event], *, rows: bool) -> None:
         warehouse, session = self._session.warehouse(self._pipeline), self._session
@@ -207,9 +209,8 @@ class _Batch:
                 "and the events wait until then"
             )
         answers = self._ask(events) if rows else {}
-        source = webhook_events_source(
-            [self._row(event, rows=rows) for event in events], self._resources(answers, warehouse)
-        )
+        received = [self._row(event, rows=rows) for event in events]
+        source = webhook_events_source(received, self._resources(answers, warehouse))
         load_ids, shortfalls = extract_and_load(self._pipeline, source, warehouse, session.patience)
         for name, table in session.reports.items():
             if table.error is not None:
@@ -218,9 +219,17 @@ class _Batch:
         if lost := [shortfall for shortfall in shortfalls if not shortfall.mended]:
             raise DestinationError("; ".join(map(str, lost)))
         loaded_at = session.clock()
+        self._note_withheld()
+        amended: dict[str, list[str]] = {}
+        for event, row in zip(events, received, strict=True):
+            if rows and (outcome := self._outcome(event)) != row["outcome"]:
+                amended.setdefault(outcome, []).append(event.id)
         with warehouse.kept_open():
             for load_id in load_ids:
-                warehouse.stamp_load(WEBHOOK_EVENTS, "loaded_at", load_id, loaded_at)
+                # Only the load shows which rows are withheld.
+                for outcome, ids in amended.items():
+                    warehouse.amend_load(WEBHOOK_EVENTS, load_id, {"outcome": outcome}, ids)
+                warehouse.amend_load(WEBHOOK_EVENTS, load_id, {"loaded_at": loaded_at})
             apply_marts(warehouse)
         self._report.requests = session.client.budget.spent
         self._report.lags = [
@@ -239,7 +248,8 @@ class _Batch:
         known = schemas[SCHEMA].tables if SCHEMA in self._pipeline.schema_names else {}
         for name, answer in answers.items():
             types = ColumnTypes(TABLES[name], known.get(name, {}).get("columns", {}))
-            self._session.open_tables[name] = NamedRows(self._session, TABLES[name], warehouse, types, answer)
+            self.readers[name] = NamedRows(self._session, TABLES[name], warehouse, types, answer)
+        self._session.open_tables.update(self.readers)
         source = orgx_source(session=self._session).with_resources(*answers)
         return list(source.resources.selected.values())
 
@@ -275,6 +285,16 @@ class _Batch:
         self._report.returned[name] = len(answer.rows)
         return answer
 
+    def _note_withheld(self) -> None:
+        """Correct the outcomes of rows that were returned and not written."""
+        for name, reader in self.readers.items():
+            for row_id, why in reader.withheld.items():
+                if (name, row_id) in self.outcomes:
+                    self.outcomes[name, row_id] = f"not loaded: {why}"
+            if reader.withheld and (name, "") in self.outcomes:
+                reasons = "; ".join(f"{count} {why}" for why, count in Counter(reader.withheld.values()).items())
+                self.outcomes[name, ""] = f"loaded, except rows that are not written: {reasons}"
+
     def _check_key(self, name: str) -> None:
         """Check whether a 401 means a closed route or an invalid key.
 
@@ -294,13 +314,15 @@ class _Batch:
             "workspace_id": event.workspace_id,
             "received_at": event.received_at,
             "signature_key": event.signature_key,
-            "body": loadable_json(event.body),
+            "body": None if event.body is None else loadable_json(event.body),
             "table_name": event.table,
             "outcome": self._outcome(event) if rows else "its rows could not be loaded; left to the next run",
             "loaded_at": None,
         }
 
     def _outcome(self, event: Event) -> str:
+        if event.body is None:
+            return "its body was damaged in the inbox; left to the next run"
         found = [self.outcomes[row] for row in event.rows() if row in self.outcomes]
         parts = [] if event.type in DOCUMENTED else [f"unknown type {event.type}"]
         parts += list(dict.fromkeys(found)) or ([] if parts else ["it names no row"])

@@ -37,32 +37,35 @@ class Event:
     Attributes:
         number: Its position in the inbox.
         id: Its id.
-        body: The parsed body.
+        body: The parsed body; None if it was damaged in the inbox.
         received_at: When it was received (UTC).
         signature_key: Number of the secret that signed it, from 1.
     """
 
     number: int
     id: str
-    body: dict[str, Any]
+    body: dict[str, Any] | None
     received_at: datetime
     signature_key: int
+
+    def _value(self, name: str) -> Any:
+        return None if self.body is None else self.body.get(name)
 
     @property
     def type(self) -> str | None:
         """OrgX's type of the event; None if missing."""
-        found = self.body.get("type")
+        found = self._value("type")
         return _CONTROL.sub(" ", found)[:MAX_TYPE] if isinstance(found, str) else None
 
     @property
     def created_at(self) -> datetime | None:
         """OrgX's time of the event."""
-        return parse_timestamp(self.body.get("created"))
+        return parse_timestamp(self._value("created"))
 
     @property
     def workspace_id(self) -> str | None:
         """The workspace that it names."""
-        found = self.body.get("workspace_id")
+        found = self._value("workspace_id")
         return found if isinstance(found, str) else None
 
     @property
@@ -75,7 +78,7 @@ class Event:
 
         Source: only ``decision.created`` is documented with its ``data``; for the others, only ``id`` is relied on.
         """
-        data = self.body.get("data")
+        data = self._value("data")
         data = data if isinstance(data, dict) else {}
         table = self.table
         if table == "agents":

@@ -121,7 +121,7 @@ class Drain:
 
     def _note_failure(self, failure: OrgxError) -> None:
         if str(failure) != self.trouble:
-            logger.error("events are waiting, nothing is lost: %s", failure)
+            logger.error("events are waiting in the inbox: %s", failure)
         self.trouble = str(failure)
         self._failures += 1
         if failure.exit_code == 1:

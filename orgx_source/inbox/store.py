@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from orgx_source.errors import ConfigError, MachineError
 from orgx_source.inbox.events import Event, parse_event
@@ -120,17 +121,16 @@ class Inbox:
         return Waiting(count, datetime.fromisoformat(oldest) if oldest else None)
 
     def oldest(self, most: int) -> list[Event]:
-        """Return waiting events, the oldest first."""
+        """Return waiting events, the oldest first; a damaged one without its content."""
         sql = (
-            "select number, id, body, received_at, signature_key from events where arrived_at is null "
+            "select number, id, body, digest, received_at, signature_key from events where arrived_at is null "
             "order by number limit ?"
         )
         with self._open() as connection:
             found = connection.execute(sql, (most,)).fetchall()
         return [
-            Event(number, event_id, parsed[1], datetime.fromisoformat(received), key)
-            for number, event_id, body, received, key in found
-            if (parsed := parse_event(body)) is not None
+            Event(number, event_id, _content(body, digest), datetime.fromisoformat(received), key)
+            for number, event_id, body, digest, received, key in found
         ]
 
     def settle(self, events: Sequence[Event]) -> None:
@@ -151,6 +151,8 @@ class Inbox:
             raise _trouble(self.path, error) from None
         try:
             yield connection
+        except sqlite3.Error as error:
+            raise _trouble(self.path, error) from None
         finally:
             connection.close()
 
@@ -226,6 +228,14 @@ def _insert(connection: sqlite3.Connection, batch: Sequence[_Arrival]) -> list[b
     return new
 
 
+def _content(body: bytes | None, digest: bytes | None) -> dict[str, Any] | None:
+    """Return the content of an event; None if the file was damaged since its body was stored."""
+    if not isinstance(body, bytes) or digest not in (None, hashlib.sha256(body).digest()):  # guard: damaged-bodies
+        return None
+    parsed = parse_event(body)
+    return parsed and parsed[1]
+
+
 def _compare(connection: sqlite3.Connection, event_id: str, digest: bytes) -> None:
     found = connection.execute("select digest from events where id = ?", (event_id,)).fetchone()
     if found and found[0] is not None and found[0] != digest:
@@ -247,6 +257,11 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
 def _trouble(path: Path, error: sqlite3.Error) -> MachineError | ConfigError:
     if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
         return ConfigError(f"{path} is not an inbox; choose another --inbox.")
+    if "malformed" in str(error):
+        return MachineError(
+            f"The inbox {path} is damaged ({error}). Stop the listener, move the file away and start again; "
+            "orgx-sync run reads what its events were about."
+        )
     return MachineError(f"The inbox {path} cannot be used: {error}")
 
 

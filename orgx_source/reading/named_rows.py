@@ -91,6 +91,7 @@ class NamedRows:
         was_closed: Whether no route of an optional table was open, so that nothing was requested.
         handed: The content of the load, by the name of the table in the warehouse.
         living: How many of these rows were known and not marked as deleted.
+        withheld: Id to the reason why its row was not written.
     """
 
     session: ReadSession
@@ -102,6 +103,7 @@ class NamedRows:
     was_closed: bool = False
     handed: dict[str, Handed] = field(default_factory=dict)
     living: int = 0
+    withheld: dict[str, str] = field(default_factory=dict)
 
     def pieces(self, state: dict[str, Any], load_id: str) -> Iterator[Piece]:
         """Yield the new and changed rows.
@@ -128,6 +130,9 @@ class NamedRows:
         intake.partial = not tells_all(table.name, self.answer.route) and self.warehouse.can_be_asked
         intake.begin(load_id)
         yield from intake.take(self.answer.rows)
+        self.withheld = dict.fromkeys(changes.older, "older than the stored row, left to the next run") | dict.fromkeys(
+            intake.foreign, "of a workspace other than the requested one"
+        )
         report = session.report(table.name)
         report.rows_read, report.rows_new, report.rows_changed = len(self.answer.rows), changes.new, changes.changed
 

@@ -336,14 +336,22 @@ class Warehouse:
         sql = "delete from {table} where {_dlt_load_id} = %s"
         self._ask(self._execute, name, sql, [load_id])
 
-    def stamp_load(self, name: str, column: str, load_id: str, moment: datetime) -> None:
-        """Set a time in a column of a load's rows where it is null.
+    def amend_load(self, name: str, load_id: str, values: Mapping[str, Any], ids: Sequence[str] = ()) -> None:
+        """Set columns of a load's rows.
+
+        Args:
+            name: The table.
+            load_id: The load.
+            values: Column to its value.
+            ids: Ids of the rows; by default all.
 
         Raises:
             DestinationError: The destination cannot be reached.
         """
-        sql = f"update {{table}} set {{{column}}} = %s where {{_dlt_load_id}} = %s and {{{column}}} is null"
-        self._ask(self._execute, name, sql, [moment, load_id])
+        settings = ", ".join(f"{{{column}}} = %s" for column in values)
+        which = f" and {{id}} in ({', '.join(['%s'] * len(ids))})" if ids else ""
+        sql = f"update {{table}} set {settings} where {{_dlt_load_id}} = %s{which}"
+        self._ask(self._execute, name, sql, [*values.values(), load_id, *ids])
 
     def revoke_loads(self, load_ids: Sequence[str]) -> None:
         """Mark completed loads as not counting, so that their cursors are not trusted.

@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import threading
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,51 @@ def test_what_is_unknown_or_gone_is_kept_and_named_and_nothing_is_marked_as_dele
         assert query("select count(*) from orgx.decisions where deleted_at is not null") == [(0,)]
         report = sync(box, ["decisions"])
         assert (report.status, report.tables["decisions"].rows_deleted) == ("ok", 1)
+
+
+def test_an_outcome_says_when_a_row_that_orgx_returned_was_not_written(each_warehouse: str) -> None:
+    world = World("medium")
+    world.remember()
+    with Sandbox(world) as box:
+        rows = world.rows("decision")
+        mine = next(row for row in rows if row.get("workspace_id"))
+        same = next(row for row in rows if row is not mine and row.get("workspace_id") == mine["workspace_id"])
+        other = next(row for row in rows if row.get("workspace_id") not in (None, mine["workspace_id"]))
+        sync(box, ["decisions", "agents"])
+        world.now += timedelta(minutes=6)
+        world.edit("decision", mine["id"], title="newer")
+        world.edit("agent", world.rows("agent")[0]["id"], current_task="newer")
+        sync(box, ["decisions", "agents"])
+        execute(f"delete from orgx.decisions where id = '{other['id']}'")
+        with listener(box, workspace_id=mine["workspace_id"]) as (app, drain):
+            box.inject(Fault("stale", 300.0), Fault("ignore_workspace"))
+            post(app, event("older", row_id=mine["id"]))
+            post(app, event("foreign", row_id=other["id"]))
+            post(app, event("as before", row_id=same["id"]))
+            post(app, event("unknown", "billing.paid"))
+            assert drain.load_once() == 4
+    assert dict(query("select id, outcome from orgx.webhook_events where loaded_at is not null")) == {
+        "older": "not loaded: older than the stored row, left to the next run",
+        "foreign": "not loaded: of a workspace other than the requested one",
+        "as before": "loaded",
+        "unknown": "unknown type billing.paid",
+    }
+    assert query(f"select title from orgx.decisions where id = '{mine['id']}'") == [("newer",)]
+    assert query(f"select count(*) from orgx.decisions where id = '{other['id']}'") == [(0,)]
+
+
+def test_an_event_whose_body_was_damaged_in_the_inbox_is_kept_and_named(each_warehouse: str) -> None:
+    with Sandbox(World("small")) as box, listener(box) as (app, drain):
+        row_id = box.world.rows("decision")[0]["id"]
+        post(app, event("damaged", row_id=row_id))
+        post(app, event("good", row_id=row_id))
+        with closing(sqlite3.connect("x.inbox")) as connection, connection:
+            connection.execute("update events set body = substr(body, 1, 20) where id = 'damaged'")
+        assert drain.load_once() == 2
+    assert query("select id, outcome, body is null from orgx.webhook_events order by id") == [
+        ("damaged", "its body was damaged in the inbox; left to the next run", True),
+        ("good", "loaded", False),
+    ]
 
 
 def test_a_targeted_read_moves_no_cursor_and_hides_no_change() -> None:

@@ -236,6 +236,33 @@ def test_what_is_no_inbox_or_of_a_newer_version_is_refused() -> None:
         Inbox(Path("nowhere/x"))
 
 
+def test_a_damaged_file_is_named_and_a_damaged_event_keeps_no_other_waiting() -> None:
+    with door() as app:
+        assert [post(app, event(f"e{number}", note="x" * 500)) for number in range(300)] == [200] * 300
+    with sqlite3.connect("x.inbox") as connection:
+        connection.execute("update events set body = substr(body, 1, 20) where number = 1")
+        connection.execute("update events set body = cast(replace(body, 'x', 'y') as blob) where number = 2")
+        connection.execute("update events set body = null where number = 3")
+    # The last connection copies its log into the file.
+    connection.close()
+    inbox = Inbox(Path("x.inbox"))
+    try:
+        assert [found.body is None for found in inbox.oldest(4)] == [True, True, True, False]
+        assert (inbox.oldest(1)[0].type, list(inbox.oldest(1)[0].rows())) == (None, [])
+    finally:
+        inbox.close()
+    content = bytearray(Path("x.inbox").read_bytes())
+    content[4096 : 4096 * 8] = b"\xff" * 4096 * 7
+    Path("x.inbox").write_bytes(content)
+    inbox = Inbox(Path("x.inbox"))
+    try:
+        for ask in (inbox.waiting, lambda: inbox.oldest(100)):
+            with pytest.raises(MachineError, match=r"x\.inbox is damaged .* move the file away"):
+                ask()
+    finally:
+        inbox.close()
+
+
 def test_commits_wait_for_the_disk() -> None:
     with door():
         connection = store._connect(Path("x.inbox"))
