@@ -9,9 +9,8 @@ from click.testing import CliRunner
 
 from orgx_source.api.routes import ROUTES
 from orgx_source.cli import app
-from orgx_source.cli.console import tracking_columns
 from orgx_source.marts import marts_in_order
-from orgx_source.tables import MEMORY_COLUMNS, SYNC_LOG_COLUMNS, TABLES, WEBHOOK_EVENTS_COLUMNS, Table, references
+from orgx_source.tables import OTHER_TABLES, TABLES, Table, references
 
 DOCS = Path(__file__).parent
 GENERATED = "<!-- What follows is generated from the headers of orgx_source/marts/sql by make docs. -->"
@@ -41,7 +40,7 @@ def tables_page() -> str:
             keys = ", ".join(f"`{key}`" for key in column.keys)
             volatile = " Takes no part in change detection." if column.volatile else ""
             lines.append(f"| `{column.name}` | {column.type} | {column.description}{volatile} | {keys} |")
-        for column in tracking_columns(table):
+        for column in table.stored_columns[len(table.columns) :]:
             lines.append(f"| `{column.name}` | {column.type} | {column.description} | the connector |")
         lines.append("| `_dlt_load_id` | text | The load that wrote this version of the row. | the connector |")
         if table.keeps_history:
@@ -50,15 +49,10 @@ def tables_page() -> str:
                 f"`{table.history}` has the same columns with `valid_from` instead of `last_changed_at`, one row per "
                 f"version; `{table.versions}` adds `valid_to` and `is_current`.",
             ]
-    lines += ["", "## memory_hits", "", "One row per hit of a saved search and run; rows are only added.", ""]
-    lines += ["| column | type | meaning |", "| --- | --- | --- |"]
-    lines += [f"| `{column.name}` | {column.type} | {column.description} |" for column in MEMORY_COLUMNS]
-    lines += ["", "## sync_log", "", "One row per table and run of `orgx-sync run`.", ""]
-    lines += ["| column | type | meaning |", "| --- | --- | --- |"]
-    lines += [f"| `{column.name}` | {column.type} | {column.description} |" for column in SYNC_LOG_COLUMNS]
-    lines += ["", "## webhook_events", "", "One row per event that `orgx-sync listen` received; key `id`.", ""]
-    lines += ["| column | type | meaning |", "| --- | --- | --- |"]
-    lines += [f"| `{column.name}` | {column.type} | {column.description} |" for column in WEBHOOK_EVENTS_COLUMNS]
+    for name, (description, columns) in OTHER_TABLES.items():
+        lines += ["", f"## {name}", "", description, ""]
+        lines += ["| column | type | meaning |", "| --- | --- | --- |"]
+        lines += [f"| `{column.name}` | {column.type} | {column.description} |" for column in columns]
     return "\n".join(lines) + "\n"
 
 

@@ -279,6 +279,8 @@ def _routes_from_dlt() -> dict[str, str]:
         return {}
     if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found.values()):
         raise ConfigError('[sources.orgx.routes] must name a route for each table, such as decisions = "mcp".')
+    if unknown := [str(table) for table in found if table not in TABLES]:
+        raise ConfigError(f"[sources.orgx.routes] names the unknown table {', '.join(unknown)}.")
     return {str(table): str(name) for table, name in found.items()}
 
 

@@ -123,6 +123,12 @@ class AuthError(ApiError):
     exit_code = 3
 
 
+class AddressError(ApiError):
+    """404 on a route that every OrgX has: the base URL is not OrgX's."""
+
+    exit_code = 3
+
+
 class RouteClosedError(ApiError):
     """401, 403 or 404 on one path while the key works elsewhere: another route may serve the table."""
 

@@ -77,6 +77,10 @@ _MENDS = {
     "42": "restore the table, its columns and their types as loaded, or drop it: the next run then reads it in full",
 }
 _CLASSES = {"ConstraintException": "23", "ConversionException": "22", "BinderException": "42", "CatalogException": "42"}
+# dlt's sentence about credentials of several fields, else about one field.
+_MISSING_FIELDS = re.compile(
+    r".*missing (?:field\(s\)|\d+ field\(s\) in configuration `\w+`): ([`\w, ]+)", re.IGNORECASE
+)
 _WRAPPERS = frozenset({"PipelineStepFailed", "DestinationException"})
 _OF_A_DESTINATION = CONNECTION_TROUBLE | {"DestinationException", "DatabaseError"}
 _SECRETS = (
@@ -159,6 +163,8 @@ def _of_settings(error: BaseException) -> ConfigError | None:
     if "ConfigurationException" in kinds:
         # dlt's message continues with every place it looked, or what it expected.
         reason = re.split(r"\.? (?:for field|Details:) ", first_words(error))[0]
+        if missing := _MISSING_FIELDS.search(reason):
+            reason = f"Missing: {missing[1].replace('`', '')}"
         return ConfigError(
             f"The destination's settings cannot be used. {reason}. dlt reads them from .dlt/secrets.toml, "
             "[destination.NAME.credentials], or from DESTINATION__NAME__CREDENTIALS"

@@ -38,7 +38,6 @@ from orgx_source.tables import (
     SYNC_LOG,
     SYNC_LOG_COLUMNS,
     TABLES,
-    TRACKING_COLUMNS,
     WEBHOOK_EVENTS,
     WEBHOOK_EVENTS_COLUMNS,
     Column,
@@ -80,7 +79,7 @@ def _hints(columns: tuple[Column, ...]) -> dict[str, Any]:
 
 
 def _column_hints(table: Table) -> dict[str, Any]:
-    hints = _hints((*table.columns, *(TRACKING_COLUMNS[:1] if table.append_only else TRACKING_COLUMNS)))
+    hints = _hints(table.stored_columns)
     hints[table.key] |= {"nullable": False, "primary_key": True}
     # Of two versions of one row in one load, the last one read is kept.
     hints["last_changed_at"]["dedup_sort"] = "desc"

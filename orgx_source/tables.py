@@ -103,6 +103,11 @@ class Table:
         """Return the name of the view with the end of each version."""
         return f"{self.name}_versions"
 
+    @property
+    def stored_columns(self) -> tuple[Column, ...]:
+        """Return the declared columns, and those that the connector adds."""
+        return (*self.columns, *(TRACKING_COLUMNS[:1] if self.append_only else TRACKING_COLUMNS))
+
     def column(self, name: str) -> Column | None:
         """Return the declared column with that name, if any."""
         return next((column for column in self.columns if column.name == name), None)
@@ -249,6 +254,14 @@ WEBHOOK_EVENTS_COLUMNS = (
     ),
     Column("loaded_at", "timestamp", "When its rows were in the warehouse (UTC, clock of the listener)."),
 )
+
+
+# The tables that hold no list of OrgX: name to what one row is, and the columns.
+OTHER_TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
+    MEMORY_HITS: ("One row per hit of a saved search and run; rows are only added.", MEMORY_COLUMNS),
+    SYNC_LOG: ("One row per table and run of `orgx-sync run`.", SYNC_LOG_COLUMNS),
+    WEBHOOK_EVENTS: ("One row per event that `orgx-sync listen` received; key `id`.", WEBHOOK_EVENTS_COLUMNS),
+}
 
 
 def _text(names: str, description: str, *aliases: str) -> Iterator[Column]:

@@ -15,7 +15,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
-from orgx_source.errors import ApiError, AuthError, EnvelopeError, RateLimitError, RouteClosedError, ServerError
+from orgx_source.errors import (
+    AddressError,
+    ApiError,
+    AuthError,
+    EnvelopeError,
+    RateLimitError,
+    RouteClosedError,
+    ServerError,
+)
 from orgx_source.tables import Row as Row
 
 EXCERPT_CHARACTERS = 200
@@ -288,6 +296,11 @@ def parse_error(status: int, body: bytes, *, path: str, content_type: str = "", 
     if status == 401 and bootstrap:
         return AuthError(
             f"401 from {path}: the key was refused. Check SOURCES__ORGX__API_KEY (or ORGX_API_KEY){said}", **details
+        )
+    if status == 404 and bootstrap:
+        return AddressError(
+            f"404 from {path}, which every OrgX serves. Check SOURCES__ORGX__BASE_URL (or ORGX_BASE_URL){said}",
+            **details,
         )
     if status in (401, 403, 404):
         why = {401: "does not accept this key", 403: "is not permitted for this key", 404: "is not there"}[status]

@@ -25,7 +25,7 @@ from orgx_source.cli.process import hide_unused_packages, set_up_process
 from orgx_source.cli.settings_file import read_options
 from orgx_source.errors import ConfigError, OrgxError, worst_exit_code
 from orgx_source.explain import explain, without_secrets
-from orgx_source.tables import TABLES
+from orgx_source.tables import OTHER_TABLES, TABLES
 from orgx_source.texts import visible, visible_json
 from orgx_source.version import __version__
 
@@ -343,7 +343,7 @@ def verify(
     from orgx_source.cli import console
     from orgx_source.commands.verify import run_verify
 
-    _check_that_it_exists(target)
+    target.require()
     with console.progress(quiet=as_json) as progress:
         report = run_verify(
             config,
@@ -373,7 +373,7 @@ def status(target: Target, max_age: timedelta, as_json: bool, verbose: bool) -> 
     from orgx_source.cli import console
     from orgx_source.commands.status import read_file_status, read_status
 
-    _check_that_it_exists(target)
+    target.require()
     report = read_file_status(target.database, target.dataset, max_age) if target.is_file else None
     if report is None:
         report = read_status(target.pipeline(), max_age)
@@ -409,7 +409,7 @@ def query(sql: str, answer_format: str, limit: int, target: Target, verbose: boo
     from orgx_source.cli import console
     from orgx_source.commands.query import run_query, write_csv, write_json
 
-    _check_that_it_exists(target)
+    target.require()
     text = sys.stdin.read() if sql == "-" else sql
     writers: dict[str, Callable[[Sequence[str], Iterator[tuple[Any, ...]]], None]] = {
         "table": partial(console.print_answer, limit=limit),
@@ -434,7 +434,7 @@ def marts(target: Target, as_json: bool, verbose: bool) -> None:
     from orgx_source.marts.apply import marts_dataset
     from orgx_source.sync import renew_marts
 
-    _check_that_it_exists(target)
+    target.require()
     written = renew_marts(target.pipeline())
     shown = [mart for mart in marts_in_order() if not mart.is_staging]
     if as_json:
@@ -475,10 +475,7 @@ def export(
     from orgx_source.cli import console
     from orgx_source.commands.export import export_tables
 
-    if target.is_missing:
-        raise ConfigError(
-            f"{target.database} does not exist. orgx-sync run creates it; --database selects another file."
-        )
+    target.require()
     if guard_formulas and file_format != "csv":
         raise click.BadParameter("applies to CSV files only: add --format csv", param_hint="--guard-formulas")
     found = export_tables(
@@ -517,7 +514,7 @@ def report(output: Path, open_page: bool, target: Target, quiet: bool, verbose: 
     from orgx_source.cli import console
     from orgx_source.html_report import write_report
 
-    _check_that_it_exists(target)
+    target.require()
     write_report(target.pipeline(read_only=True), output)
     if not quiet:
         console.print_written(output)
@@ -528,17 +525,16 @@ def report(output: Path, open_page: bool, target: Target, quiet: bool, verbose: 
 
 
 @app.command("tables")
-@click.argument("name", metavar="[TABLE]", required=False, type=options.TableName())
+@click.argument("name", metavar="[TABLE]", required=False, type=options.TableName(*OTHER_TABLES, *options.HISTORIES))
 @options.as_json
 def list_tables(name: str | None, as_json: bool) -> None:
     """List the tables, or the columns of one."""
     from orgx_source.cli import console
 
     if as_json:
-        chosen = [TABLES[name]] if name else list(TABLES.values())
-        _print_json({table.name: console.table_as_json(table) for table in chosen})
+        _print_json({each: console.describe_table(each) for each in ([name] if name else [*TABLES, *OTHER_TABLES])})
     elif name:
-        console.print_table_columns(TABLES[name])
+        console.print_table_columns(name)
     else:
         console.print_tables()
 
@@ -633,6 +629,8 @@ def sandbox(
     from orgx_source.cli.demo import serve_sandbox
     from orgx_source.cli.live import sending
 
+    if webhook_secret and not webhook:
+        raise click.BadParameter("there is no receiver: add --webhook URL", param_hint="--webhook-secret")
     with sending(webhook, webhook_secret, webhook_faults) as live:
         return serve_sandbox(port, size, seed, faults, rate_limit, live) if live else 0
 
@@ -705,7 +703,7 @@ def _print_run(report: RunReport, published: Path | None, target: Target, *, as_
         console.print_run(report)
         console.print_published(published)
         if report.exit_code == 0 and target.is_file:
-            console.print_next_step(target)
+            console.print_next_step(target, report.tables)
     if (quiet or as_json) and report.exit_code:
         console.print_errors(report)
 
@@ -741,15 +739,6 @@ def _publish(
         report.settle()
         return None
     return file
-
-
-class _Stale(OrgxError):
-    exit_code = 4
-
-
-def _check_that_it_exists(target: Target) -> None:
-    if target.is_missing:
-        raise _Stale(f"{target.database} does not exist yet; orgx-sync run creates it")
 
 
 def _config(**given: Any) -> OrgxConfig:

@@ -9,7 +9,7 @@ import shlex
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,7 +27,7 @@ from rich.segment import Segment
 from rich.table import Table as Grid
 from rich.text import Text as RichText
 
-from orgx_source.tables import TABLES, TRACKING_COLUMNS, Table
+from orgx_source.tables import HISTORY_COLUMNS, OTHER_TABLES, TABLES
 from orgx_source.texts import visible
 
 if TYPE_CHECKING:
@@ -214,9 +214,12 @@ def print_published(file: Path | None) -> None:
         out.print(Text(f"Published to {file}"))
 
 
-def print_next_step(target: Target) -> None:
-    """Print a first query to try."""
-    query = "select status, count(*) from initiatives where deleted_at is null group by 1"
+def print_next_step(target: Target, tables: Collection[str]) -> None:
+    """Print a first query to try, of one of these tables."""
+    table = next((name for name in ("initiatives", *tables) if name in tables and TABLES[name].column("status")), None)
+    if table is None:
+        return
+    query = f"select status, count(*) from {table} where deleted_at is null group by 1"
     given = (("--database", str(target.database), "orgx.duckdb"), ("--dataset", target.dataset, "orgx"))
     where = "".join(f" {option} {shlex.quote(value)}" for option, value, default in given if value != default)
     out.print()
@@ -484,30 +487,34 @@ def print_tables() -> None:
     grid = _grid(("table", "left"), ("key", "left"), ("columns", "right"), ("one row is", "left"))
     for table in TABLES.values():
         grid.add_row(table.name, table.key, str(len(table.columns)), table.description)
+    for name, (description, columns) in OTHER_TABLES.items():
+        grid.add_row(name, "", str(len(columns)), description)
     out.print(grid)
 
 
-def print_table_columns(table: Table) -> None:
+def print_table_columns(name: str) -> None:
     """Print the columns of a table."""
-    out.print(f"[bold]{table.name}[/]: {table.description}")
+    found = describe_table(name)
+    out.print(f"[bold]{name}[/]: {found['description']}")
     grid = _grid(("column", "left"), ("type", "left"), ("description", "left"))
-    for column in (*table.columns, *tracking_columns(table)):
-        grid.add_row(column.name, column.type, column.description)
+    for column in found["columns"]:
+        grid.add_row(column["name"], column["type"], column["description"])
     out.print(grid)
 
 
-def tracking_columns(table: Table) -> tuple[Any, ...]:
-    """Return the columns that the connector adds to a table."""
-    return TRACKING_COLUMNS[:1] if table.append_only else TRACKING_COLUMNS
-
-
-def table_as_json(table: Table) -> dict[str, Any]:
-    """Return a table's description as JSON."""
-    columns = [
-        {"name": column.name, "type": column.type, "description": column.description}
-        for column in (*table.columns, *tracking_columns(table))
-    ]
-    return {"description": table.description, "key": table.key, "columns": columns}
+def describe_table(name: str) -> dict[str, Any]:
+    """Return what ``tables --json`` prints about a table, a history or another table of the dataset."""
+    key = None
+    if name in OTHER_TABLES:
+        description, columns = OTHER_TABLES[name]
+    elif name in TABLES:
+        table = TABLES[name]
+        description, key, columns = table.description, table.key, table.stored_columns
+    else:
+        table = TABLES[name.removesuffix("_history")]
+        description, columns = f"One row per version of each row of {table.name}.", (*table.columns, *HISTORY_COLUMNS)
+    described = [{"name": each.name, "type": each.type, "description": each.description} for each in columns]
+    return {"description": description, **({"key": key} if key else {}), "columns": described}
 
 
 # -- the live demonstration ----------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,16 @@ from orgx_source.warehouse.target import Target
 
 AGE_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
+HISTORIES = tuple(table.history for table in TABLES.values() if table.keeps_history)
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _unknown_table(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    close = get_close_matches(name.lower(), names, 1)
+    meant = f" (did you mean {close[0]}?)" if close else ""
+    return f"unknown table {name!r}{meant}; known tables: {', '.join(names)}"
 
 
 class TableName(click.ParamType[str]):
@@ -30,7 +40,7 @@ class TableName(click.ParamType[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the name; fail with the known names."""
         if value not in self._names:
-            self.fail(f"unknown table {value!r}; known tables: {', '.join(self._names)}", param, ctx)
+            self.fail(_unknown_table(value, self._names), param, ctx)
         return value
 
 
@@ -47,7 +57,7 @@ class RouteOfTable(click.ParamType[tuple[str, str]]):
         if not equals:
             self.fail(f"{value!r} is not TABLE=NAME, such as tasks=mcp", param, ctx)
         if table not in ROUTES:
-            self.fail(f"unknown table {table!r}; known tables: {', '.join(ROUTES)}", param, ctx)
+            self.fail(_unknown_table(table, ROUTES), param, ctx)
         names = [each.name for each in ROUTES[table]]
         if route not in names and route not in [each.path for each in ROUTES[table]]:
             self.fail(f"{table} has no route {route!r}; it can be read from {', '.join(names)}", param, ctx)
@@ -71,8 +81,18 @@ class Age(click.ParamType[timedelta]):
         self.fail(f"{value!r} is not a valid duration; use 90m, 26h or 2d (hours if there is no unit)", param, ctx)
 
 
-FILE = click.Path(dir_okay=False, path_type=Path)
-DIRECTORY = click.Path(file_okay=False, path_type=Path)
+class _Place(click.Path):
+    """A path; an empty one would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; fail if it is empty."""
+        if not str(value).strip():
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = _Place(dir_okay=False, path_type=Path)
+DIRECTORY = _Place(file_okay=False, path_type=Path)
 
 only_tables = click.option(
     "--table", "tables", multiple=True, type=TableName(), metavar="NAME", help="Only this table; repeatable."
@@ -118,7 +138,9 @@ def warehouse(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_target(*, destination: str, dataset: str, database: Path, untested: bool, **others: Any) -> Any:
-        return command(target=Target(destination, dataset, database, untested), **others)
+        target = Target(destination, dataset, database, untested)
+        target.require_folder()
+        return command(target=target, **others)
 
     # The decorator applied first is listed last in the help.
     for option in reversed(_WHERE):

@@ -24,6 +24,7 @@ from orgx_source.files import whole_file
 from orgx_source.marts.apply import marts_dataset
 from orgx_source.warehouse.dataset import Warehouse
 from orgx_source.warehouse.dialect import dialect_of
+from orgx_source.warehouse.target import empty_dataset
 
 FileFormat = Literal["parquet", "csv"]
 
@@ -133,7 +134,7 @@ def _choose(client: Any, wanted: Sequence[str] | None) -> dict[tuple[str, str], 
     found = _find_tables(client)
     names = list(dict.fromkeys(name for _, name in found))
     if not found:
-        raise DestinationError(f"The dataset {client.dataset_name} is empty; orgx-sync run fills it.")
+        raise empty_dataset(client.dataset_name)
     for name in wanted or ():
         if name not in names:
             raise UnknownTableError(f"unknown table or view {name!r}; known names: {', '.join(names)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orgx_source.tables import SYNC_LOG_COLUMNS, TABLES, Table
 from orgx_source.times import parse_timestamp, utc_now
+from orgx_source.warehouse.target import empty_dataset
 
 if TYPE_CHECKING:
     from orgx_source.warehouse.dataset import Warehouse
@@ -138,6 +139,9 @@ def summarise(stored: StoredFile | Warehouse, states: dict[str, Any], max_age: t
         stored: The dataset.
         states: Table name to its state in dlt.
         max_age: Maximum age of a table's last read.
+
+    Raises:
+        DestinationError: It is empty.
     """
     report = StatusReport()
     with stored.kept_open():
@@ -147,6 +151,8 @@ def summarise(stored: StoredFile | Warehouse, states: dict[str, Any], max_age: t
             # What the last run was not let into may never have been read.
             if (state := states.get(name)) or notes.get(name):
                 report.tables[name] = _read_table(stored, table, state or {})
+    if not (report.tables or log):
+        raise empty_dataset(stored.dataset)
     for row in log:
         if table_status := report.tables.get(row["table_name"]):
             table_status.verdict, table_status.error = row.get("verdict"), row.get("error")

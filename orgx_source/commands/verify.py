@@ -24,6 +24,7 @@ from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.tables import TABLES, Table
 from orgx_source.times import parse_timestamp
 from orgx_source.warehouse.dataset import Warehouse
+from orgx_source.warehouse.target import empty_dataset
 
 EXAMPLES = 5
 
@@ -121,6 +122,8 @@ def run_verify(
         warehouse = session.warehouse(pipeline)
         warehouse.require_sql("there is nothing to compare")
         states, columns = warehouse.remembered()
+        if not (states or columns):
+            raise empty_dataset(warehouse.dataset)
         for name in config.table_names(tables, served_tables(config.doors)):
             on_table(name)
             found = report.tables[name] = TableComparison()

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from orgx_source.errors import DestinationError, OrgxError
+from orgx_source.errors import OrgxError
 from orgx_source.explain import first_words, foreseen
 from orgx_source.marts import MARTS, RAW, Mart, load_marts, marts_in_order
 from orgx_source.tables import (
@@ -21,7 +21,6 @@ from orgx_source.tables import (
     SYNC_LOG,
     SYNC_LOG_COLUMNS,
     TABLES,
-    TRACKING_COLUMNS,
     WEBHOOK_EVENTS,
     WEBHOOK_EVENTS_COLUMNS,
     Column,
@@ -30,6 +29,7 @@ from orgx_source.version import __version__
 from orgx_source.warehouse.dataset import Warehouse
 from orgx_source.warehouse.dialect import Dialect, Namespace, dialect_of
 from orgx_source.warehouse.sql_names import SqlName, names_in, replace
+from orgx_source.warehouse.target import empty_dataset
 
 SUFFIX = "_marts"
 FINGERPRINT = "_orgx_marts"
@@ -40,8 +40,7 @@ def raw_columns() -> dict[str, tuple[Column, ...]]:
     """Return the declared columns of every table that the connector writes, by name."""
     found: dict[str, tuple[Column, ...]] = {SYNC_LOG: SYNC_LOG_COLUMNS, WEBHOOK_EVENTS: WEBHOOK_EVENTS_COLUMNS}
     for table in TABLES.values():
-        tracking = TRACKING_COLUMNS[:1] if table.append_only else TRACKING_COLUMNS
-        found[table.name] = (*table.columns, *tracking)
+        found[table.name] = table.stored_columns
         if table.keeps_history:
             found[table.history] = (*table.columns, *HISTORY_COLUMNS)
     return found
@@ -148,7 +147,7 @@ def apply_marts(warehouse: Warehouse) -> bool:
         found = warehouse.columns_of(raw_columns())
         present = {name: frozenset(columns) for name, columns in found.items() if columns is not None}
         if not present:
-            raise DestinationError(f"The dataset {warehouse.dataset} is empty; orgx-sync run fills it.")
+            raise empty_dataset(warehouse.dataset)
         return warehouse.with_client(lambda client: _apply(client, present))
 
 

@@ -399,8 +399,7 @@ class Changes:
 
 def empty_rows(table: Table) -> pa.Table:
     """Return an empty Arrow table in the schema of a table."""
-    tracking = TRACKING_COLUMNS[:1] if table.append_only else TRACKING_COLUMNS
-    columns = [(column.name, ARROW_TYPES[column.type]) for column in (*table.columns, *tracking)]
+    columns = [(column.name, ARROW_TYPES[column.type]) for column in table.stored_columns]
     return pa.schema([*columns, ("_dlt_load_id", pa.string())]).empty_table()
 
 

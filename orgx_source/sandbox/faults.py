@@ -126,7 +126,10 @@ class Fault:
         if kind in _NUMBERS | _SECONDS | _TEXTS:
             if not given:
                 raise ValueError(f"{kind} needs a value: {FAULT_KINDS[kind]}")
-            value = int(given) if kind in _NUMBERS else float(given) if kind in _SECONDS else given
+            try:
+                value = int(given) if kind in _NUMBERS else float(given) if kind in _SECONDS else given
+            except ValueError:
+                raise ValueError(f"{kind} needs a number, not {given!r}: {FAULT_KINDS[kind]}") from None
         return cls(kind, value, path=path or None)
 
     @classmethod

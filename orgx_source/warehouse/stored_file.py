@@ -26,6 +26,7 @@ class StoredFile:
 
     Attributes:
         can_be_asked: Always True.
+        dataset: Its name.
     """
 
     can_be_asked = True
@@ -43,6 +44,7 @@ class StoredFile:
         # With the database name, because orgx in orgx.tasks could be the file orgx.duckdb or the schema orgx.
         catalog = self._connection.execute("select current_database()").fetchall()[0][0]
         self._place = f"{DUCKDB_FILE.quote(catalog)}.{DUCKDB_FILE.quote(dataset)}"
+        self.dataset = dataset
         self._columns: dict[str, set[str]] = {}
         found = self._connection.execute(
             "select table_name, column_name from duckdb_columns() where database_name = ? and schema_name = ?",

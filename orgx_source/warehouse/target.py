@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orgx_source.config import DEFAULT_DATABASE
+from orgx_source.errors import ConfigError, DestinationError
 
 FILE_DESTINATION = "duckdb"
 # After a checksum of eight bytes.
@@ -26,6 +27,11 @@ def is_database(file: Path) -> bool:
     """
     with file.open("rb") as opened:
         return opened.read(12)[8:] == MAGIC
+
+
+def empty_dataset(dataset: str) -> DestinationError:
+    """Return the error for a dataset that no run has filled."""
+    return DestinationError(f"The dataset {dataset} is empty; orgx-sync run fills it. --dataset selects another one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,27 @@ class Target:
     def is_missing(self) -> bool:
         """Whether it is a file that does not exist yet; False for a server."""
         return self.is_file and not self.database.exists()
+
+    def require(self) -> None:
+        """Check that there is something to read.
+
+        Raises:
+            DestinationError: Its file does not exist yet.
+        """
+        if self.is_missing:
+            raise DestinationError(
+                f"{self.database} does not exist yet; orgx-sync run creates it. --database selects another file"
+            )
+
+    def require_folder(self) -> None:
+        """Check that its file could be created.
+
+        Raises:
+            ConfigError: The file's folder does not exist.
+        """
+        folder = self.database.parent
+        if self.is_file and not folder.is_dir():
+            raise ConfigError(f"--database {self.database}: there is no folder {folder}. Create it")
 
     @contextmanager
     def left_missing(self) -> Iterator[None]:

@@ -145,8 +145,8 @@ def test_only_the_tables_that_were_named_are_written_and_an_unknown_one_is_exit_
 def test_a_wrong_format_is_exit_2_and_a_missing_database_is_named_and_not_made() -> None:
     assert orgx_sync("export", "out", "--format", "xlsx").returncode == 2
     done = orgx_sync("export", "out", "--database", "nowhere.duckdb")
-    assert done.returncode == 3
-    assert "nowhere.duckdb does not exist. orgx-sync run creates it" in done.stderr
+    assert done.returncode == 4
+    assert "nowhere.duckdb does not exist yet; orgx-sync run creates it" in done.stderr
     assert not Path("nowhere.duckdb").exists()
     assert not OUT.exists()
 

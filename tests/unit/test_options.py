@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
+import duckdb
 import pytest
 from click.testing import CliRunner
 
 from orgx_source.cli import app
+from orgx_source.sandbox import Sandbox, World
 
 OPTIONS = [
     (name, option)
@@ -35,6 +39,77 @@ def test_an_environment_variable_counts_where_the_option_is_not_given() -> None:
     assert "here.duckdb does not exist" in str(shown.exception)
     refused = CliRunner().invoke(app, ["status"], env={"ORGX_MAX_AGE": "soon"})
     assert (refused.exit_code, "ORGX_MAX_AGE" in refused.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["export", ""], 2, "the path is empty"),
+        (["report", "--output", ""], 2, "the path is empty"),
+        (["query", "--database", "", "select 1"], 2, "the path is empty"),
+        (["tables", "task"], 2, "unknown table 'task' (did you mean tasks?); known tables: workspaces,"),
+        (["run", "--route", "Decision=mcp"], 2, "unknown table 'Decision' (did you mean decisions?)"),
+        (["sandbox", "--webhook-secret", "s"], 2, "add --webhook URL"),
+        (["sandbox", "--fault", "clamp=abc"], 3, "clamp needs a number, not 'abc'"),
+    ],
+)
+def test_what_cannot_be_used_is_named(arguments: list[str], code: int, sentence: str) -> None:
+    done = CliRunner().invoke(app, arguments)
+    assert sentence in f"{done.output} {done.exception}"
+    assert getattr(done.exception, "exit_code", done.exit_code) == code
+
+
+READERS = [
+    ["status"],
+    ["verify"],
+    ["export", "out"],
+    ["report"],
+    ["marts"],
+    ["query", "select 1"],
+    ["run"],
+    ["plan"],
+]
+
+
+@pytest.mark.parametrize("arguments", READERS, ids=lambda arguments: arguments[0])
+def test_a_file_in_a_folder_that_does_not_exist_has_one_sentence_and_nothing_is_made(arguments: list[str]) -> None:
+    done = CliRunner().invoke(app, [*arguments, "--database", "nowhere/x.duckdb"])
+    assert str(done.exception) == "--database nowhere/x.duckdb: there is no folder nowhere. Create it"
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", READERS[:6], ids=lambda arguments: arguments[0])
+def test_a_file_that_does_not_exist_yet_has_one_sentence_for_all_that_read_it(arguments: list[str]) -> None:
+    key = {"ORGX_API_KEY": "oxk_of_nobody_at_all"}
+    done = CliRunner().invoke(app, [*arguments, "--database", "x.duckdb"], env=key)
+    sentence = "x.duckdb does not exist yet; orgx-sync run creates it. --database selects another file"
+    assert (str(done.exception), getattr(done.exception, "exit_code", 0)) == (sentence, 4)
+    assert not Path("x.duckdb").exists()
+
+
+@pytest.mark.parametrize("arguments", READERS[:6], ids=lambda arguments: arguments[0])
+def test_a_dataset_that_is_not_in_the_file_is_named_and_costs_no_request(arguments: list[str]) -> None:
+    duckdb.connect("x.duckdb").close()
+    with Sandbox(World("small")) as box:
+        key = {"ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url}
+        where = ["--database", "x.duckdb", "--dataset", "nope"]
+        done = CliRunner().invoke(app, [*arguments, *where], env=key, standalone_mode=False)
+        assert box.count("/api/entities") == 0
+    sentence = {"query": "x.duckdb has no dataset nope", "report": "There is no nope_marts."}.get(
+        arguments[0], "The dataset nope is empty; orgx-sync run fills it. --dataset selects another one"
+    )
+    assert sentence in f"{done.output} {done.exception}"
+    assert getattr(done.exception, "exit_code", done.return_value) == 4
+
+
+@pytest.mark.parametrize("name", ["tasks", "tasks_history", "sync_log", "memory_hits", "webhook_events"])
+def test_every_table_of_a_dataset_is_described(name: str) -> None:
+    document = json.loads(CliRunner().invoke(app, ["tables", name, "--json"]).output)
+    columns = [column["name"] for column in document[name]["columns"]]
+    assert len(columns) > 8
+    shown = CliRunner().invoke(app, ["tables", name], env={"COLUMNS": "200"}).output
+    assert all(column in shown for column in columns)
+    assert ("valid_from" in columns, "last_changed_at" in columns) == (name == "tasks_history", name == "tasks")
 
 
 def test_what_points_a_run_to_its_warehouse_does_not_point_the_demonstration_there() -> None:
