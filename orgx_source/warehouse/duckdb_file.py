@@ -311,7 +311,8 @@ class FileClient(DuckDbSqlClient):
         Seen in DuckDB 1.4.5, 1.5 and 2.0.0 after commits that failed for lack of memory; the file itself is intact as
         long as nothing more is written through this instance.
         """
-        with suppress(TransactionException):
+        # An invalidated instance refuses this too.
+        with suppress(Error):
             self._conn.rollback()
         try:
             self._conn.execute(
