@@ -22,6 +22,7 @@ from rich import box
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 from rich.table import Table as Grid
@@ -299,7 +300,36 @@ def print_check(report: CheckReport) -> None:
 
 
 def print_plan(report: PlanReport) -> None:
-    """Print what a run would do."""
+    """Print what a run would do; on a narrow terminal, routes and reasons have lines of their own."""
+    if out.width < NARROW:
+        _print_narrow_plan(report)
+    elif report.tables:
+        out.print(_plan_grid(report))
+    for name, table in report.tables.items():
+        if table.closed and (table.route or table.error):
+            out.print(Text(f"{name}: closed to this key: {', '.join(table.closed)}", "yellow"))
+        if table.error:
+            out.print(_error_of(name, table.error))
+    if report.error:
+        out.print(Text(report.error, "red"))
+        return
+    vague = any(table.at_least or table.requests is None for table in report.tables.values())
+    out.print(f"orgx-sync run would send {'at least' if vague else 'about'} {_requests(report.requests)}")
+    out.print(f"{_requests(report.asked)} sent for this plan; nothing was written", style="dim")
+
+
+def _print_narrow_plan(report: PlanReport) -> None:
+    for name, table in report.tables.items():
+        more = "+" if table.at_least else ""
+        rows = "? rows" if table.rows is None else f"{table.rows:,}{more} rows"
+        requests = "? requests" if table.requests is None else _requests(table.requests).replace(" ", f"{more} ", 1)
+        out.print(Text(f"{name}: {table.mode or '-'}, {rows}, {requests}"))
+        for part in (table.route or "no open route", table.because):
+            if part:
+                out.print(Padding(Text(part, "dim"), (0, 0, 0, 2)), soft_wrap=False)
+
+
+def _plan_grid(report: PlanReport) -> Grid:
     grid = _grid(
         ("table", "left"), ("reads", "left"), ("rows", "right"), ("requests", "right"), ("route", "left"),
         ("because", "left"),
@@ -314,19 +344,7 @@ def print_plan(report: PlanReport) -> None:
             Text(table.route or "no open route", "" if table.route else "red" if table.error else "dim"),
             table.because or "-",
         )
-    if report.tables:
-        out.print(grid)
-    for name, table in report.tables.items():
-        if table.closed and (table.route or table.error):
-            out.print(Text(f"{name}: closed to this key: {', '.join(table.closed)}", "yellow"))
-        if table.error:
-            out.print(_error_of(name, table.error))
-    if report.error:
-        out.print(Text(report.error, "red"))
-        return
-    vague = any(table.at_least or table.requests is None for table in report.tables.values())
-    out.print(f"orgx-sync run would send {'at least' if vague else 'about'} {_requests(report.requests)}")
-    out.print(f"{_requests(report.asked)} sent for this plan; nothing was written", style="dim")
+    return grid
 
 
 def print_verify(report: VerifyReport) -> None:
@@ -674,7 +692,9 @@ def _grid(*columns: tuple[str, Any], gap: int = 2) -> Grid:
     # The box adds one space between columns.
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, gap - 1, 0, 0))
     for number, (name, justify) in enumerate(columns):
-        grid.add_column(name, justify=justify, no_wrap=number == 0 or justify == "right")
+        is_whole = number == 0 or justify == "right"
+        # What is too long for its column is continued below, never cut.
+        grid.add_column(name, justify=justify, no_wrap=is_whole, overflow="fold")
     return grid
 
 

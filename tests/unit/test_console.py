@@ -8,11 +8,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
+from orgx_source.api.routes import ROUTES
 from orgx_source.cli import console
+from orgx_source.commands.check import CheckReport, TableCheck
+from orgx_source.commands.plan import PlanReport, TablePlan
 from orgx_source.commands.status import PastRun, StatusReport, TableStatus
 from orgx_source.reading.report import RunReport, TableReport
 from orgx_source.tables import TABLES
 
+BECAUSE = "what changed since 2026-11-27 11:14 UTC; then a page of old rows"
 NOW = datetime(2026, 4, 29, 3, 0, tzinfo=UTC)
 
 
@@ -47,6 +51,21 @@ def test_a_run_shows_every_verdict_and_number(terminal: Console) -> None:
         assert shown.count(number) >= len(TABLES)
     assert shown.count("certified") == len(TABLES) - 2
     assert (shown.count("incomplete"), shown.count("failed")) == (1, 1)
+
+
+def test_a_plan_and_a_check_show_every_number_and_route(terminal: Console) -> None:
+    plan, check = PlanReport(), CheckReport()
+    for name in TABLES:
+        route = ROUTES[name][0].name
+        plan.tables[name] = TablePlan(route, "changes", BECAUSE, 12_345, 1_234)
+        check.tables[name] = TableCheck(route=route, rows=1_234_567, total="doubtful", order="not sortable")
+    console.print_plan(plan)
+    console.print_check(check)
+    shown = "\n".join(lines(terminal))
+    assert (shown.count("12,345"), shown.count("1,234,567")) == (len(TABLES), len(TABLES))
+    assert shown.count("2026-11-27") == shown.count("old") == len(TABLES)
+    if terminal.width == 120:
+        assert all(shown.count(ROUTES[name][0].name) >= 2 for name in TABLES)
 
 
 def test_only_what_may_be_wrong_is_yellow() -> None:
