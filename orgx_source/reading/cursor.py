@@ -26,6 +26,7 @@ class Past:
         has_rows: Whether the warehouse has any row.
         is_doubted: Whether rows missing from the last full read were not accepted as deleted.
         looked_back_at: When a feed was last read one month back.
+        left_gap: Whether the last full read of a feed did not reach its oldest events.
     """
 
     cursor: datetime | None = None
@@ -35,6 +36,7 @@ class Past:
     has_rows: bool = False
     is_doubted: bool = False
     looked_back_at: datetime | None = None
+    left_gap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Beginning:
         watermark: Only changes since this time are read; None for a full read.
         offset: Rows already read by an earlier, interrupted read.
         because: The reason.
-        looks_back: Whether it is the weekly read of a feed one month back.
+        looks_back: Whether it is the weekly read of a feed one month back, or in full if older events are missing.
     """
 
     watermark: datetime | None
@@ -89,6 +91,10 @@ def begin(past: Past, wishes: Wishes, now: datetime) -> Beginning:
     if because is not None or past.cursor is None:
         return Beginning(None, 0, because or "no full read of it is recorded")
     looks_back = wishes.is_feed and (past.looked_back_at is None or now - past.looked_back_at >= LOOK_BACK_EVERY)
+    if looks_back and past.left_gap:
+        # Otherwise nothing would ever read them: a later list may go further back.
+        because = "the last full read did not reach the oldest events"
+        return Beginning(None, 0, because, looks_back)  # guard: oldest-events
     overlap = max(wishes.overlap, FEED_OVERLAP) if wishes.is_feed else wishes.overlap
     watermark = past.cursor - (LOOK_BACK if looks_back else overlap)
     return Beginning(watermark, 0, f"what changed since {watermark:%Y-%m-%d %H:%M} UTC", looks_back)

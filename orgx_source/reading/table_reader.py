@@ -396,6 +396,7 @@ class TableReader:
             has_rows=bool(self._changes.known),
             is_doubted=self._state.doubt is not None,
             looked_back_at=self._state.looked_back_at,
+            left_gap=self._state.left_gap,
         )
         return begin(past, wishes, self._started)
 
@@ -462,6 +463,8 @@ class TableReader:
         bound = min(self._started_at_orgx, self._started)
         past = Past(self._state.cursor, self._state.whole_read_at)
         whole = whole_at is not None
+        if whole and self._table.append_only:
+            self._state.left_gap = reader.report.gap
         obeyed = self._note_scope(reader, whole=whole)
         ending = end(reader.report, past, self._intake.newest, whole_at=whole_at, bound=bound)
         total = (
@@ -488,6 +491,8 @@ class TableReader:
             parts[0] += f" in more than one run, the first at {whole_at:%Y-%m-%d %H:%M} UTC"
         if counted and not self._table.append_only:
             parts.append("OrgX counts as many rows as the warehouse")
+        if self._state.left_gap and not whole:
+            parts.append("events older than those of the first read were not available")
         if self._second_look.sampled and not whole:
             parts.append(f"{self._second_look.sampled} old rows were compared")
         return "; ".join(parts)

@@ -227,6 +227,15 @@ class TableState:
         """Record that a feed was read one month back."""
         self._stored["looked_back_at"] = moment.isoformat()
 
+    @property
+    def left_gap(self) -> bool:
+        """Return whether the last full read of a feed did not reach its oldest events."""
+        return bool(self._stored.get("left_gap"))
+
+    @left_gap.setter
+    def left_gap(self, gap: bool) -> None:
+        self._keep("left_gap", gap)
+
     def closed_doors(self, key: str, now: datetime) -> dict[str, str]:
         """Return the routes that recently refused this key and can be skipped, name to status.
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orgx_source.reading.report import TableReport
-from orgx_source.sandbox import Sandbox, World
+from orgx_source.sandbox import Fault, Sandbox, World
 from orgx_source.sync import run_sync
 from tests.running import differences, fast_client, pipeline
 
@@ -25,6 +25,27 @@ def night(box: Sandbox) -> TableReport:
 def add_event(box: Sandbox, ago: timedelta) -> dict[str, Any]:
     stamp = (box.world.now - ago).isoformat().replace("+00:00", "Z")
     return box.world.insert("activity", id=f"late {ago}", type="run_started", title="late", timestamp=stamp)
+
+
+def test_events_that_the_first_read_did_not_reach_are_read_within_a_week_once_the_list_has_them() -> None:
+    with Sandbox(World("small"), faults=[Fault("clamp", 30, path="/api/client/live/activity")]) as box:
+        first = night(box)
+        assert (first.verdict, first.rows_new) == ("uncertified", 30)
+        box.world.advance(hours=24)
+        quiet = night(box)
+        assert not quiet.whole
+        box.heal()
+        box.world.advance(hours=24)
+        healed = night(box)
+        assert not healed.whole
+        assert "events older than those of the first read were not available" in healed.proof
+        box.world.now += timedelta(days=7)
+        full = night(box)
+        assert (full.whole, full.verdict) == (True, "certified")
+        assert differences(box.world, tables=["activity"]) == []
+        box.world.now += timedelta(days=7)
+        last = night(box)
+        assert (last.whole, last.verdict, "not available" in last.proof) == (False, "certified", False)
 
 
 def test_an_event_of_some_hours_ago_comes_with_the_next_night_and_an_older_one_within_a_week() -> None:

@@ -71,10 +71,10 @@ class Hooks:
             managed(job, *args)
             self.pass_moment("write")
 
-        def submit_job(load: Any, *args: Any) -> Any:
+        def submit_job(load: Any, *args: Any, **options: Any) -> Any:
             if self.dead:
                 raise KilledError
-            job = submit(load, *args)
+            job = submit(load, *args, **options)
             # dlt catches whatever a job raises.
             if self.dead:
                 raise KilledError

@@ -70,6 +70,15 @@ def test_a_feed_is_read_a_day_back_each_time_and_a_month_back_once_a_week(
     assert (beginning.watermark, beginning.looks_back) == (CURSOR - timedelta(days=days), looks_back)
 
 
+@pytest.mark.parametrize(("looked_back", "whole"), [(timedelta(days=6), False), (timedelta(days=7), True)])
+def test_a_feed_whose_oldest_events_were_not_reached_is_read_in_full_once_a_week(
+    looked_back: timedelta, *, whole: bool
+) -> None:
+    past = replace(PAST, looked_back_at=NOW - looked_back, left_gap=True)
+    beginning = begin(past, replace(WISHES, is_feed=True, full_every=None), NOW)
+    assert (beginning.watermark is None, beginning.looks_back) == (whole, whole)
+
+
 def test_the_cursor_does_not_pass_a_gap_but_for_the_first_one() -> None:
     listing = ListingReport(finished=True, gap=True)
     assert end(listing, Past(CURSOR), NOW, whole_at=None, bound=NOW).cursor == CURSOR
