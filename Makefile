@@ -50,7 +50,7 @@ demo: $(if $(wildcard $(VENV)/.ready),setup,$(VENV)/.demo) ## Sync a sample orga
 test: setup ## Run all tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-search: setup ## Search for counter-examples for about an hour, and take the guards out one by one
+search: setup ## Search for counter-examples for about three hours, and take the guards out one by one
 	@ORGX_SEQUENCES=300 ORGX_EXAMPLES=20000 ORGX_KILLS=50 ORGX_MIXTURES=200 ORGX_EVENTS=20000 $(BIN)/python -m pytest \
 		tests/e2e/test_any_sequence.py tests/e2e/test_known_sequences.py tests/e2e/test_interrupted.py tests/unit/test_paging_property.py \
 		tests/unit/test_envelope_property.py tests/unit/test_network.py tests/unit/test_search_reader.py tests/e2e/test_event_storms.py tests/e2e/test_any_fields.py \
