@@ -12,7 +12,6 @@ import ipaddress
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -355,6 +354,8 @@ def reread_settings_files() -> None:
 
 
 def _problem_with(file: Path) -> str | None:
+    import tomllib
+
     try:
         content = file.read_bytes()
         if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from orgx_source.api.routes import ROUTES
 from orgx_source.tables import MEMORY_HITS, TABLES
 from orgx_source.warehouse.target import Target
 
@@ -23,6 +21,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _unknown_table(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
     names = list(known)
     close = get_close_matches(name.lower(), names, 1)
     meant = f" (did you mean {close[0]}?)" if close else ""
@@ -51,6 +51,9 @@ class RouteOfTable(click.ParamType[tuple[str, str]]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         """Return both; fail with the known tables or routes."""
+        # The table of routes takes longer to import than all else that --help needs.
+        from orgx_source.api.routes import ROUTES
+
         if isinstance(value, tuple):
             return value
         table, equals, route = value.partition("=")

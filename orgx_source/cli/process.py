@@ -8,7 +8,6 @@ import os
 import select
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from typing import Any
 
@@ -36,8 +35,8 @@ class _Output(io.FileIO):
             return len(data)
 
 
-class _NotInstalled(MetaPathFinder):
-    """Makes some packages look as if they were not installed."""
+class _NotInstalled:
+    """A finder of modules: makes some packages look as if they were not installed."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
         if name in UNUSED:

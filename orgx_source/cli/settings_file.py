@@ -6,7 +6,6 @@ Uses the standard library to read, because dlt takes most of a second to import.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,10 @@ def read_options(known: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         ConfigError: An option is unknown. An unreadable file is left to dlt, which reports line and column.
     """
+    if not CONFIG.exists():
+        return {}
+    import tomllib
+
     try:
         section = tomllib.loads(CONFIG.read_text("utf-8-sig")).get(SECTION, {})
     except (OSError, ValueError):
