@@ -297,14 +297,12 @@ class TableReader:
         known, state = self._changes.known, self._state
         if state.doors_apart:
             return not state.doors_meet(known.is_seen)  # guard: doors-that-meet
-        old = len(known) - self._changes.new
-        if not self._table.optional or before in (None, reader.route.name) or not old or not known.seen:
+        if not self._table.optional or before in (None, reader.route.name):
             return False
-        apart = known.seen == self._changes.new
-        if apart:
-            met, unmet = [row_id for row_id in known if known.is_seen(row_id)], known.unseen()
-            state.note_doors_apart(unmet, met)
-        return apart
+        if not known.seen or known.seen != self._changes.new or not (unmet := known.unseen()):
+            return False
+        state.note_doors_apart(unmet, [row_id for row_id in known if known.is_seen(row_id)])
+        return True
 
     def _note_apart(self, reader: RouteReader, before: str | None) -> bool:
         if apart := self._are_apart(reader, before):  # guard: ids-of-two-doors
