@@ -475,9 +475,9 @@ def export(
     from orgx_source.cli import console
     from orgx_source.commands.export import export_tables
 
-    target.require()
     if guard_formulas and file_format != "csv":
         raise click.BadParameter("applies to CSV files only: add --format csv", param_hint="--guard-formulas")
+    target.require()
     found = export_tables(
         target.pipeline(read_only=True), directory, file_format, tables, guard_formulas=guard_formulas
     )
