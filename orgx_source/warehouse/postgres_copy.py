@@ -93,6 +93,7 @@ class PatientClient(Psycopg2SqlClient):
         with self._conn.cursor() as cursor:
             cursor.copy_expert(statement, file)
 
+    # In dlt it is a class method, but the answer depends on this client's patience and role.
     def _make_database_exception(self, ex: Exception) -> Exception:  # type: ignore[override]
         if sqlstate(ex) == LOCK_NOT_AVAILABLE:
             # Terminal: otherwise dlt would retry it four times.

@@ -1,4 +1,4 @@
-"""What is new, what changed, what came back, what is gone, and what history lacks."""
+"""Changes find new, changed, restored and deleted rows, and versions missing from the history."""
 
 from __future__ import annotations
 

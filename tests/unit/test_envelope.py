@@ -1,4 +1,4 @@
-"""Every envelope that OrgX is known to use is read; anything else is an error that says what came."""
+"""Every envelope that OrgX is known to use is read; anything else is an error that describes the response."""
 
 from __future__ import annotations
 

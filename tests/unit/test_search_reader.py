@@ -103,7 +103,7 @@ class BoundedDoor(MovingDoor):
 
 
 def read_in_parts(source: MovingList, sizes: list[int]) -> tuple[set[str], SearchReader]:
-    """Read in one run after the other, each of which may send so many requests; return what came in all."""
+    """Read in several runs with a limited number of requests each; return the ids received in all of them."""
     came: set[str] = set()
     place = None
     with ThreadPoolExecutor(1) as executor:
