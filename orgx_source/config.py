@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import importlib.util
-import ipaddress
 import json
 import os
 import re
@@ -477,6 +476,8 @@ def is_loopback(host: str) -> bool:
     """Return whether a host is this machine: localhost, 127.0.0.0/8 or ::1."""
     if host.lower() == "localhost":
         return True
+    import ipaddress
+
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -6,7 +6,6 @@ wins. Undeclared fields become columns of their own.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -164,6 +163,9 @@ def _spelled_alike(key: str) -> str:
 
 
 def _digest(name: str) -> str:
+    # Imported late: OpenSSL takes 3 % of `orgx-sync --help`, and few names need a digest.
+    import hashlib
+
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
 
 
