@@ -54,12 +54,12 @@ class Opened:
     console: list[str]
 
 
-def open_page(browser: str, page: Path) -> Opened:
+def open_page(browser: str, page: Path, *flags: str) -> Opened:
     """Open a file, let ten seconds of virtual time pass, and return the result."""
     with tempfile.TemporaryDirectory(prefix="orgx-browser-", ignore_cleanup_errors=True) as profile:
         options = [f"--user-data-dir={profile}", "--enable-logging=stderr", "--virtual-time-budget=10000", "--dump-dom"]
         done = subprocess.run(
-            [browser, *QUIET, *options, page.resolve().as_uri()],
+            [browser, *QUIET, *options, *flags, page.resolve().as_uri()],
             capture_output=True,
             text=True,
             timeout=120,

@@ -180,8 +180,7 @@ def forecast(data: Data) -> Chart:
 
 def _open_tasks(found: BurnDown) -> Chart:
     names = counted, band, unchanged, growing = (
-        "open tasks, counted", "80 % of simulations, no new tasks", "estimate, no new tasks",
-        "estimate, new tasks as before",
+        "open tasks", "80 % of simulations", "estimate, no new tasks", "estimate, new tasks as before",
     )  # fmt: skip
     scale = alt.Scale(domain=list(names), range=[INK, PALE_BLUE, BLUE, ORANGE])
     colour = alt.Color("what:N", scale=scale, legend=legend(2))

@@ -73,7 +73,15 @@ _CONFIG: dict[str, Any] = {
         "domainColor": AXIS,
         "tickColor": AXIS,
     },
-    "legend": {"labelColor": INK, "labelFontSize": 11, "symbolSize": 110, "rowPadding": 2, "columnPadding": 12},
+    "legend": {
+        "labelColor": INK,
+        "labelFontSize": 11,
+        # Vega cuts labels after 160 pixels.
+        "labelLimit": 0,
+        "symbolSize": 110,
+        "rowPadding": 2,
+        "columnPadding": 12,
+    },
     "title": {
         "anchor": "start",
         "frame": "bounds",

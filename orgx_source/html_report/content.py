@@ -176,8 +176,7 @@ def _figures(facts: Facts) -> Iterable[Figure]:
     if any(row["cost_usd"] is not None for row in facts.days):
         earlier = f"; ${_sum(before, 'cost_usd'):,.2f} in the {RECENT_DAYS} days before" if before else ""
         yield Figure("Cost of events", f"${_sum(recent, 'cost_usd'):,.2f}", f"in {RECENT_DAYS} days{earlier}")
-    # Optional tables show a period, or what the key may read: they are not expected to be complete.
-    judged = [row for row in facts.health if row["table_name"] not in OPTIONAL_TABLES]
+    judged = [row for row in facts.health if not _is_partial(row)]
     sure = sum(VERDICT_TONES.get(row["last_verdict"]) == "good" and not row["last_error"] for row in judged)
     yield Figure(
         "Complete tables",
@@ -688,7 +687,7 @@ def _health_table(health: Sequence[Row]) -> Table:
         if row["last_error"]
         or (VERDICT_TONES.get(row["last_verdict"]) != "good" and row["table_name"] not in OPTIONAL_TABLES)
     ]
-    partial = [row for row in health if row["table_name"] in OPTIONAL_TABLES and row["last_verdict"] != "certified"]
+    partial = [row for row in health if _is_partial(row)]
     title = f"In doubt: {', '.join(unsure)}" if unsure else f"All {len(health)} tables are known to be complete"
     if partial and not unsure:
         judged = len(health) - len(partial)
@@ -701,6 +700,11 @@ def _health_table(health: Sequence[Row]) -> Table:
         "timestamp of a change to the read that saw it." + "".join(map(_event_lag, health))
     )
     return Table(title, how, [(name, name not in ("table", "verdict", "last error or note")) for name in columns], rows)
+
+
+def _is_partial(row: Row) -> bool:
+    """Return whether a table is not expected to be complete: OrgX gives a period of it, or what the key may read."""
+    return row["table_name"] in OPTIONAL_TABLES and row["last_verdict"] != "certified"
 
 
 def _event_lag(row: Row) -> str:

@@ -30,10 +30,12 @@
 
   const drawn = [];
 
+  // Vega fixes the height before a legend that is too wide wraps, so that it covers the title: each width takes two runs.
   const draw = async (name, spec) => {
     const place = document.getElementById(`chart-${name}`);
     try {
       const { view } = await window.vegaEmbed(place, spec, options);
+      await view.resize().runAsync();
       drawn.push([place, view]);
     } catch (error) {
       note(`${name}: ${error}`);
@@ -52,8 +54,9 @@
   // Paper has a fixed width, unlike the window. Drawn at 780 pixels and scaled to the paper, two charts fit on a page.
   const PRINTED_PIXELS = 780;
   const resize = (width) => {
-    for (const [place, view] of drawn) view.width(width ?? place.clientWidth).run();
+    for (const [place, view] of drawn) view.width(width ?? place.clientWidth).run().resize().run();
   };
+  window.addEventListener("resize", () => window.requestAnimationFrame(() => resize()));
   window.addEventListener("beforeprint", () => resize(PRINTED_PIXELS));
   window.addEventListener("afterprint", () => resize());
 

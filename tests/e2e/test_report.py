@@ -148,6 +148,21 @@ def test_a_browser_draws_every_chart_and_complains_of_nothing(browser: str, week
         assert sum(tag in ("path", "text", "rect", "line") for tag in tags) > 10, name
 
 
+def test_a_legend_that_wraps_on_a_narrow_screen_stays_below_the_title(browser: str, weeks: None) -> None:
+    write_report(pipeline(), REPORT)
+    # No window is narrower than 500 pixels; at this scale, they are 454 of the page.
+    opened = open_page(browser, REPORT, "--window-size=500,900", "--force-device-scale-factor=1.1")
+    heights = []
+    for chart in opened.dom.split('class="marks"')[1:]:
+        top = re.search(r'<g fill="none"[^>]*translate\([^,]*,([^)]*)\)', chart)
+        legend = re.search(r'role-legend".{,400}?translate\([^,]*,([^)]*)\)', chart, re.DOTALL)
+        if top and legend:
+            assert float(top[1]) + float(legend[1]) >= 0
+            heights.append(-float(legend[1]))
+    # One of them has wrapped.
+    assert max(heights) > 3 * min(heights)
+
+
 def test_no_title_of_a_row_breaks_out_of_the_page(browser: str, weeks: None) -> None:
     write_report(pipeline(), REPORT)
     written = Page(REPORT.read_text())

@@ -96,10 +96,10 @@ def test_a_bar_of_the_portfolio_holds_what_its_initiative_has_done() -> None:
         },
         {
             "lane": 1, "title": "Initiative 1", "status": "active", "done": 55.6, "full": 100, "stated": 40.0,
-            "tasks": "5 of 9", "moved": "1.0 d",
+            "tasks": "5 of 9", "moved": "24 h",
         },
     ]  # fmt: skip
-    assert found.lanes == [("Initiative 2", "9.0 d ago"), ("Initiative 1", "1.0 d ago")]
+    assert found.lanes == [("Initiative 2", "9.0 d ago"), ("Initiative 1", "24 h ago")]
     assert found.finding == "0 of 1 initiative under way have not changed for a week"
     assert shown(describe_portfolio([initiative(1, days_since_movement=None)])).lanes == [("Initiative 1", "unknown")]
 

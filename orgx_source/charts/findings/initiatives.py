@@ -12,7 +12,7 @@ from typing import Any
 from orgx_source.charts.estimates import LEAST_DAYS, PATHS, Forecast, count_added, forecast_remaining
 from orgx_source.charts.findings.caption import MOST_LANES, Caption, Lane, Mark, Nothing
 from orgx_source.charts.findings.rows import FINISHED, RECENT_DAYS, Row, Rows, count_tasks, number, until_tomorrow
-from orgx_source.charts.findings.wording import inflected, plural, say_day, say_days, say_shown
+from orgx_source.charts.findings.wording import inflected, plural, say_day, say_days, say_hours, say_shown
 
 STILL_DAYS = 7
 PENDING_HOURS = 24
@@ -85,7 +85,7 @@ def _progress_bar(lane: int, row: Row) -> Mark:
 
 
 def _say_moved(days: float | None) -> str:
-    return UNKNOWN if days is None else say_days(days)
+    return UNKNOWN if days is None else say_hours(24 * days)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
