@@ -160,7 +160,7 @@ def load_config(**given: Any) -> OrgxConfig:
             if value:
                 found[name] = value
     found["mcp_url"] = check_base_url(found.get("mcp_url", DEFAULT_MCP_URL), MCP_SETTING, DEFAULT_MCP_URL)
-    found["has_login"] = login_file(found["mcp_url"]).exists()
+    found["has_login"] = _has_login(found["mcp_url"])
     found["api_key"] = _check_credentials(found)
     found["routes"] = {**_routes_from_dlt(), **found.get("routes", {})}
     found.setdefault("memory", _searches_from_dlt())
@@ -300,8 +300,20 @@ def _check_credentials(found: Mapping[str, Any]) -> str:
     return ""
 
 
+def _has_login(mcp_url: str) -> bool:
+    try:
+        return login_file(mcp_url).exists()
+    except (ConfigError, OSError):
+        # A home directory that is missing or closed to this user; a run with a key needs none.
+        return False
+
+
 def login_file(mcp_url: str) -> Path:
-    """Return the file of the login to an MCP address, in the user's configuration folder."""
+    """Return the file of the login to an MCP address, in the user's configuration folder.
+
+    Raises:
+        ConfigError: This user has no home directory.
+    """
     parts = urlsplit(mcp_url)
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{parts.hostname}-{parts.port or ''}{parts.path}").strip("-")
     return _logins() / f"login-{name}.json"
@@ -309,14 +321,17 @@ def login_file(mcp_url: str) -> Path:
 
 def _logins() -> Path:
     folder = os.environ.get("XDG_CONFIG_HOME") or os.environ.get("APPDATA")
-    return (Path(folder) if folder else Path.home() / ".config") / "orgx-sync"
+    try:
+        return (Path(folder) if folder else Path.home() / ".config") / "orgx-sync"
+    except RuntimeError:
+        raise ConfigError("This user has no home directory for a login. Set HOME, or XDG_CONFIG_HOME.") from None
 
 
 def is_anybody_logged_in() -> bool:
     """Return whether this user has a login to any MCP address."""
     try:
         return any(_logins().glob("login-*.json"))
-    except (OSError, RuntimeError):
+    except (ConfigError, OSError):
         # No home directory, or no permission to read it.
         return False
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orgx_source.config import check_base_url, check_key, check_settings_files, load_config
+from orgx_source.config import check_base_url, check_key, check_settings_files, load_config, login_file
 from orgx_source.errors import ConfigError
 
 KEY = "oxk_0123456789abcdef"
@@ -115,3 +115,20 @@ def test_windows_line_ends_are_fine_and_what_is_no_file_is_named() -> None:
     file.mkdir()
     with pytest.raises(ConfigError, match="Is a directory"):
         check_settings_files()
+
+
+@pytest.mark.parametrize("home", [RuntimeError("no home directory"), PermissionError("/root/.config")])
+def test_a_key_needs_no_home_directory_and_a_login_says_that_there_is_none(
+    home: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> Path:
+        raise home
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr("orgx_source.config.Path.home", refuse)
+    assert not load_config(api_key=KEY).has_login
+    with pytest.raises(ConfigError, match="No OrgX API key"):
+        load_config()
+    if isinstance(home, RuntimeError):
+        with pytest.raises(ConfigError, match=r"no home directory.*XDG_CONFIG_HOME"):
+            login_file("https://mcp.useorgx.com/mcp")
