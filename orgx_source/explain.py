@@ -59,6 +59,15 @@ _SQLSTATES: dict[str, Lasting] = {
 _SETTLED = re.compile(
     r"permission denied|insufficient privilege|access denied|authentication failed|invalid dsn"
     r'|(database|role|user) "[^"]*" does not exist|unsupported startup parameter'
+    # The server's rules for a role, an address or encryption.
+    r"|pg_hba\.conf (entry|rejects)|not permitted to log in|not currently accepting connections|password has expired"
+    r"|no password supplied|no such (user|database)|tenant or user not found|endpoint id is not specified"
+    r"|ssl connection is required|does not support ssl|valid client certificate|channel binding required"
+    r"|authentication method requirement|certificate verify failed|server certificate for .* does not match"
+    r"|(certificate|private key) file .* (not exist|access)|could not (load|read) (root )?certificate"
+    # The address itself.
+    r'|invalid (integer value|port number|\w+ value|value for parameter|uri|percent-encoded)|definition of service "'
+    r"|unrecognized configuration parameter|requires a value|invalid response to ssl negotiation"
     r"|cannot open file .*(no such file|is a directory|not a directory)|could not read from file .*is a directory",
     re.IGNORECASE | re.DOTALL,
 )

@@ -30,6 +30,7 @@ LOCK_NOT_AVAILABLE = "55P03"
 MISSING_RIGHT = "42501"
 # Milliseconds.
 SHORTEST_WAIT = 200
+LONGEST_WAIT = 2**31 - 1
 # The oldest holder of a lock on a table in the dataset; our own locks are released before this query.
 _HOLDERS = """
 select pid, usename, application_name, client_addr::text, state, xact_start
@@ -77,7 +78,7 @@ class PatientClient(Psycopg2SqlClient):
     def _milliseconds(self) -> int:
         # Never zero, which means forever; and some locks are legitimately held for a moment.
         left = self.patience.seconds - self.patience.waited if self.patience is not None else 0
-        return max(SHORTEST_WAIT, round(left * 1000))
+        return max(SHORTEST_WAIT, round(min(left * 1000, LONGEST_WAIT)))
 
     @contextmanager
     def begin_transaction(self) -> Iterator[Any]:

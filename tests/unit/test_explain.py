@@ -53,3 +53,50 @@ def test_without_a_code_the_class_decides(error: Any, expected: int) -> None:
 
 def test_no_table_is_blamed_for_what_is_none_s() -> None:
     assert refused_table(ValueError("tasks.1.csv")) is None
+
+
+REFUSED = [
+    'FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", no encryption',
+    'FATAL:  pg_hba.conf rejects connection for host "10.0.0.1", user "u", database "d", SSL encryption',
+    'FATAL:  role "u" is not permitted to log in',
+    'FATAL:  database "d" is not currently accepting connections',
+    'FATAL:  unrecognized configuration parameter "nonsense"',
+    'FATAL:  invalid value for parameter "client_encoding": "foo"',
+    "FATAL:  connection requires a valid client certificate",
+    "FATAL:  SSL connection is required",
+    "FATAL:  Tenant or user not found",
+    "FATAL:  no such user",
+    "fe_sendauth: no password supplied",
+    "server does not support SSL, but SSL was required",
+    "SSL error: certificate verify failed",
+    'server certificate for "a.example" does not match host name "b.example"',
+    'root certificate file "/nowhere/root.crt" does not exist',
+    'private key file "/nowhere/client.key" has group or world access',
+    "channel binding required, but server authenticated client without channel binding",
+    "received invalid response to SSL negotiation: H",
+    'invalid integer value "abc" for connection option "port"',
+    'invalid port number: "99999"',
+    'invalid sslmode value: "foo"',
+    'definition of service "none" not found',
+]
+PASSING = [
+    "FATAL:  sorry, too many clients already",
+    'FATAL:  too many connections for role "u"',
+    "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
+    "FATAL:  the database system is starting up",
+    "FATAL:  query_wait_timeout",
+    "Connection refused",
+    "timeout expired",
+    "SSL SYSCALL error: EOF detected",
+    "SSL connection has been closed unexpectedly",
+    'could not translate host name "h.example" to address: Name or service not known',
+]
+
+
+@pytest.mark.parametrize(
+    ("expected", "words"), [*((3, words) for words in REFUSED), *((4, words) for words in PASSING)]
+)
+def test_a_connection_that_no_waiting_allows_is_exit_3(expected: int, words: str) -> None:
+    said = f'connection to server at "h.example" (10.0.0.2), port 5432 failed: {words}'
+    assert explain(DatabaseTransientException(psycopg2.OperationalError(said))).exit_code == expected
+    assert explain(psycopg2.OperationalError(said)).exit_code == expected

@@ -67,3 +67,6 @@ def test_the_wait_is_never_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert client.patience is not None
     client.patience.waited = client.patience.seconds
     assert client._milliseconds() > 0
+    # PostgreSQL takes no larger number.
+    client.patience = LockPatience(float("inf"))
+    assert client._milliseconds() == 2**31 - 1
