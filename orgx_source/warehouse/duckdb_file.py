@@ -76,6 +76,14 @@ class LockPatience:
         self._stopped.set()
 
 
+def delete_empty(file: Path) -> None:
+    """Delete a DuckDB file without content, while no other process can open it; one that is in use stays."""
+    with suppress(Error), connect(str(file.resolve())) as connection:
+        sql = "select count(*) from duckdb_schemas() where database_name = current_database() and not internal"
+        if connection.execute(sql).fetchall() == [(0,)]:  # guard: only-what-asking-made
+            file.unlink(missing_ok=True)
+
+
 def duckdb_credentials(file: Path) -> DuckDbCredentials:
     """Return dlt's settings for a file: rows may be in any order, which saves 80 MB when loading 100,000."""
     return DuckDbCredentials(str(file), global_config={"preserve_insertion_order": False})

@@ -83,13 +83,18 @@ class Target:
 
     @contextmanager
     def left_missing(self) -> Iterator[None]:
-        """Delete the file at the end if it did not exist before and opening created it."""
+        """Delete the file at the end if it did not exist before and opening created it.
+
+        A file that a run uses or has filled meanwhile stays.
+        """
         was_missing = self.is_missing
         try:
             yield
         finally:
-            if was_missing:
-                self.database.unlink(missing_ok=True)
+            if was_missing and not self.is_missing:
+                from orgx_source.warehouse.duckdb_file import delete_empty
+
+                delete_empty(self.database)
 
     def pipeline(self, *, read_only: bool = False) -> Any:
         """Return its dlt pipeline.

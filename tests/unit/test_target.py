@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import click
+import duckdb
 import pytest
 from click.testing import CliRunner
 
@@ -34,9 +35,9 @@ def test_only_a_file_can_be_missing() -> None:
 def test_a_file_that_only_asking_has_made_goes_again(was_there: bool) -> None:
     target = Target(database=Path("x.duckdb"))
     if was_there:
-        target.database.touch()
+        duckdb.connect("x.duckdb").close()
     with pytest.raises(KeyboardInterrupt), target.left_missing():
-        target.database.touch()
+        duckdb.connect("x.duckdb").close()
         raise KeyboardInterrupt
     assert target.is_missing is not was_there
 
@@ -76,3 +77,23 @@ def test_a_command_gets_its_three_options_as_one_target() -> None:
 def test_a_target_is_known_before_dlt_is_imported() -> None:
     code = "import sys; from orgx_source.cli import options; sys.exit('dlt' in sys.modules or 'sqlglot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_file_that_a_run_fills_meanwhile_stays() -> None:
+    target = Target(database=Path("x.duckdb"))
+    with target.left_missing(), duckdb.connect("x.duckdb") as connection:
+        connection.execute("create schema orgx")
+    assert target.database.exists()
+
+
+def test_a_file_that_another_process_has_open_stays() -> None:
+    target = Target(database=Path("x.duckdb"))
+    held = "import duckdb; c = duckdb.connect('x.duckdb'); print('open', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        with target.left_missing():
+            assert process.stdout is not None
+            assert process.stdout.readline() == "open\n"
+        assert target.database.exists()
+        process.communicate("\n")
