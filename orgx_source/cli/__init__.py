@@ -85,8 +85,20 @@ def app(ctx: click.Context) -> None:
     known = {
         _variable(option).lower(): str(option.name) for command in commands.values() for option in _options(command)
     }
-    given = read_options(known)
+    repeatable = {
+        _variable(option).lower() for command in commands.values() for option in _options(command) if option.multiple
+    }
+    _note_json(commands.get(ctx.invoked_subcommand or ""), os.environ.get("ORGX_JSON"))
+    given = read_options(known, repeatable)
+    _note_json(commands.get(ctx.invoked_subcommand or ""), given.get("as_json"))
     ctx.default_map = dict.fromkeys(commands, given)
+
+
+def _note_json(command: click.Command | None, value: object) -> None:
+    """Note that a setting asks a command for JSON: it is then due in every case, as with ``--json``."""
+    global _is_json_set
+    if command is not None and any(option.name == "as_json" for option in _options(command)):
+        _is_json_set = _is_json_set or str(value).strip().lower() in ("1", "true", "t", "yes", "y", "on")
 
 
 @app.command()
@@ -410,13 +422,17 @@ def query(sql: str, answer_format: str, limit: int, target: Target, verbose: boo
     from orgx_source.commands.query import run_query, write_csv, write_json
 
     target.require()
-    text = sys.stdin.read() if sql == "-" else sql
     writers: dict[str, Callable[[Sequence[str], Iterator[tuple[Any, ...]]], None]] = {
         "table": partial(console.print_answer, limit=limit),
         "csv": partial(write_csv, sys.stdout),
         "json": partial(write_json, sys.stdout),
     }
-    run_query(target, text, writers[answer_format])
+    run_query(target, _read_stdin() if sql == "-" else sql, writers[answer_format])
+
+
+def _read_stdin() -> str:
+    # None if it was closed. As UTF-8, whatever the locale; other bytes stay recognisable.
+    return sys.stdin.buffer.read().decode("utf-8-sig", "surrogateescape") if sys.stdin is not None else ""
 
 
 @app.command()
@@ -796,6 +812,7 @@ def _print_json(document: Any) -> None:
 
 
 _has_printed_json = False
+_is_json_set = False
 
 
 def _leave(code: int) -> NoReturn:
@@ -811,7 +828,7 @@ def main() -> NoReturn:
     """Run the command; every error is one sentence on stderr and an exit code, and with ``--json`` one object too."""
     set_up_process()
     code, sentence = _run()
-    if sentence and "--json" in sys.argv and not _has_printed_json:  # guard: one-object-in-every-case
+    if sentence and ("--json" in sys.argv or _is_json_set) and not _has_printed_json:  # guard: one-object-in-every-case
         _print_json({"status": "failed", "error": sentence, "exit_code": code})
     _leave(code)
 

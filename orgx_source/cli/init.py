@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,9 @@ def _check(target: Target) -> int:
 
 def _schedule() -> str:
     command = Path(sys.argv[0]).absolute()
-    line = f"15 2 * * *  cd {Path.cwd()} && {command} run --quiet"
+    # cron takes an unescaped % for the end of the line.
+    folder, program = (shlex.quote(str(path)).replace("%", r"\%") for path in (Path.cwd(), command))
+    line = f"15 2 * * *  cd {folder} && {program} run --quiet"
     ignored = Path(".gitignore")
     note = ""
     if Path(".git").exists() and str(SECRETS) not in (ignored.read_text() if ignored.is_file() else ""):

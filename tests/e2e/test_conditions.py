@@ -90,6 +90,7 @@ def test_json_is_one_object_when_a_command_cannot_begin(command: str) -> None:
         ("run --workers none", {}, 2),
         ("marts --nonsense", {}, 2),
         ("check --table nothing", {}, 2),
+        ("check", {"ORGX_DATABASE": "/nowhere/x.duckdb"}, 3),
         ("plan", {"DESTINATION__DUCKDB__CREDENTIALS": "x", "DLT_DATA_DIR": "/dev/null/dlt"}, 1),
     ],
 )
@@ -97,6 +98,20 @@ def test_json_is_one_object_for_whatever_stops_a_command(arguments: str, environ
     settings = {"ORGX_API_KEY": "oxk_whatever_1234", **environment}
     done = orgx_sync(*arguments.split(), "--json", **settings)
     assert (done.returncode, failure(done)["status"]) == (code, "failed")
+
+
+@pytest.mark.parametrize("way", ["environment", "settings"])
+def test_json_is_one_object_however_it_is_asked_for(way: str) -> None:
+    environment = {"ORGX_JSON": "true"} if way == "environment" else {}
+    if way == "settings":
+        Path(".dlt").mkdir()
+        Path(".dlt/config.toml").write_text("[orgx_sync]\njson = true\n")
+    for arguments in (["status"], ["run", "--nonsense"]):
+        done = orgx_sync(*arguments, **environment)
+        assert done.returncode
+        assert failure(done)["error"] in done.stderr
+    # A command without that option prints none.
+    assert orgx_sync("query", "select 1", **environment).stdout == ""
 
 
 def test_json_is_one_object_after_an_interrupt() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from orgx_source.cli import app
-from orgx_source.cli.init import run_init
+from orgx_source.cli.init import _schedule, run_init
 from orgx_source.cli.settings_file import read_options, write_settings
 from orgx_source.config import reread_settings_files
 from orgx_source.errors import ConfigError
@@ -118,3 +119,62 @@ def test_options_in_the_file_count_after_those_of_command_and_environment() -> N
     assert "unknown options in [orgx_sync]: databse" in refused.stderr
     CONFIG.write_text("\ufeff[orgx_sync]\ndataset = 'd'\n", "utf-8")
     assert read_options({"dataset": "dataset"}) == {"dataset": "d"}
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "sentence"),
+    [
+        ("database = 5", 4, "5 does not exist yet"),
+        ("max_age = 36", 4, "orgx.duckdb does not exist yet"),
+        ("max_age = -1", 2, "'-1' is not a valid duration"),
+        ("json = [1]", 3, "json in [orgx_sync] must be a single value, not a list"),
+        ("dataset = {a = 1}", 3, "dataset in [orgx_sync] must be a single value, not a table"),
+    ],
+)
+def test_an_option_in_the_file_may_have_any_type(line: str, code: int, sentence: str) -> None:
+    CONFIG.parent.mkdir()
+    CONFIG.write_text(f"[orgx_sync]\n{line}\n")
+    done = orgx_sync("status")
+    assert (done.returncode, sentence in done.stderr) == (code, True), done.stderr
+
+
+def test_a_repeatable_option_in_the_file_is_a_list_or_one_value() -> None:
+    CONFIG.parent.mkdir()
+    for value in ('"nothing"', '["tasks", "nothing"]'):
+        CONFIG.write_text(f"[orgx_sync]\ntable = {value}\n")
+        done = orgx_sync("run", ORGX_API_KEY=KEY)
+        assert (done.returncode, "unknown table 'nothing'" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_linked_settings_file_stays_a_link_and_permissions_are_kept() -> None:
+    CONFIG.parent.mkdir()
+    for path, mode in ((SECRETS, 0o644), (CONFIG, 0o640)):
+        kept = Path(f"kept-{path.name}")
+        kept.write_text("# mine\n")
+        kept.chmod(mode)
+        path.symlink_to(kept.resolve())
+    write_settings(api_key=KEY, credentials=None, options={"dataset": "d"})
+    assert KEY in Path("kept-secrets.toml").read_text()
+    assert SECRETS.is_symlink()
+    assert CONFIG.is_symlink()
+    assert [Path(f"kept-{path.name}").stat().st_mode & 0o777 for path in (SECRETS, CONFIG)] == [0o600, 0o640]
+
+
+@pytest.mark.parametrize("content", ["sources = 5", '[sources]\norgx = "x"'])
+def test_a_value_where_a_section_belongs_is_named(content: str) -> None:
+    SECRETS.parent.mkdir()
+    SECRETS.write_text(content)
+    with pytest.raises(ConfigError, match=r"^sources(\.orgx)? in \.dlt is a single value"):
+        write_settings(api_key=KEY, credentials=None, options={})
+    assert SECRETS.read_text() == content
+
+
+def test_the_line_for_cron_works_in_any_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path("100% of the night's work")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    line = _schedule().splitlines()[-1]
+    # cron replaces an escaped percent sign, and passes the rest to a shell.
+    command = line.partition("cd ")[2].partition(" && ")[0].replace(r"\%", "%")
+    assert shlex.split(command) == [str(Path.cwd())]
+    assert "%" not in line.replace(r"\%", "")
