@@ -55,6 +55,8 @@ def run_query(target: Target, sql: str, use: Use[T]) -> T:
     """
     if not sql.strip(" \t\r\n;"):
         raise QueryError("No query given. Pass one statement, such as 'select count(*) from tasks'.")
+    if any("\ud800" <= character <= "\udfff" for character in sql):
+        raise QueryError("The query is not valid UTF-8 text. Save or type it as UTF-8.")
     return _ask_file(target, sql, use) if target.is_file else _ask_server(target, sql, use)
 
 
@@ -62,7 +64,7 @@ def _ask_file(target: Target, sql: str, use: Use[T]) -> T:
     from orgx_source.warehouse.dialect import DUCKDB_FILE
 
     try:
-        connection = duckdb.connect(str(target.database), read_only=True)
+        connection = duckdb.connect(str(target.database.resolve()), read_only=True)
     except duckdb.Error as error:
         raise foreseen(error) or DestinationError(describe_trouble(error)) from None
     try:
@@ -71,7 +73,11 @@ def _ask_file(target: Target, sql: str, use: Use[T]) -> T:
             f"{DUCKDB_FILE.quote(catalog)}.{DUCKDB_FILE.quote(dataset)}" for dataset in _existing(connection, target)
         )
         # Last, and locked: a query can read only this file.
-        for setting in (f"search_path = '{path}'", "timezone = 'UTC'", "enable_external_access = false"):
+        for setting in (
+            f"search_path = {DUCKDB_FILE.literal(path)}",
+            "timezone = 'UTC'",
+            "enable_external_access = false",
+        ):
             connection.execute(f"set {setting}")
         connection.execute("set lock_configuration = true")
         try:

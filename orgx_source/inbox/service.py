@@ -25,6 +25,7 @@ from orgx_source.warehouse.target import Target
 logger = logging.getLogger(__name__)
 
 BATCH_SECONDS = 3.0
+MAX_BATCH_SECONDS = 86_400.0
 MAX_EVENTS = 2_000
 # Between two batches, so that a waiting run gets its turn.
 GAP_SECONDS = 0.5
@@ -168,6 +169,8 @@ def create_app(
         ConfigError: There is no secret, a setting is missing or malformed, or the destination is unknown or untested.
         MachineError: The inbox cannot be written.
     """
+    if not 0 <= batch_seconds <= MAX_BATCH_SECONDS:
+        raise ConfigError(f"batch_seconds must be from 0 to {MAX_BATCH_SECONDS:g}, not {batch_seconds:g}")
     signatures = Signatures(load_secrets() if secrets is None else secrets, encoding)
     target = target or Target()
     config = config or load_config(**settings)

@@ -41,7 +41,8 @@ class Signatures:
                 f"No webhook secret. Set {VARIABLE}, or webhook_secret under [sources.orgx] in .dlt/secrets.toml; "
                 "OrgX support gives it to you when webhooks are switched on."
             )
-        self._secrets = [secret.encode() for secret in secrets]
+        # Bytes of the environment that are not UTF-8 stay as they are.
+        self._secrets = [secret.encode(errors="surrogateescape") for secret in secrets]
         self._encoding = encoding
 
     def key_of(self, body: bytes, headers: Sequence[str]) -> int | None:
@@ -93,5 +94,5 @@ def load_secrets() -> list[str]:
 
         with dlt_defaults():
             found = dlt.secrets.get("sources.orgx.webhook_secret")
-    texts: Iterable[Any] = found.split(",") if isinstance(found, str) else found or ()
+    texts: Iterable[Any] = found if isinstance(found, list) else str(found or "").split(",")
     return [text for each in texts if (text := str(each).strip())]

@@ -38,7 +38,7 @@ class StoredFile:
             UnknownFormError: It cannot be opened, or is not a database.
         """
         try:
-            self._connection = duckdb.connect(str(file), read_only=True)
+            self._connection = duckdb.connect(str(file.resolve()), read_only=True)
         except duckdb.Error as error:
             raise UnknownFormError(str(error)) from None
         # With the database name, because orgx in orgx.tasks could be the file orgx.duckdb or the schema orgx.

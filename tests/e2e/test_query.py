@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from orgx_source.commands.query import QueryError, run_query, write_csv, write_json
 from orgx_source.errors import DestinationError
 from orgx_source.sandbox import Sandbox, World
+from orgx_source.warehouse.stored_file import StoredFile
 from orgx_source.warehouse.target import Target
 from tests.running import execute, on_postgres, query, sync
 
@@ -141,3 +144,24 @@ def test_postgres_answers_in_the_same_way_and_writes_nothing(postgres_server: An
         text = io.StringIO()
         run_query(target, VALUES, lambda columns, found: write_json(text, columns, found))
         assert json.loads(text.getvalue())[0]["at"] == "2026-04-29T10:00:00.500000Z"
+
+
+@pytest.mark.parametrize("name", ["it's.duckdb", 'a"b.duckdb', ":memory:", "md:x", "sqlite:y"])
+def test_a_file_may_have_any_name(name: str, file: Target) -> None:
+    FILE.rename(name)
+    target = Target(database=Path(name))
+    assert rows("select count(*) from tasks", target) == [(250,)]
+    # It is opened, although it has no data of a run.
+    StoredFile(target.database, "orgx").close()
+
+
+def test_sql_in_another_encoding_or_from_a_closed_stdin_is_a_usage_error(file: Target) -> None:
+    command = [sys.executable, "-m", "orgx_source.cli", "query", "--database", str(FILE)]
+    latin = "select 'é' as x".encode("latin-1")
+    for arguments, given in ((["-"], latin), ([latin], b"")):
+        done = subprocess.run([*command, *arguments], input=given, capture_output=True)
+        assert (done.returncode, b"not valid UTF-8" in done.stderr) == (2, True), done.stderr
+    done = subprocess.run([*command, "-"], input=codecs.BOM_UTF8 + "select 'é' as x".encode(), capture_output=True)
+    assert (done.returncode, "é".encode() in done.stdout) == (0, True), done.stderr
+    closed = subprocess.run(["bash", "-c", f"{shlex.join([*command, '-'])} <&-"], capture_output=True, text=True)
+    assert (closed.returncode, "No query given" in closed.stderr) == (2, True), closed.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import os
@@ -15,11 +16,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from orgx_source.config import reread_settings_files
 from orgx_source.errors import ConfigError, MachineError
 from orgx_source.inbox import app as app_module
 from orgx_source.inbox import signature, store
 from orgx_source.inbox.app import MAX_BODY, InboxApp
 from orgx_source.inbox.events import parse_event
+from orgx_source.inbox.service import create_app
 from orgx_source.inbox.signature import Signatures, load_secrets, sign
 from orgx_source.inbox.store import Inbox
 from tests.listening import SECRET, body_of, call, door, event, post
@@ -277,3 +280,19 @@ def test_secrets_come_from_the_environment_or_the_secrets_file(monkeypatch: pyte
         Signatures([])
     monkeypatch.setenv("ORGX_WEBHOOK_SECRET", "new, old,")
     assert load_secrets() == ["new", "old"]
+
+
+def test_a_secret_may_be_a_number_or_bytes_of_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".dlt").mkdir()
+    Path(".dlt/secrets.toml").write_text("[sources.orgx]\nwebhook_secret = 12345\n")
+    reread_settings_files()
+    assert load_secrets() == ["12345"]
+    monkeypatch.setenv("ORGX_WEBHOOK_SECRET", "se\udce9cret")
+    digest = hmac.new(b"se\xe9cret", b"{}", hashlib.sha256).hexdigest()
+    assert Signatures(load_secrets()).key_of(b"{}", [f"sha256={digest}"]) == 1
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), -1, 1e9])
+def test_a_time_that_no_thread_can_wait_is_refused(seconds: float) -> None:
+    with pytest.raises(ConfigError, match="batch_seconds must be from 0 to 86400"):
+        create_app(secrets=["s"], batch_seconds=seconds)
