@@ -14,7 +14,6 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import httpx
 
-from orgx_source.api.body import CODINGS, BodyTooLargeError, collect, unpack
 from orgx_source.api.envelope import (
     Page,
     Row,
@@ -28,7 +27,6 @@ from orgx_source.api.envelope import (
 from orgx_source.api.key_mask import MASK, KeyMask
 from orgx_source.api.limits import http_date, retry_after
 from orgx_source.api.listing import Order
-from orgx_source.api.network import OverdueError, Patience, find_proxy, make_network
 from orgx_source.api.query import PageQuery
 from orgx_source.api.routes import BOOTSTRAP_PATH, TOOLS_PATH, Route
 from orgx_source.api.transport import Transport
@@ -43,6 +41,8 @@ from orgx_source.errors import (
 )
 from orgx_source.times import iso_utc
 from orgx_source.version import __version__
+from orgx_source.web.body import CODINGS, BodyTooLargeError, collect, unpack
+from orgx_source.web.network import OverdueError, Patience, find_proxy, make_network
 
 API_VERSION = "2026-04-29"
 MAX_REDIRECTS = 5

@@ -5,8 +5,9 @@ Errors never contain a token, code or verifier.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,8 +15,12 @@ import httpx
 from orgx_source.config import check_base_url
 from orgx_source.errors import ConfigError, ConnectionFailedError, OrgxError
 from orgx_source.version import __version__
+from orgx_source.web.body import CODINGS, BodyTooLargeError, collect, unpack
+from orgx_source.web.network import OverdueError, Patience, find_proxy, make_network
 
+# For the whole response.
 TIMEOUT_SECONDS = 20.0
+MAX_BYTES = 2**20
 CLIENT_NAME = "orgx-sync"
 
 
@@ -59,8 +64,9 @@ def discover(mcp_url: str) -> AuthServer:
         f"{origin}/.well-known/oauth-protected-resource"
     )
     named = (resource or {}).get("authorization_servers")
-    server = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else origin
-    document = _document(f"{server.rstrip('/')}/.well-known/oauth-authorization-server")
+    listed = named[0] if isinstance(named, list) and named else None
+    server = _address(listed) or origin
+    document = _document(f"{server}/.well-known/oauth-authorization-server")
     if document is None:
         raise ConfigError(f"{origin} has no authorization server; check ORGX_MCP_URL")
     addresses = {name: _address(document.get(f"{name}_endpoint")) for name in ("authorization", "token")}
@@ -139,37 +145,53 @@ def _tokens(endpoint: str, form: dict[str, str]) -> dict[str, Any]:
 def _document(address: str) -> dict[str, Any] | None:
     """Return a JSON document; None if there is none."""
     response = _send("GET", address)
-    if response.status_code >= 500:
-        raise ConnectionFailedError(f"{response.status_code} from {_where(address)}; try again later")
+    _refuse_passing(response)
+    return _parsed(response) if response.status_code == 200 else None
+
+
+def _refuse_passing(response: httpx.Response) -> None:
+    if response.status_code >= 500 or response.status_code == 429:
+        raise ConnectionFailedError(f"{response.status_code} from {_where(str(response.url))}; try again later")
+
+
+def _parsed(response: httpx.Response) -> dict[str, Any] | None:
     try:
-        found = response.json() if response.status_code == 200 else None
-    except ValueError:
+        found = response.json()
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
 
 def _json(response: httpx.Response, what: str) -> dict[str, Any]:
-    where = _where(str(response.url))
-    try:
-        answer = response.json()
-    except ValueError:
-        answer = None
-    if response.status_code >= 500 or response.status_code == 429:
-        raise ConnectionFailedError(f"{response.status_code} from {where}; try again later")
-    if response.status_code >= 400 or not isinstance(answer, dict):
-        said = answer if isinstance(answer, dict) else {}
-        code = str(said.get("error") or f"{response.status_code} from {where}")
+    _refuse_passing(response)
+    answer = _parsed(response)
+    if response.status_code >= 400 or answer is None:
+        said = answer or {}
+        code = str(said.get("error") or f"{response.status_code} from {_where(str(response.url))}")
         raise Refused(code, str(said.get("error_description") or f"{what} was refused")[:200])
     return answer
 
 
 def _send(method: str, address: str, **what: Any) -> httpx.Response:
+    patience = Patience()
+    headers = {"user-agent": f"orgx-source/{__version__}", "accept-encoding": CODINGS}
+    network = make_network(address, httpx.Limits(), find_proxy(address), patience)
     try:
-        with httpx.Client(timeout=TIMEOUT_SECONDS, headers={"user-agent": f"orgx-source/{__version__}"}) as client:
-            return client.request(method, address, **what)
-    except httpx.HTTPError as error:
-        why = "timed out" if isinstance(error, httpx.TimeoutException) else f"cannot be reached ({error})"
+        with (
+            httpx.Client(transport=network, trust_env=False, timeout=TIMEOUT_SECONDS, headers=headers) as client,
+            patience.until(TIMEOUT_SECONDS),
+            client.stream(method, address, **what) as response,
+        ):
+            body = collect(cast(Iterable[bytes], response.stream), MAX_BYTES)
+            body = unpack(body, response.headers.get("content-encoding", ""), MAX_BYTES)
+            return httpx.Response(response.status_code, content=body, request=response.request)
+    except (httpx.HTTPError, OverdueError) as error:
+        overdue = isinstance(error, OverdueError | httpx.TimeoutException)
+        why = "timed out" if overdue else f"cannot be reached ({error})"
         raise ConnectionFailedError(f"{_where(address)} {why}; check ORGX_MCP_URL and the network") from None
+    except (BodyTooLargeError, ValueError) as error:
+        why = f"returned a body that {error}" if str(error) else "returned more than 1 MiB"
+        raise ConfigError(f"{_where(address)} {why}; check ORGX_MCP_URL") from None
 
 
 def _address(value: Any) -> str | None:

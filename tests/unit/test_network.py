@@ -19,7 +19,6 @@ import pytest
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.http import HttpTransport
 from orgx_source.api.limits import RateBudget, RetryPolicy
-from orgx_source.api.network import OverdueError, Patience, PatientBackend, find_proxy
 from orgx_source.api.query import PageQuery
 from orgx_source.api.routes import ROUTES
 from orgx_source.config import OrgxConfig
@@ -32,6 +31,7 @@ from orgx_source.errors import (
     ServerError,
 )
 from orgx_source.texts import visible
+from orgx_source.web.network import OverdueError, Patience, PatientBackend, find_proxy
 from tests.running import FakeTime
 from tests.unit.raw_server import RawServer, answer, flood, head, reset, wait_for_the_end
 

@@ -16,6 +16,7 @@ ORDER = (
     ("version", "errors", "files", "times"),
     ("tables", "explain", "charts"),
     ("config", "rows"),
+    ("web",),
     ("login",),
     ("api",),
     ("warehouse",),
@@ -32,7 +33,7 @@ RANKS = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 # Library to the rooms that may import it.
 ALLOWED = {
     "altair": {"charts/quick_altair.py"},
-    "httpx": {"api/http.py", "api/network.py", "login/server.py"},
+    "httpx": {"api/http.py", "web/network.py", "login/server.py"},
     "mcp": {"api/mcp_session.py"},
     "mcp_types": {"api/mcp_session.py"},
     "httpx2": {"api/mcp_session.py"},
