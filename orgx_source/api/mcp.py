@@ -33,6 +33,7 @@ from orgx_source.errors import (
     ServerError,
 )
 from orgx_source.login.tokens import Tokens
+from orgx_source.web.network import check_network
 
 SEARCH = "orgx_search"
 MOST_ROWS = 100
@@ -100,6 +101,8 @@ class Session(Protocol):
 def _connect(url: str) -> Session:
     from orgx_source.api.mcp_session import SdkSession
 
+    # The session's thread would only end.
+    check_network(url)
     return SdkSession(url)
 
 

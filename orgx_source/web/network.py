@@ -218,3 +218,12 @@ def _trusted(base_url: str) -> ssl.SSLContext:
             f"The certificates to trust cannot be loaded ({reason}). Check {' and '.join(named) or 'certifi'}: "
             f"{', '.join(os.environ[name] for name in named) or 'the package may be damaged'}"
         ) from None
+
+
+def check_network(url: str) -> None:
+    """Check that the proxy and the certificates that the environment sets for a URL can be used.
+
+    Raises:
+        ConfigError: They cannot; the message names the variable.
+    """
+    make_network(url, httpx.Limits(), find_proxy(url), Patience()).close()

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from orgx_source.api.mcp import _connect
 from orgx_source.errors import ConfigError, ConnectionFailedError
 from orgx_source.login import server
 from orgx_source.login.server import discover
@@ -70,3 +71,10 @@ def test_a_document_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     with RawServer(drip) as raw, pytest.raises(ConnectionFailedError, match="timed out"):
         discover(f"{raw.url}/mcp")
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "ALL_PROXY"])
+def test_a_session_names_the_environment_too(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "socks://127.0.0.1:7890/")
+    with pytest.raises(ConfigError, match=variable):
+        _connect(MCP)
