@@ -81,9 +81,11 @@ class Inbox:
         """Open the file; create or migrate it if necessary.
 
         Raises:
-            ConfigError: It was created by a newer version, or is not an inbox.
+            ConfigError: Its folder does not exist, it was created by a newer version, or it is not an inbox.
             MachineError: It cannot be opened or written.
         """
+        if not path.parent.is_dir():
+            raise ConfigError(f"--inbox {path}: the folder {path.parent} does not exist. Create it")
         self.path = path
         self.arrived = threading.Event()
         self._arrivals: queue.SimpleQueue[_Arrival | None] = queue.SimpleQueue()

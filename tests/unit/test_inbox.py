@@ -227,6 +227,11 @@ def test_a_disk_that_is_full_answers_503_and_loses_nothing(monkeypatch: pytest.M
     assert kept() == [*answered, "e59"]
 
 
+def test_an_inbox_in_a_folder_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the folder nowhere does not exist"):
+        Inbox(Path("nowhere/inbox"))
+
+
 def test_what_is_no_inbox_or_of_a_newer_version_is_refused() -> None:
     Path("text").write_text("no database" * 100)
     with pytest.raises(ConfigError, match="is not an inbox"):
@@ -236,7 +241,7 @@ def test_what_is_no_inbox_or_of_a_newer_version_is_refused() -> None:
     with pytest.raises(ConfigError, match="newer version"):
         Inbox(Path("newer"))
     with pytest.raises(MachineError, match="cannot be used"):
-        Inbox(Path("nowhere/x"))
+        Inbox(Path.cwd())
 
 
 def test_a_damaged_file_is_named_and_a_damaged_event_keeps_no_other_waiting() -> None:
