@@ -27,10 +27,11 @@ def run_init(target: Target, *, yes: bool) -> int:
     """
     if not yes and not _is_terminal():
         raise ConfigError("init needs a terminal for its questions. Use --yes with ORGX_API_KEY and options instead.")
-    key = _key_found()
+    key = _key_found(required=yes)
     if not yes:
         key = click.prompt("OrgX API key (oxk_...)", default=key, hide_input=True, show_default=False, type=_Key())
         target = _ask_where(target)
+    _check_target(target)
     credentials = None if yes or target.is_file else _ask_credentials(target.destination)
     options = {"destination": target.destination, "dataset": target.dataset}
     if target.is_file:
@@ -58,12 +59,21 @@ class _Key(click.ParamType[str]):
             self.fail(str(error).partition(". Set ")[0].partition(" Set ")[0])
 
 
-def _key_found() -> str | None:
+def _key_found(*, required: bool) -> str | None:
+    """Return the key in the settings; None if there is none, or an unusable one that need not be used."""
     check_settings_files()
     try:
         return load_config().api_key
     except ConfigError:
+        if required:
+            raise
         return None
+
+
+def _check_target(target: Target) -> None:
+    """Fail before anything is written if the destination or the folder of the file does not exist."""
+    target.require_folder()
+    target.pipeline()
 
 
 def _ask_where(target: Target) -> Target:

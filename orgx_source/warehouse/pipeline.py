@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ def _open_pipeline(target: Target, read_only: bool) -> Any:
         raise _no_such_destination(target.destination) from None
     except Timeout:
         raise DatasetTakenError(
-            f"Another process has dlt's working directory {working} locked. Wait until it ends, then run again."
+            f"Another process has locked dlt's working directory {working}. Wait until it ends, then run again."
         ) from None
     except OSError as error:
         raise _no_working_folder(error) from None
@@ -170,7 +171,7 @@ def _open_pipeline(target: Target, read_only: bool) -> Any:
 def _wants_newest_format() -> bool:
     wanted: Any = dlt.config.get(DUCKDB_FORMAT) or "compatible"
     if wanted not in ("compatible", "newest"):
-        raise ConfigError(f"{DUCKDB_FORMAT} (SOURCES__ORGX__DUCKDB_FORMAT) is {wanted!r}: compatible or newest")
+        raise ConfigError(f"{DUCKDB_FORMAT} (SOURCES__ORGX__DUCKDB_FORMAT) is {wanted!r}; use compatible or newest")
     return bool(wanted == "newest")
 
 
@@ -180,7 +181,11 @@ def _no_such_destination(name: str) -> ConfigError:
         # It may be a URL with a password.
         return ConfigError(f"The destination is not a valid name. dlt's own are {names}")
     setting = f"DESTINATION__{name.upper()}__DESTINATION_TYPE"
-    return ConfigError(f"dlt has no destination {name!r}. dlt's own are {names}; a name of yours needs {setting}")
+    close = get_close_matches(name.lower(), dlt.destinations.__all__, 1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return ConfigError(
+        f"dlt has no destination {name!r}{hint}. dlt's own are {names}; to define your own, set {setting}"
+    )
 
 
 def _address(destination: str) -> str:

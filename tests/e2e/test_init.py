@@ -98,6 +98,10 @@ def test_bad_input_writes_nothing_and_is_one_sentence() -> None:
     with pytest.raises(ConfigError, match="--yes"):
         run_init(Target(), yes=False)
     assert orgx_sync("init", "--yes").returncode == 3
+    assert "The OrgX API key is malformed" in orgx_sync("init", "--yes", ORGX_API_KEY="abc").stderr
+    refused = orgx_sync("init", "--yes", "--destination", "postgress", ORGX_API_KEY=KEY)
+    assert (refused.returncode, "(did you mean postgres?)" in refused.stderr) == (3, True)
+    assert not SECRETS.parent.exists()
     SECRETS.parent.mkdir()
     SECRETS.write_text(f'[sources.orgx\napi_key = "{KEY}"\n')
     with pytest.raises(ConfigError, match=r"secrets\.toml is not valid TOML: line 1") as refused:
