@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from orgx_source.cli.listen import import_service
-from orgx_source.cli.live import watch_events
+from orgx_source.cli.live import import_sandbox, watch_events
 from orgx_source.errors import ConfigError, DestinationError
 from orgx_source.files import is_plain
 from orgx_source.times import utc_now
@@ -68,13 +68,15 @@ def run_demo(database: Path, size: str, days: int = 28, start: datetime | None =
         start: First simulated day; by default, the last one is today.
 
     Raises:
-        ConfigError: The sandbox's packages are not installed, or the file or page exists and is not from a demo.
+        ConfigError: The sandbox's packages are not installed, the folder does not exist, or the file or page exists and
+            is not from a demo.
         DestinationError: Another demo or a run is writing the file.
     """
     from orgx_source.warehouse.target import Target
 
-    sandbox = _import_sandbox()
+    sandbox = import_sandbox()
     target = Target(database=database)
+    target.require_folder()
     page = database.with_suffix(".html")
     with _alone(target):
         _make_room(target, page)
@@ -90,7 +92,8 @@ def run_live_demo(database: Path, size: str, seconds: float) -> int:
         seconds: How long to load events.
 
     Raises:
-        ConfigError: A package of the listener or the sandbox is missing, or the file exists and is not from a demo.
+        ConfigError: A package of the listener or the sandbox is missing, the folder does not exist, or the file exists
+            and is not from a demo.
         DestinationError: Another demo or a run is writing the file.
     """
     from orgx_source.cli import console
@@ -98,7 +101,8 @@ def run_live_demo(database: Path, size: str, seconds: float) -> int:
     from orgx_source.warehouse.target import Target
 
     import_service()
-    sandbox, target = _import_sandbox(), Target(database=database)
+    sandbox, target = import_sandbox(), Target(database=database)
+    target.require_folder()
     with _alone(target):
         _make_room(target)
         with sandbox.Sandbox(sandbox.World(size, start=_this_hour())) as box:
@@ -317,7 +321,7 @@ def serve_sandbox(
     """
     from orgx_source.cli import console
 
-    sandbox = _import_sandbox()
+    sandbox = import_sandbox()
     if "list" in faults:
         for kind, text in sandbox.FAULT_KINDS.items():
             console.out.print(f"{kind:<20} {text}")
@@ -329,7 +333,9 @@ def serve_sandbox(
     except ValueError as error:
         raise ConfigError(f"--fault: {error}") from None
     except OSError as error:
-        raise ConfigError(f"Port {port} cannot be used ({error.strerror}); choose another with --port.") from None
+        # Python adds the address to the system's reason.
+        reason = str(error.strerror).partition(" (while")[0]
+        raise ConfigError(f"Port {port} cannot be used ({reason}); choose another with --port.") from None
 
     def announce() -> None:
         _announce(box)
@@ -347,13 +353,3 @@ def _announce(box: Any) -> None:
     console.out.print(f"  export ORGX_BASE_URL={box.url} ORGX_API_KEY={box.api_key}")
     console.out.print(f"  export ORGX_MCP_URL={box.mcp_url}  # orgx-sync login")
     console.out.print("  orgx-sync run --database sandbox.duckdb\n")
-
-
-def _import_sandbox() -> Any:
-    try:
-        from orgx_source import sandbox
-    except ImportError as error:
-        raise ConfigError(
-            f"The sandbox needs the package {error.name!r}. Install it with: pip install 'orgx-source[sandbox]'"
-        ) from None
-    return sandbox

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,22 +60,40 @@ def sending(url: str | None, secret: str | None, faults: Sequence[str]) -> Itera
         yield None
         return
     chosen = dict(map(_parse, faults))
-    if url is not None and not secret:
-        raise ConfigError("--webhook needs --webhook-secret, the value of ORGX_WEBHOOK_SECRET at the receiver.")
+    sender = None if url is None else _sender(url, secret, chosen)
     with ExitStack() as stack:
 
         def live(world: Any) -> None:
-            if url is None or secret is None:
-                return
-            from orgx_source import sandbox
-
-            try:
-                sender = sandbox.Sender(url, secret, sandbox.Mischief(**chosen))
-            except ValueError as error:
-                raise ConfigError(f"--webhook: {error}") from None
-            stack.enter_context(sandbox.Life(world, sender, unknown=chosen.get("unknown", 0.0)))
+            if sender is not None:
+                life = import_sandbox().Life(world, sender, unknown=chosen.get("unknown", 0.0))
+                stack.enter_context(life)
 
         yield live
+
+
+def _sender(url: str, secret: str | None, faults: Mapping[str, Any]) -> Any:
+    if not secret:
+        raise ConfigError("--webhook needs --webhook-secret, the value of ORGX_WEBHOOK_SECRET at the receiver.")
+    sandbox = import_sandbox()
+    try:
+        return sandbox.Sender(url, secret, sandbox.Mischief(**faults))
+    except ValueError as error:
+        raise ConfigError(f"--webhook: {error}, such as http://127.0.0.1:8787") from None
+
+
+def import_sandbox() -> Any:
+    """Return the package `orgx_source.sandbox`.
+
+    Raises:
+        ConfigError: Its packages are not installed.
+    """
+    try:
+        from orgx_source import sandbox
+    except ImportError as error:
+        raise ConfigError(
+            f"The sandbox needs the package {error.name!r}. Install it with: pip install 'orgx-source[sandbox]'"
+        ) from None
+    return sandbox
 
 
 def _parse(text: str) -> tuple[str, Any]:

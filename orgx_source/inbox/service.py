@@ -204,9 +204,9 @@ def serve(app: InboxApp, host: str, port: int, on_ready: Callable[[str, Callable
         # Errors of a name have negative numbers.
         is_host = (error.errno or 0) < 0 or error.errno == errno.EADDRNOTAVAIL
         option = "--host" if is_host else "--port"
-        raise ConfigError(
-            f"Port {port} of {host} cannot be used ({error.strerror}); choose another {option}."
-        ) from None
+        # Python adds the address to the system's reason.
+        reason = str(error.strerror).partition(" (while")[0]
+        raise ConfigError(f"Port {port} of {host} cannot be used ({reason}); choose another {option}.") from None
     shown = f"[{host}]" if ":" in host else host
     settings = uvicorn.Config(
         app, log_level="critical", access_log=False, ws="none", lifespan="on", limit_concurrency=512,
