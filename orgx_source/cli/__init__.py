@@ -23,6 +23,7 @@ import click
 from orgx_source.cli import options
 from orgx_source.cli.process import hide_unused_packages, set_up_process
 from orgx_source.cli.settings_file import read_options
+from orgx_source.cli.usage import Command, misplaced
 from orgx_source.errors import ConfigError, OrgxError, worst_exit_code
 from orgx_source.explain import explain, without_secrets
 from orgx_source.tables import OTHER_TABLES, TABLES
@@ -56,6 +57,15 @@ def _variable(option: click.Option) -> str:
 
 
 class _Commands(click.Group):
+    command_class = Command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options before the command; an option of a command is named as such."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise misplaced(error, self.commands, ctx) from None
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order defined here, most used first."""
         return list(self.commands)
@@ -105,7 +115,7 @@ def _note_json(command: click.Command | None, value: object) -> None:
 @options.warehouse
 @click.option("--yes", is_flag=True, help="Ask no questions; use options and environment variables.")
 def init(target: Target, yes: bool) -> int:
-    """Set up: ask for the key and the warehouse, write both to .dlt, and check them."""
+    """Ask for the key and the warehouse, write both to .dlt, and test them."""
     _set_up_logging(verbose=False)
     from orgx_source.cli.init import run_init
 
@@ -118,31 +128,31 @@ def init(target: Target, yes: bool) -> int:
 @click.option("--full", is_flag=True, help="Read everything again, and overwrite manual changes.")
 @options.workspace
 @options.routes
-@click.option("--workers", type=click.IntRange(1, 64), default=8, metavar="N", help="Pages requested in parallel.")
+@click.option("--workers", type=options.WholeNumber(1, 64), default=8, metavar="N", help="Pages requested in parallel.")
 @click.option(
     "--max-wait",
-    type=click.FloatRange(min=0),
+    type=options.Seconds(min=0),
     default=900,
     metavar="SECONDS",
     help="Maximum time spent waiting on rate limits and backoff.",
 )
 @click.option(
     "--sample",
-    type=click.IntRange(min=0),
+    type=options.WholeNumber(min=0),
     default=3,
     metavar="N",
-    help="Requests that sample old rows for changes without a new timestamp; 0 disables this.",
+    help="Requests that check a sample of old rows for changes without a new timestamp; 0 disables them.",
 )
 @click.option(
     "--max-requests",
-    type=click.IntRange(min=1),
+    type=options.WholeNumber(min=1),
     show_default="no limit",
     metavar="N",
     help="Maximum number of requests to send.",
 )
 @click.option(
     "--lock-timeout",
-    type=click.FloatRange(min=0),
+    type=options.Seconds(min=0),
     default=60,
     metavar="SECONDS",
     help="Maximum wait for a DuckDB file or PostgreSQL lock held by another process.",
@@ -205,20 +215,20 @@ def run(
 @options.warehouse
 @options.workspace
 @click.option("--host", default="127.0.0.1", metavar="NAME", help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8787, metavar="N", help="Port; 0 picks a free one.")
+@click.option("--port", type=options.WholeNumber(0, 65535), default=8787, metavar="N", help="Port; 0 picks a free one.")
 @click.option(
     "--batch-seconds",
-    type=click.FloatRange(min=0),
+    type=options.Seconds(min=0),
     default=3,
     metavar="SECONDS",
-    help="Target time to collect and load one batch of events.",
+    help="Target time for collecting and loading one batch of events.",
 )
 @click.option(
     "--inbox",
     type=options.FILE,
     show_default="beside the DuckDB file",
     metavar="FILE",
-    help="SQLite file of events not yet loaded into the warehouse.",
+    help="SQLite file for events that are not in the warehouse yet.",
 )
 @click.option(
     "--signature",
@@ -245,10 +255,10 @@ def listen(
     publish: Path | None,
     verbose: bool,
 ) -> int:
-    """Receive OrgX's webhooks and load the rows they name within seconds.
+    """Receive OrgX's webhooks and load their rows within seconds.
 
-    Accepts POST requests on / and /webhooks/orgx, signed with a secret from ORGX_WEBHOOK_SECRET or .dlt/secrets.toml.
-    GET /healthz returns the number of waiting events. Keep the nightly runs: they verify that nothing is missing.
+    Accepts POST requests on / and /webhooks/orgx, signed with the secret in ORGX_WEBHOOK_SECRET or .dlt/secrets.toml.
+    GET /healthz returns the number of waiting events. Keep the nightly runs: only they verify that nothing is missing.
     """
     _set_up_logging(verbose)
     from orgx_source.cli.listen import run_listen
@@ -405,7 +415,7 @@ def status(target: Target, max_age: timedelta, as_json: bool, verbose: bool) -> 
 )
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=options.WholeNumber(min=1),
     default=100,
     metavar="N",
     help="Maximum rows to print as a table; CSV and JSON have no limit.",
@@ -463,7 +473,7 @@ def marts(target: Target, as_json: bool, verbose: bool) -> None:
 @app.command()
 @click.argument("directory", metavar="DIR", type=options.DIRECTORY)
 @click.option("--format", "file_format", type=click.Choice(["parquet", "csv"]), default="parquet", help="File format.")
-@click.option("--table", "tables", multiple=True, metavar="NAME", help="Only this table or view; repeatable.")
+@click.option("--table", "tables", multiple=True, metavar="NAME", help="Export only this table or view; repeatable.")
 @click.option(
     "--guard-formulas",
     is_flag=True,
@@ -566,26 +576,26 @@ def list_tables(name: str | None, as_json: bool) -> None:
 @click.option("--size", type=SIZES, show_default="small; medium with --live", help="Size of the sample organisation.")
 @click.option(
     "--days",
-    type=click.IntRange(1, 366),
+    type=options.WholeNumber(1, 366),
     show_default="28",
     metavar="N",
     help="Days to simulate, with syncs in between.",
 )
 @click.option(
     "--start",
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=options.Day(),
     show_default="N days ago",
     metavar="DATE",
     help="First simulated day, such as 2026-09-01.",
 )
 @click.option(
     "--live",
-    type=click.FloatRange(min=1),
+    type=options.Seconds(min=1),
     is_flag=False,
     flag_value=60.0,
     show_default="off; 60 without a number",
     metavar="[SECONDS]",
-    help="Sync once, then load webhook events as they arrive and show them, for this long.",
+    help="Sync once, then load and show webhook events as they arrive, for this long.",
 )
 @options.verbose
 def demo(
@@ -604,7 +614,11 @@ def demo(
 
 @app.command()
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8700, metavar="N", help="Port on 127.0.0.1; 0 picks a free one."
+    "--port",
+    type=options.WholeNumber(0, 65535),
+    default=8700,
+    metavar="N",
+    help="Port on 127.0.0.1; 0 picks a free one.",
 )
 @click.option("--size", type=SIZES, default="small", help="Size of the sample organisation.")
 @click.option("--seed", type=int, default=7, metavar="N", help="Random seed of the sample organisation.")
@@ -617,10 +631,10 @@ def demo(
 )
 @click.option(
     "--rate-limit",
-    type=click.IntRange(min=1),
+    type=options.WholeNumber(min=1),
     show_default="none",
     metavar="N",
-    help="Requests allowed per hour, reported in headers.",
+    help="Requests allowed per hour; reported in headers.",
 )
 @click.option("--webhook", metavar="URL", help="Simulate activity and send its events to this receiver.")
 @click.option("--webhook-secret", metavar="TEXT", help="Secret that signs the events.")
@@ -680,7 +694,7 @@ def login(no_browser: bool, verbose: bool) -> None:
 @app.command()
 @options.verbose
 def logout(verbose: bool) -> None:
-    """Revoke the login to OrgX's MCP endpoint and remove it from this machine."""
+    """Revoke the login to OrgX's MCP endpoint and delete it."""
     _set_up_logging(verbose)
     from orgx_source.config import load_mcp_url
     from orgx_source.login.flow import log_out

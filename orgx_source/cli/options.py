@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from orgx_source.tables import MEMORY_HITS, TABLES
+from orgx_source.texts import unknown
 from orgx_source.warehouse.target import Target
 
 AGE_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -18,15 +19,6 @@ AGE_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 HISTORIES = tuple(table.history for table in TABLES.values() if table.keeps_history)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _unknown_table(name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
-    names = list(known)
-    close = get_close_matches(name.lower(), names, 1)
-    meant = f" (did you mean {close[0]}?)" if close else ""
-    return f"unknown table {name!r}{meant}; known tables: {', '.join(names)}"
 
 
 class TableName(click.ParamType[str]):
@@ -40,7 +32,7 @@ class TableName(click.ParamType[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the name; fail with the known names."""
         if value not in self._names:
-            self.fail(_unknown_table(value, self._names), param, ctx)
+            self.fail(unknown("table", value, self._names, "tables"), param, ctx)
         return value
 
 
@@ -58,9 +50,9 @@ class RouteOfTable(click.ParamType[tuple[str, str]]):
             return value
         table, equals, route = value.partition("=")
         if not equals:
-            self.fail(f"{value!r} is not TABLE=NAME, such as tasks=mcp", param, ctx)
+            self.fail(f"{value!r} must look like TABLE=NAME, such as tasks=mcp", param, ctx)
         if table not in ROUTES:
-            self.fail(_unknown_table(table, ROUTES), param, ctx)
+            self.fail(unknown("table", table, ROUTES, "tables"), param, ctx)
         names = [each.name for each in ROUTES[table]]
         if route not in names and route not in [each.path for each in ROUTES[table]]:
             self.fail(f"{table} has no route {route!r}; it can be read from {', '.join(names)}", param, ctx)
@@ -84,6 +76,44 @@ class Age(click.ParamType[timedelta]):
         self.fail(f"{value!r} is not a valid duration; use 90m, 26h or 2d (hours if there is no unit)", param, ctx)
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds."""
+
+    name = "number of seconds"
+
+
+class WholeNumber(click.IntRange):
+    """A whole number in a range."""
+
+    name = "whole number"
+
+
+class Day(click.DateTime):
+    """A date such as ``2026-09-01``."""
+
+    def __init__(self) -> None:
+        super().__init__(["%Y-%m-%d"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return midnight of the day; fail with an example."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a date such as 2026-09-01", param, ctx)
+
+
+class _Name(click.ParamType[str]):
+    """A name; dlt would replace an empty one."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name; fail if it is empty."""
+        if not value.strip():
+            self.fail("the name is empty", param, ctx)
+        return value
+
+
 class _Place(click.Path):
     """A path; an empty one would be the current folder."""
 
@@ -98,7 +128,12 @@ FILE = _Place(dir_okay=False, path_type=Path)
 DIRECTORY = _Place(file_okay=False, path_type=Path)
 
 only_tables = click.option(
-    "--table", "tables", multiple=True, type=TableName(), metavar="NAME", help="Only this table; repeatable."
+    "--table",
+    "tables",
+    multiple=True,
+    type=TableName(),
+    metavar="NAME",
+    help="Limit the command to this table; repeatable.",
 )
 tables_to_fill = click.option(
     "--table",
@@ -106,7 +141,7 @@ tables_to_fill = click.option(
     multiple=True,
     type=TableName(MEMORY_HITS),
     metavar="NAME",
-    help="Only this table; repeatable.",
+    help="Limit the command to this table; repeatable.",
 )
 routes = click.option(
     "--route",
@@ -114,9 +149,9 @@ routes = click.option(
     multiple=True,
     type=RouteOfTable(),
     metavar="TABLE=NAME",
-    help="Read a table only from this route, named as check prints it, such as mcp; repeatable.",
+    help="Read a table only from this route, a name that check prints, such as mcp; repeatable.",
 )
-workspace = click.option("--workspace", metavar="ID", help="Only this workspace.")
+workspace = click.option("--workspace", metavar="ID", help="Limit the command to this workspace.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else.")
 quiet = click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 verbose = click.option("--verbose", "-v", is_flag=True, help="Log each retry, wait, route and traceback to stderr.")
@@ -124,8 +159,12 @@ verbose = click.option("--verbose", "-v", is_flag=True, help="Log each retry, wa
 
 _DEFAULT = Target()
 _WHERE = (
-    click.option("--destination", metavar="NAME", default=_DEFAULT.destination, help="A dlt destination."),
-    click.option("--dataset", metavar="NAME", default=_DEFAULT.dataset, help="Dataset (schema) of the tables."),
+    click.option(
+        "--destination", type=_Name(), metavar="NAME", default=_DEFAULT.destination, help="Name of the dlt destination."
+    ),
+    click.option(
+        "--dataset", type=_Name(), metavar="NAME", default=_DEFAULT.dataset, help="Dataset (schema) of the tables."
+    ),
     click.option("--database", type=FILE, metavar="FILE", default=_DEFAULT.database, help="DuckDB file."),
     click.option(
         "--untested",

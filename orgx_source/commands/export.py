@@ -22,6 +22,7 @@ from orgx_source.errors import DestinationError, OrgxError
 from orgx_source.explain import first_words
 from orgx_source.files import whole_file
 from orgx_source.marts.apply import marts_dataset
+from orgx_source.texts import unknown
 from orgx_source.warehouse.dataset import Warehouse
 from orgx_source.warehouse.dialect import dialect_of
 from orgx_source.warehouse.target import empty_dataset
@@ -137,7 +138,7 @@ def _choose(client: Any, wanted: Sequence[str] | None) -> dict[tuple[str, str], 
         raise empty_dataset(client.dataset_name)
     for name in wanted or ():
         if name not in names:
-            raise UnknownTableError(f"unknown table or view {name!r}; known names: {', '.join(names)}")
+            raise UnknownTableError(unknown("table or view", name, names, "names"))
     return {key: columns for key, columns in found.items() if not wanted or key[1] in wanted}
 
 

@@ -174,8 +174,8 @@ def _is_of_the_query(error: BaseException) -> bool:
 
 
 def _refusal(error: BaseException) -> QueryError:
-    """Return a database's error with its line breaks: one line points at the position."""
-    said = without_secrets(str(getattr(error, "dbapi_exception", error)).strip())
+    """Return a database's error, without the carets that point at a position in the line above."""
+    said = without_secrets(re.sub(r"\n\s*\^+\s*$", "", str(getattr(error, "dbapi_exception", error)).strip()))
     # Messages of DuckDB and PostgreSQL if a query would write, or read another file.
     if re.search(r"read-only|has been locked|disabled by configuration", said):
         return QueryError(f"query is read-only. {said}")

@@ -138,7 +138,7 @@ def test_only_the_tables_that_were_named_are_written_and_an_unknown_one_is_exit_
     assert "out/orgx/tasks.parquet" in done.stdout
     done = orgx_sync("export", "out", "--table", "task", *place(each_warehouse))
     assert done.returncode == 2
-    assert "unknown table or view 'task'; known names: " in done.stderr
+    assert "unknown table or view 'task' (did you mean tasks?); known names: " in done.stderr
     assert orgx_sync("export", "out", "--quiet", *place(each_warehouse)).stdout == ""
 
 

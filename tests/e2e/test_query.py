@@ -100,6 +100,12 @@ def test_what_does_not_read_the_warehouse_is_refused(file: Target, sql: str) -> 
     assert not Path("out.csv").exists()
 
 
+def test_an_error_in_the_query_is_one_line_without_carets(file: Target) -> None:
+    with pytest.raises(QueryError) as refused:
+        rows("selec 1", file)
+    assert str(refused.value).endswith('near "selec" LINE 1: selec 1')
+
+
 def test_a_dataset_that_is_not_there_and_a_file_that_is_none_are_named(file: Target) -> None:
     with pytest.raises(DestinationError, match="has no dataset other; it has orgx, orgx_marts"):
         rows("select 1", Target(dataset="other", database=FILE))

@@ -51,12 +51,31 @@ def test_an_environment_variable_counts_where_the_option_is_not_given() -> None:
         (["run", "--route", "Decision=mcp"], 2, "unknown table 'Decision' (did you mean decisions?)"),
         (["sandbox", "--webhook-secret", "s"], 2, "add --webhook URL"),
         (["sandbox", "--fault", "clamp=abc"], 3, "clamp needs a number, not 'abc'"),
+        (["sandbox", "--webhook", "127.0.0.1:9", "--webhook-secret", "s"], 3, "'127.0.0.1:9' is not an http URL"),
+        (["run", "--table", "tasks,runs"], 2, "unknown table 'tasks,runs' (give one name at a time)"),
+        (["run", "--max-wait", "7200s"], 2, "'7200s' is not a valid number of seconds"),
+        (["run", "--sample", "three"], 2, "'three' is not a valid whole number"),
+        (["run", "--dataset", ""], 2, "the name is empty"),
+        (["run", "--destination", " "], 2, "the name is empty"),
+        (["run", "-quiet"], 2, "No such option '-quiet'. Did you mean '--quiet'?"),
+        (["run", "-q", "-x"], 2, "No such option '-x'."),
+        (["run", "now"], 2, "Unexpected argument 'now': run takes only options."),
+        (["run", "--table", "tasks", "runs"], 2, "run takes only options. Did you mean '--table runs'?"),
+        (["check", "--full"], 2, "check has no option '--full'; it is an option of run and plan."),
+        (["--quiet", "run"], 2, "Options follow the command, as in 'orgx-sync run --quiet'."),
+        (["query", "select", "1"], 2, "Unexpected argument '1': put the whole SQL statement in quotes."),
+        (["export", "out", "csv"], 2, "Unexpected argument 'csv': export takes one DIR."),
+        (["tables", "tasks", "runs"], 2, "Unexpected argument 'runs': tables takes one TABLE."),
+        (["demo", "--start", "tomorrow"], 2, "'tomorrow' is not a date such as 2026-09-01"),
+        (["demo", "--database", "nowhere/x.duckdb"], 3, "the folder nowhere does not exist. Create it"),
+        (["demo", "--live", "--database", "nowhere/x.duckdb"], 3, "the folder nowhere does not exist. Create it"),
     ],
 )
-def test_what_cannot_be_used_is_named(arguments: list[str], code: int, sentence: str) -> None:
+def test_what_cannot_be_used_is_named_and_nothing_is_created(arguments: list[str], code: int, sentence: str) -> None:
     done = CliRunner().invoke(app, arguments)
     assert sentence in f"{done.output} {done.exception}"
     assert getattr(done.exception, "exit_code", done.exit_code) == code
+    assert list(Path().iterdir()) == []
 
 
 READERS = [
@@ -74,7 +93,7 @@ READERS = [
 @pytest.mark.parametrize("arguments", READERS, ids=lambda arguments: arguments[0])
 def test_a_file_in_a_folder_that_does_not_exist_has_one_sentence_and_nothing_is_made(arguments: list[str]) -> None:
     done = CliRunner().invoke(app, [*arguments, "--database", "nowhere/x.duckdb"])
-    assert str(done.exception) == "--database nowhere/x.duckdb: there is no folder nowhere. Create it"
+    assert str(done.exception) == "--database nowhere/x.duckdb: the folder nowhere does not exist. Create it"
     assert list(Path().iterdir()) == []
 
 

@@ -75,7 +75,7 @@ ALLOWED = {
     "filelock": {"cli/demo.py", "login/tokens.py", "warehouse/pipeline.py", "warehouse/run_lock.py"},
     "pandas": {"marts/frames.py", "charts/findings/rows.py", "notebook.py"},
     "jinja2": {"html_report/page.py"},
-    "click": {"cli/__init__.py", "cli/init.py", "cli/options.py"},
+    "click": {"cli/__init__.py", "cli/init.py", "cli/options.py", "cli/usage.py"},
     "rich": {"cli/console.py"},
     "starlette": {"inbox/app.py", *(f"sandbox/{room}.py" for room in ("answers", "app", "mcp_door", "oauth", "paths"))},
     "uvicorn": {"inbox/service.py", "sandbox/server.py"},
