@@ -262,7 +262,7 @@ def _check_search(given: dict[str, Any], number: int) -> SavedSearch:
     if search.scope not in MEMORY_SCOPES:
         raise ConfigError(f"{where}: scope must be one of {', '.join(MEMORY_SCOPES)}, not {search.scope!r}.")
     if not isinstance(search.limit, int) or isinstance(search.limit, bool) or search.limit < 1:
-        raise ConfigError(f"{where}: limit must be a number from 1, not {search.limit!r}.")
+        raise ConfigError(f"{where}: limit must be a whole number from 1, not {search.limit!r}.")
     return search
 
 
@@ -340,7 +340,9 @@ def _as_number(name: str, value: str) -> float:
     try:
         return int(value) if name == "max_answer_bytes" else float(value)
     except ValueError:
-        raise ConfigError(f"ORGX_{name.upper()} (or {name} under [sources.orgx]) must be a number: {value!r}") from None
+        raise ConfigError(
+            f"ORGX_{name.upper()} (or {name} under [sources.orgx]) must be a number, not {value!r}"
+        ) from None
 
 
 def check_settings_files() -> None:

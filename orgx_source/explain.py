@@ -184,8 +184,8 @@ def _of_settings(error: BaseException) -> ConfigError | None:
         return ConfigError(f"The destination does not support SQL. {first_words(error)}")
     if "Error" in kinds and _NO_DATABASE.search(str(error)):
         return ConfigError(
-            f"The DuckDB file cannot be read: {first_words(error)}. Restore it from a backup, or move it away: the "
-            "next run loads everything again. A newer DuckDB may have written it, or it may be encrypted"
+            f"The DuckDB file cannot be read: {first_words(error).rstrip('.!')}. Restore it from a backup, or move it "
+            "away: the next run loads everything again. A newer DuckDB may have written it, or it may be encrypted"
         )
     code = sqlstate(error)
     if code == "42501":
@@ -206,7 +206,7 @@ def missing_right(error: BaseException, role: str = "ROLE", database: str = "DAT
     """
     return ConfigError(
         f"{describe_trouble(error)}. The role {role} needs: GRANT CREATE ON DATABASE {database} TO {role}, for "
-        "datasets that do not exist yet; GRANT USAGE, CREATE ON SCHEMA for those that do; and to own their tables "
+        "datasets that do not exist yet; GRANT USAGE, CREATE ON SCHEMA for those that exist; and to own their tables "
         f"and views, or GRANT OWNER TO {role}"
     )
 
@@ -236,7 +236,7 @@ def is_refusal(error: BaseException) -> bool:
 
 def _of_machine(error: BaseException) -> MachineError | None:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in REFUSALS):
-        return MachineError(f"This machine denied a file operation: {first_words(error)}")
+        return MachineError(f"A file operation on this machine failed: {first_words(error)}")
     return None
 
 

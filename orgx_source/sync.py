@@ -155,7 +155,7 @@ def _bring_up_to_date(
     if pipeline.refresh:  # guard: no-refresh-in-a-run
         raise ConfigError(
             f"The pipeline has refresh={pipeline.refresh!r}, so each step of a run would drop the rows of the previous "
-            "one. Create it without; full=True (--full) reads everything again."
+            "one. Create it without refresh; full=True (--full) reads everything again."
         )
     scope.enter_context(one_run_at_a_time(pipeline, patience=session.config.lock_timeout))  # guard: one-run-at-a-time
     warehouse = session.warehouse(pipeline)
@@ -463,7 +463,7 @@ def _write_log(
     load = partial(_patiently, pipeline, patience, partial(_load_pending, pipeline))
     try:
         _patiently(pipeline, patience, partial(pipeline.extract, sync_log_source(log_rows(report, names))))
-        promise = " now, the next run does it"
+        promise = "; the next run writes it"
         if warehouse is None:
             load()
             return

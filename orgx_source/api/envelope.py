@@ -218,7 +218,7 @@ def _rows_of(
         found = ", ".join(name[:EXCERPT_CHARACTERS] for name in sorted(document)[:8]) or "nothing"
         raise ValueError(f"no list under any of {', '.join(keys)} (the response has: {found})")
     if not rows and (document.get("error") or document.get("errors")):
-        raise ValueError(f"an error instead of rows ({_Problem.of(document).text or 'without a reason'})")
+        raise ValueError(f"an error instead of rows ({_Problem.of(document).text or 'no reason given'})")
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("the list holds something other than objects")
     return scope, listed, rows
@@ -249,7 +249,7 @@ def parse_document(body: bytes, *, path: str, content_type: str = "", status: in
     if document.get("ok") is False:
         problem = _Problem.of(document)
         raise envelope_error(
-            f"OrgX says ok: false ({problem.text or 'without a reason'})",
+            f"OrgX says ok: false ({problem.text or 'no reason given'})",
             body,
             path,
             content_type,
@@ -303,7 +303,7 @@ def parse_error(status: int, body: bytes, *, path: str, content_type: str = "", 
             **details,
         )
     if status in (401, 403, 404):
-        why = {401: "does not accept this key", 403: "is not permitted for this key", 404: "is not there"}[status]
+        why = {401: "does not accept this key", 403: "is not permitted for this key", 404: "does not exist"}[status]
         return RouteClosedError(f"{status} from {path}: this route {why}{said}", **details)
     if status == 429:
         return RateLimitError(f"429 from {path}: the rate limit is used up{said}", **details)

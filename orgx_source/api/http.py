@@ -251,8 +251,8 @@ class HttpTransport(Transport):
             body = unpack(body, headers.get("content-encoding", ""), most, cut=not is_fine)
         except BodyTooLargeError:
             raise AnswerTooLargeError(
-                f"{path} returned more than {_size(most)}, which was refused. Use smaller pages (page_size), or "
-                "raise ORGX_MAX_ANSWER_BYTES",
+                f"{path} returned more than {_size(most)}; the response was rejected. Use smaller pages (page_size), "
+                "or raise ORGX_MAX_ANSWER_BYTES",
                 status=status,
                 path=path,
             ) from None

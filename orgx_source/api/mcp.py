@@ -336,7 +336,7 @@ def _of_tool(outcome: Outcome, tool: str, path: str) -> OrgxError | None:
     found = inner.get("details")
     details: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     code = str(inner.get("code") or structured.get("error_type") or "")
-    text = str(inner.get("message") or (error if isinstance(error, str) else "") or outcome.text or "without a reason")
+    text = str(inner.get("message") or (error if isinstance(error, str) else "") or outcome.text or "no reason given")
     status = inner.get("status") if isinstance(inner.get("status"), int) else 0
     said = f"{tool} on {path} failed: {text[:300]}" + (f" ({code})" if code else "")
     if code == "permission_denied":

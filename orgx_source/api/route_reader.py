@@ -557,9 +557,11 @@ class _PlainReader(RouteReader):
             if cursor is None or (asked and not fresh and self._is_at_rest(page, query)):
                 return
             if cursor in asked or len(asked) >= MAX_CURSOR_PAGES:
-                raise DriftError(f"{self.route.path} gave the same cursor twice; its list does not end")
+                raise DriftError(f"{self.route.path} returned the same cursor twice; its list does not end")
             if idle > MAX_IDLE_PAGES:
-                raise DriftError(f"{self.route.path} gave {idle} pages in a row without a new row, and more cursors")
+                raise DriftError(
+                    f"{self.route.path} returned {idle} pages in a row without a new row; its list does not end"
+                )
             asked.add(cursor)
             query = replace(query, cursor=cursor)
             page = self._fetch(query)
@@ -820,11 +822,12 @@ class FeedReader(_PlainReader):
                 report.miss("OrgX reports no total to compare with")
         elif total is not None and total > len(page.rows):
             report.note_limit(
-                f"OrgX gives the newest {len(page.rows)} of {total} events{since}; older ones cannot be requested"
+                f"OrgX returns only the newest {len(page.rows)} of {total} events{since}; older ones cannot be "
+                "requested"
             )
         else:
             report.note_limit(
-                f"OrgX reports no total to compare with, and {len(page.rows)} events may not be all{since}"
+                f"OrgX reports no total to compare with, and the {len(page.rows)} events received may not be all{since}"
             )
 
 

@@ -332,7 +332,7 @@ def _print_narrow_plan(report: PlanReport) -> None:
 def _plan_grid(report: PlanReport) -> Grid:
     grid = _grid(
         ("table", "left"), ("reads", "left"), ("rows", "right"), ("requests", "right"), ("route", "left"),
-        ("because", "left"),
+        ("reason", "left"),
     )  # fmt: skip
     for name, table in report.tables.items():
         more = "+" if table.at_least else ""
@@ -350,7 +350,7 @@ def _plan_grid(report: PlanReport) -> Grid:
 def print_verify(report: VerifyReport) -> None:
     """Print what differs between OrgX and the warehouse."""
     grid = _grid(
-        ("\ntable", "left"), ("rows at\nOrgX", "right"), ("in\nwarehouse", "right"), ("\nmissing", "right"),
+        ("\ntable", "left"), ("rows in\nOrgX", "right"), ("in\nwarehouse", "right"), ("\nmissing", "right"),
         ("\nextra", "right"), ("\ndifferent", "right"), ("\nrequests", "right"), ("\nread", "left"),
     )  # fmt: skip
     for name, table in report.tables.items():
@@ -371,7 +371,7 @@ def print_verify(report: VerifyReport) -> None:
             columns = f" in {', '.join(example.columns)}" if example.columns else ""
             out.print(Text(f"{name}: {example.id} is {example.problem}{columns}", "yellow"))
         if table.newer:
-            out.print(f"{name}: {table.newer} of these changed at OrgX after the last run; orgx-sync run loads them")
+            out.print(f"{name}: {table.newer} of these changed in OrgX after the last run; orgx-sync run loads them")
         for reason in table.reasons:
             out.print(Text(f"{name}: {reason}", "yellow"))
         if table.error:
@@ -449,7 +449,7 @@ def _status_grid(report: StatusReport, *, with_routes: bool) -> Grid:
 
 def _runs_grid(report: StatusReport) -> Grid:
     grid = _grid(
-        ("began", "left"), ("seconds", "right"), ("requests", "right"), ("new", "right"), ("changed", "right"),
+        ("started", "left"), ("seconds", "right"), ("requests", "right"), ("new", "right"), ("changed", "right"),
         ("deleted", "right"), ("status", "left"), gap=1 if out.width < 100 else 2,
     )  # fmt: skip
     for run in report.runs:
@@ -502,7 +502,7 @@ def print_written(page: Path) -> None:
 
 def print_tables() -> None:
     """Print the tables, one line each."""
-    grid = _grid(("table", "left"), ("key", "left"), ("columns", "right"), ("one row is", "left"))
+    grid = _grid(("table", "left"), ("key", "left"), ("columns", "right"), ("description", "left"))
     for table in TABLES.values():
         grid.add_row(table.name, table.key, str(len(table.columns)), table.description)
     for name, (description, columns) in OTHER_TABLES.items():

@@ -157,7 +157,7 @@ def _plan_route(
     estimate = reader.estimate(page, watermark, beginning.offset, living)
     plan.rows, plan.requests, plan.at_least = estimate.rows, estimate.requests, estimate.at_least
     if estimate.then_whole:
-        plan.because += f"; then a full read, because OrgX counts {page.total} rows and the warehouse {living}"
+        plan.because += f"; then a full read, because OrgX counts {page.total} rows and the warehouse has {living}"
     elif (
         watermark
         and estimate.requests == 1

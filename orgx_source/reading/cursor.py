@@ -89,7 +89,7 @@ def begin(past: Past, wishes: Wishes, now: datetime) -> Beginning:
     """
     because = _why_whole(past, wishes, now)
     if because is not None or past.cursor is None:
-        return Beginning(None, 0, because or "no full read of it is recorded")
+        return Beginning(None, 0, because or "no earlier full read is recorded")
     looks_back = wishes.is_feed and (past.looked_back_at is None or now - past.looked_back_at >= LOOK_BACK_EVERY)
     if looks_back and past.left_gap:
         # Otherwise nothing would ever read them: a later list may go further back.
@@ -97,7 +97,7 @@ def begin(past: Past, wishes: Wishes, now: datetime) -> Beginning:
         return Beginning(None, 0, because, looks_back)  # guard: oldest-events
     overlap = max(wishes.overlap, FEED_OVERLAP) if wishes.is_feed else wishes.overlap
     watermark = past.cursor - (LOOK_BACK if looks_back else overlap)
-    return Beginning(watermark, 0, f"what changed since {watermark:%Y-%m-%d %H:%M} UTC", looks_back)
+    return Beginning(watermark, 0, f"changes since {watermark:%Y-%m-%d %H:%M} UTC", looks_back)
 
 
 def _why_whole(past: Past, wishes: Wishes, now: datetime) -> str | None:
@@ -108,15 +108,15 @@ def _why_whole(past: Past, wishes: Wishes, now: datetime) -> str | None:
     if not wishes.tells_changes:
         return "the route does not support reading changes"
     if not wishes.keeps_order:
-        return "the route did not keep the requested order"
+        return "the route did not return rows in the requested order"
     if past.whole_read_at is None or not past.has_rows:
-        return "no full read of it is recorded"
+        return "no earlier full read is recorded"
     if past.was_cut_short:
         return "a long read of changes was interrupted"
     if not past.is_of_origin:
         return "the last read used another route or workspace, or its rows are not in the warehouse"
     if past.is_doubted:
-        return "rows were missing from the last full read, and another one must confirm it"
+        return "rows were missing from the last full read; another full read must confirm this"
     age = now - past.whole_read_at
     if wishes.full_every is not None and age >= wishes.full_every:
         return f"the last full read is {age / timedelta(days=1):.1f} days old"

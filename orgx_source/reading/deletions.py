@@ -179,7 +179,7 @@ class Deletions:
         still_there = self._view.find(gone, reader.find_ids) if gone else set()  # guard: vanished-rows-are-asked-for
         if still_there is None and (before is None or not before.is_seen_again_in(seen)):
             state.doubt = seen
-            reader.report.miss(_sentence(seen, "OrgX cannot be asked for them"))
+            reader.report.miss(_sentence(seen, "they cannot be requested by id"))
             return []
         return [row_id for row_id in gone if row_id not in (still_there or ())]
 
@@ -190,7 +190,7 @@ class Deletions:
         if self._changes.met_older:
             return "rows came in older versions than the stored ones"
         if self._are_too_new(gone, state.read_at):  # guard: rows-too-new-to-be-gone
-            return "they changed later than any row received, and only one run has missed them"
+            return "they changed more recently than any row received, and only one run has missed them"
         return None
 
     def _are_too_new(self, gone: Sequence[str], last_read: datetime | None) -> bool:
@@ -214,6 +214,6 @@ def is_proof(report: ListingReport, route: Route) -> bool:
 
 
 def _sentence(doubt: Doubt, suspicion: str | None) -> str:
-    what = f"{doubt.count} of {doubt.living} rows vanished at once"
+    what = f"{doubt.count} of {doubt.living} rows disappeared at once"
     why = "" if suspicion is None else f", and {suspicion}"
-    return f"{what}{why}; none was marked as deleted. If the next run sees the same, it marks them"
+    return f"{what}{why}; none was marked as deleted. The next run marks them if they are still missing"

@@ -96,7 +96,7 @@ def hits_of(answer: Mapping[str, Any], name: str) -> list[Row]:
         error = answer.get("error")
         said = error.get("message") if isinstance(error, Mapping) else error
         # Not a status for trying another tool: this one ran.
-        raise ApiError(f"{name}: the memory search failed: {said or 'without a reason'}", status=200, path=TOOLS_PATH)
+        raise ApiError(f"{name}: the memory search failed: {said or 'no reason given'}", status=200, path=TOOLS_PATH)
     data = answer.get("data")
     for place in (data, answer):
         if isinstance(place, Mapping) and (found := _hits_in(place)) is not None:

@@ -134,7 +134,8 @@ class TableReport:
         if self.rows_set_aside:
             self.reasons.append(
                 f"{self.rows_set_aside} rows received only with another key or workspace were left unchanged; a "
-                "run with those, or with --full if only the key changed, checks whether OrgX still lists them"
+                "run with that key or workspace, or with --full if only the key changed, checks whether OrgX still "
+                "lists them"
             )
 
 

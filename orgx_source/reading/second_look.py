@@ -73,7 +73,7 @@ class SecondLook:
         if reader.report.totals is None:
             reader.report.miss("OrgX reports no total: deletions are found by the next full read")
         if absent := self._absent(reader):  # guard: rows-that-should-have-come
-            return f"{absent} rows were not received although they changed later than others that were"
+            return f"{absent} rows were not received, although they changed later than some that were"
         if not self._changes.untraced:
             yield from self._sample(reader)
         if untraced := self._changes.untraced:  # guard: changes-without-a-trace
@@ -117,11 +117,13 @@ class SecondLook:
             yield from self._confirm(older, reader)
         state.older = still = self._changes.older
         if went_back := self._changes.went_back:
-            self._report.mended(f"{went_back} rows returned to an older version, which an earlier run had seen too")
+            self._report.mended(
+                f"{went_back} rows reverted to an older version, which an earlier run had also received"
+            )
         if still:
             reader.report.miss(
-                f"{len(still)} rows were received in a version older than the stored one, which was kept. "
-                "If the next run sees the same, it accepts it",
+                f"{len(still)} rows were received in a version older than the stored one; the stored version was kept. "
+                "If the next run receives the older version again, it accepts it",
                 gap=True,
             )
 

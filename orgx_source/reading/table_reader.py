@@ -472,7 +472,7 @@ class TableReader:
         )
         self._report.note_ending(reader.report, total=total, whole=whole)
         self._report.reasons += [
-            f"the column {name} was added by someone else with another type. OrgX's values go to {name}__v_text"
+            f"the column {name} was added by someone else with a different type; OrgX's values go to {name}__v_text"
             for name in self._types.newly_beside
         ]
         self._report.proof = self._proof(whole_at=whole_at, counted=total is not None)
@@ -484,11 +484,11 @@ class TableReader:
     def _proof(self, *, whole_at: datetime | None, counted: bool) -> str:
         """Return the evidence for the verdict."""
         whole = whole_at is not None
-        parts = ["every row was read" if whole else "what changed since the last run was read"]
+        parts = ["every row was read" if whole else "all changes since the last run were read"]
         if whole_at is not None and whole_at != self._started:
             parts[0] += f" in more than one run, the first at {whole_at:%Y-%m-%d %H:%M} UTC"
         if counted and not self._table.append_only:
-            parts.append("OrgX counts as many rows as the warehouse")
+            parts.append("the row counts of OrgX and the warehouse are equal")
         if self._state.left_gap and not whole:
             parts.append("events older than those of the first read were not available")
         if self._second_look.sampled and not whole:

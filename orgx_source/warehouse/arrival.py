@@ -44,11 +44,11 @@ class Shortfall:
 
     def __str__(self) -> str:
         if (self.rows, self.keys) == (self.handed, self.handed):
-            arrived = "some of them changed"
+            arrived = "but some were altered"
         else:
             doubled = f", {self.rows - self.keys} of them more than once" if self.rows > self.keys else ""
             arrived = f"{self.rows} arrived{doubled}"
-        ending = "the load was repeated and is complete now" if self.mended else "the load does not count"
+        ending = "the load was repeated and is now complete" if self.mended else "the load does not count"
         return f"{self.table}: {self.handed} rows were loaded, {arrived}; {ending}"
 
 

@@ -136,8 +136,8 @@ class Warehouse:
                 )
             if file := dialect.clashing_file(client):
                 raise ConfigError(
-                    f"DuckDB gives the file {file} the name of the dataset, {client.dataset_name}, and cannot read its "
-                    "tables then. Rename one of them, for example "
+                    f"The DuckDB file {file} has the same name as the dataset {client.dataset_name}, so DuckDB cannot "
+                    "read its tables. Rename one of them, for example "
                     f'destination=dlt.destinations.duckdb("{client.dataset_name}_warehouse.duckdb")'
                 )
 

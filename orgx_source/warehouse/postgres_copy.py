@@ -110,7 +110,7 @@ class PatientClient(Psycopg2SqlClient):
 
     def _locked(self, error: Exception) -> DestinationError:
         return DestinationError(
-            f"Another session holds a lock that this run needs, for longer than --lock-timeout: {self._holder()}. "
+            f"Another session has held a lock that this run needs for longer than --lock-timeout: {self._holder()}. "
             f"Wait until it ends, then run again. {first_words(error)}"
         )
 

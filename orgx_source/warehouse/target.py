@@ -79,7 +79,7 @@ class Target:
         """
         folder = self.database.parent
         if self.is_file and not folder.is_dir():
-            raise ConfigError(f"--database {self.database}: there is no folder {folder}. Create it")
+            raise ConfigError(f"--database {self.database}: the folder {folder} does not exist. Create it")
 
     @contextmanager
     def left_missing(self) -> Iterator[None]:

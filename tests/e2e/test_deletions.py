@@ -31,7 +31,7 @@ def test_an_implausible_share_is_believed_only_when_the_next_run_agrees() -> Non
             box.world.delete("task", row_id)
         report = sync(box, ["tasks"])
         assert report.exit_code == 4
-        assert "vanished at once" in " ".join(report.tables["tasks"].reasons)
+        assert "disappeared at once" in " ".join(report.tables["tasks"].reasons)
         assert deleted("tasks") == 0
         assert sync(box, ["tasks"]).status == "ok"
         assert deleted("tasks") == len(gone)

@@ -48,7 +48,7 @@ def test_a_commit_that_failed_costs_no_row(load_with_old_duckdb: Load) -> None:
 def test_without_what_prevents_it_arrival_notices_and_mends_it(load_with_old_duckdb: Load) -> None:
     found = load_with_old_duckdb("bare", "unfinished")
     assert found["verdict"] == "repaired"
-    assert "of them more than once; the load was repeated and is complete now" in found["reasons"][0]
+    assert "of them more than once; the load was repeated and is now complete" in found["reasons"][0]
     assert (found["rows"], found["ids"], found["exit_code"]) == (ROWS, ROWS, 0)
 
 

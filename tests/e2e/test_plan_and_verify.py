@@ -101,7 +101,7 @@ def test_what_nobody_foresaw_before_the_first_table_is_a_sentence(
     with Sandbox(World("small")) as box:
         report = run(box)
     assert report.exit_code == 1
-    assert report.error == "This machine denied a file operation: [Errno 28] No space left on device"
+    assert report.error == "A file operation on this machine failed: [Errno 28] No space left on device"
 
 
 def test_a_plan_knows_of_a_read_that_was_cut_short_and_of_closed_routes() -> None:

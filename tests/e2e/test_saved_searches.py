@@ -121,7 +121,7 @@ def test_saved_searches_stand_in_the_settings(monkeypatch: pytest.MonkeyPatch) -
         ('[{"query": "b"}]', "number 1 needs a name"),
         ('[{"name": "a", "query": " "}]', "number 1 needs a query"),
         ('[{"name": "a", "query": "b", "scope": "tasks"}]', "scope must be one of all, artifacts"),
-        ('[{"name": "a", "query": "b", "limit": 0}]', "limit must be a number from 1"),
+        ('[{"name": "a", "query": "b", "limit": 0}]', "limit must be a whole number from 1"),
         ('[{"name": "a", "query": "b", "size": 0}]', "number 1 has unknown keys: size"),
         ('[{"name": "a", "query": "b"}, {"name": "a", "query": "c"}]', "more than one search named a"),
     ],

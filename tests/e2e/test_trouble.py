@@ -172,7 +172,7 @@ def test_a_log_that_cannot_be_written_costs_no_report(monkeypatch: pytest.Monkey
     assert report.tables["agents"].rows_in_warehouse
     # Nothing waits for the next run, so nothing is promised.
     assert report.messages == [
-        "sync_log could not be written: This machine denied a file operation: [Errno 28] No space left on device"
+        "sync_log could not be written: A file operation on this machine failed: [Errno 28] No space left on device"
     ]
 
 

@@ -16,7 +16,7 @@ from orgx_source.commands.status import PastRun, StatusReport, TableStatus
 from orgx_source.reading.report import RunReport, TableReport
 from orgx_source.tables import TABLES
 
-BECAUSE = "what changed since 2026-11-27 11:14 UTC; then a page of old rows"
+BECAUSE = "changes since 2026-11-27 11:14 UTC; then a page of old rows"
 NOW = datetime(2026, 4, 29, 3, 0, tzinfo=UTC)
 
 

@@ -25,7 +25,7 @@ WISHES = Wishes(
 
 def test_what_changed_since_the_cursor_is_read_and_ten_minutes_more() -> None:
     watermark = datetime(2026, 11, 19, 1, 50, tzinfo=UTC)
-    assert begin(PAST, WISHES, NOW) == Beginning(watermark, 0, "what changed since 2026-11-19 01:50 UTC")
+    assert begin(PAST, WISHES, NOW) == Beginning(watermark, 0, "changes since 2026-11-19 01:50 UTC")
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def test_what_changed_since_the_cursor_is_read_and_ten_minutes_more() -> None:
         ({}, {"can_be_asked": False}, "the destination cannot be queried"),
         ({}, {"full": True}, "a full read was requested"),
         ({}, {"tells_changes": False}, "the route does not support reading changes"),
-        ({"cursor": None}, {}, "no full read of it is recorded"),
-        ({"whole_read_at": None}, {}, "no full read of it is recorded"),
-        ({"has_rows": False}, {}, "no full read of it is recorded"),
-        ({}, {"keeps_order": False}, "the route did not keep the requested order"),
-        ({"is_doubted": True}, {}, "rows were missing from the last full read, and another one must confirm it"),
+        ({"cursor": None}, {}, "no earlier full read is recorded"),
+        ({"whole_read_at": None}, {}, "no earlier full read is recorded"),
+        ({"has_rows": False}, {}, "no earlier full read is recorded"),
+        ({}, {"keeps_order": False}, "the route did not return rows in the requested order"),
+        ({"is_doubted": True}, {}, "rows were missing from the last full read; another full read must confirm this"),
         ({"was_cut_short": True}, {}, "a long read of changes was interrupted"),
         (
             {"is_of_origin": False},

@@ -153,7 +153,7 @@ def test_a_workspace_that_the_key_does_not_see_is_refused_with_those_that_it_see
         with pytest.raises(ConfigError) as refused:
             session.check_workspace()
     assert f"{FOREIGN} (--workspace" in str(refused.value)
-    assert f"this key sees workspaces Northwind ({HOME['id']}), Field (other)" in str(refused.value)
+    assert f"It sees Northwind ({HOME['id']}), Field (other)" in str(refused.value)
     # The list would be that of the workspace otherwise.
     assert [query.workspace_id for _, query in transport.asked] == [None]
     session.close()

@@ -146,7 +146,7 @@ def test_much_that_vanishes_at_once_is_believed_when_the_next_read_agrees() -> N
     del there.rows[10:]
     doubtful = there.run()
     assert doubtful.rows_deleted == 0
-    assert "50 of 60 rows vanished at once" in doubtful.reasons[0]
+    assert "50 of 60 rows disappeared at once" in doubtful.reasons[0]
     assert len(there.living()) == 60
     assert there.run().rows_deleted == 50
 
@@ -320,7 +320,7 @@ def test_a_row_that_came_and_went_during_one_run_is_not_left_behind(stretch: Str
     if stretch is None:
         # Its values are not in the warehouse yet, from where a deletion takes them.
         assert (report.verdict, there.living() - {row["id"] for row in there.rows}) == ("uncertified", {"00999"})
-        assert "they changed later than any row received" in there.run(stretch).reasons[0]
+        assert "they changed more recently than any row received" in there.run(stretch).reasons[0]
         assert there.run(stretch).rows_deleted == 1
     assert there.living() == {row["id"] for row in there.rows}
     assert [row["id"] for row in there.warehouse.history if row.get("deleted_at")] == ["00007", "00999"]
@@ -505,7 +505,7 @@ def test_a_sample_of_old_rows_finds_what_changed_without_a_trace() -> None:
         report = there.run()
         there.now += timedelta(days=2)
         assert there.run().proof == (
-            "what changed since the last run was read; OrgX counts as many rows as the warehouse; "
+            "all changes since the last run were read; the row counts of OrgX and the warehouse are equal; "
             "100 old rows were compared"
         )
     assert (report.whole, report.rows_changed, report.verdict) == (True, 150, "repaired")
