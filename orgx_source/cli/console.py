@@ -49,6 +49,7 @@ VERDICT_STYLES = {"certified": "green", "repaired": "green", "uncertified": "yel
 PLAIN_WIDTH = 160
 # Below this width, each row takes two lines.
 NARROW = 76
+NAME_WIDTH = max(map(len, (*TABLES, *OTHER_TABLES)))
 
 
 class _VisibleConsole(Console):
@@ -133,7 +134,7 @@ def progress(*, quiet: bool) -> Iterator[RunProgress]:
         return
     columns = (
         SpinnerColumn(finished_text=" "),
-        TextColumn("{task.description:<12}"),
+        TextColumn(f"{{task.description:<{NAME_WIDTH}}}"),
         TextColumn("{task.fields[detail]}"),
         TimeElapsedColumn(),
     )
@@ -195,7 +196,8 @@ def _outcome(table: TableReport) -> Text:
 
 
 def _print_in_two_lines(console: Console, name: str, rows: int | None, verdict: Text, numbers: str) -> None:
-    console.print(RichText.assemble((f"{name:<14}", "bold"), f"{_number(rows):>11} rows  ", verdict))
+    unit = "row " if rows == 1 else "rows"
+    console.print(RichText.assemble((f"{name:<{NAME_WIDTH}}", "bold"), f"{_number(rows):>11} {unit}  ", verdict))
     console.print(Text(f"  {numbers}", "dim"))
 
 
@@ -467,10 +469,15 @@ def _runs_grid(report: StatusReport) -> Grid:
 
 
 def _runs_remarks(report: StatusReport) -> Iterator[Text]:
+    """Return a line for each list of tables that one or more runs, newest first, did not certify or read."""
+    started: dict[tuple[str, str], list[datetime]] = {}
     for run in report.runs:
         for what, names in (("uncertified", run.doubtful), ("failed", run.failed)):
             if names:
-                yield Text(f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M}: {what}: {', '.join(names)}", "yellow")
+                started.setdefault((what, ", ".join(names)), []).append(run.started_at.astimezone(UTC))
+    for (what, listed), (newest, *others) in started.items():
+        more = "" if not others else " and 1 earlier run" if len(others) == 1 else f" and {len(others)} earlier runs"
+        yield Text(f"{newest:%Y-%m-%d %H:%M}{more}: {what}: {listed}", "yellow")
 
 
 def _verdict(verdict: str | None, error: str | None, note: str | None = None) -> Text:

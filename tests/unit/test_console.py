@@ -109,6 +109,36 @@ def test_a_status_shows_every_verdict_and_number(terminal: Console) -> None:
     assert "failed: decisions" in shown
 
 
+def test_two_lines_a_table_are_aligned_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=io.StringIO(), width=60, highlight=False, color_system=None)
+    monkeypatch.setattr(console, "out", terminal)
+    table = TableStatus(1, 0, NOW, NOW, NOW, route=None, verdict="certified")
+    report = StatusReport(tables=dict.fromkeys(TABLES, table))
+    console.print_status(report)
+    rows = [line for line in lines(terminal) if "certified" in line]
+    assert len(rows) == len(TABLES)
+    assert {line.index("1 row   certified") for line in rows} == {rows[0].index("1 row   certified")}
+
+
+def test_runs_with_the_same_uncertified_tables_share_a_line(terminal: Console) -> None:
+    runs = [
+        PastRun(
+            run_id=str(age),
+            started_at=NOW - timedelta(days=age),
+            finished_at=NOW,
+            status="ok",
+            requests=9,
+            doubtful=names,
+        )
+        for age, names in enumerate((["usage"], ["usage"], ["tasks", "usage"], ["usage"], []))
+    ]
+    console.print_status(StatusReport(runs=runs))
+    assert [line for line in lines(terminal) if "uncertified" in line] == [
+        "2026-04-29 03:00 and 2 earlier runs: uncertified: usage",
+        "2026-04-27 03:00: uncertified: tasks, usage",
+    ]
+
+
 def test_the_live_demonstration_fits_and_says_how_long_events_took(terminal: Console) -> None:
     board = console.EventBoard(until=0.0, in_place=True)
     board.show([], [])
