@@ -22,10 +22,10 @@ def tables_page() -> str:
     lines = [
         "# Tables",
         "",
-        "Generated from `orgx_source/tables.py` by `make docs`. Fields that OrgX sends and nobody declared become",
-        "columns too; a value that does not fit its column is kept as text in `<column>__v_text` beside it.",
+        "Generated from `orgx_source/tables.py` by `make docs`. Undeclared fields that OrgX sends become",
+        "columns too; a value that does not fit its column is kept as text in `<column>__v_text`.",
         "",
-        "| table | one row is | columns |",
+        "| table | one row per | columns |",
         "| --- | --- | ---: |",
         *(f"| [`{t.name}`](#{t.name}) | {_grain(t)} | {len(t.columns)} |" for t in TABLES.values()),
     ]
@@ -34,11 +34,11 @@ def tables_page() -> str:
         lines += [f"* Key: `{table.key}`. " + ("Rows are only added." if table.append_only else "Rows are upserted.")]
         for number, route in enumerate(ROUTES[table.name]):
             note = f" {route.caveat[0].upper()}{route.caveat[1:]}." if route.caveat else ""
-            lines.append(f"* {'Read from' if number == 0 else 'Else from'} `{route.name}` ({route.source}).{note}")
-        lines += ["", "| column | type | what it says | read from |", "| --- | --- | --- | --- |"]
+            lines.append(f"* {'Read from' if number == 0 else 'Otherwise from'} `{route.name}` ({route.source}).{note}")
+        lines += ["", "| column | type | meaning | read from |", "| --- | --- | --- | --- |"]
         for column in table.columns:
             keys = ", ".join(f"`{key}`" for key in column.keys)
-            volatile = " Takes no part in change detection." if column.volatile else ""
+            volatile = " Excluded from change detection." if column.volatile else ""
             lines.append(f"| `{column.name}` | {column.type} | {column.description}{volatile} | {keys} |")
         for column in table.stored_columns[len(table.columns) :]:
             lines.append(f"| `{column.name}` | {column.type} | {column.description} | the connector |")
@@ -61,12 +61,12 @@ def _grain(table: Table) -> str:
 
 
 def erd_page() -> str:
-    """Return docs/erd.md: the tables, their keys, and which column leads where."""
+    """Return docs/erd.md: the tables, their keys, and which column refers to which table."""
     lines = [
-        "# How the tables hang together",
+        "# How the tables are related",
         "",
-        "Generated from `orgx_source/tables.py` by `make docs`. Keys and the columns that lead to another table; all",
-        "columns are in [tables.md](tables.md).",
+        "Generated from `orgx_source/tables.py` by `make docs`. Shows the keys, and the columns that refer to",
+        "another table; all columns are in [tables.md](tables.md).",
         "",
         "```mermaid",
         "erDiagram",
@@ -79,24 +79,25 @@ def erd_page() -> str:
         lines.append(f"        text {table.key} PK")
         lines += [f"        text {column} FK" for column in references(table)]
         lines.append("    }")
-    lines += ["```", "", "| table | belongs to | column | leads to |", "| --- | --- | --- | --- |"]
+    lines += ["```", "", "| table | belongs to | column | refers to |", "| --- | --- | --- | --- |"]
     for table in TABLES.values():
         for number, (column, other) in enumerate(references(table).items()):
             first = (f"`{table.name}`", f"`{table.parent}`" if table.parent else "") if number == 0 else ("", "")
             lines.append(f"| {first[0]} | {first[1]} | `{column}` | `{other.name}.{other.key}` |")
     lines += [
         "",
-        "* No database constraint stands behind these lines: OrgX leaves columns empty, and a row may outlive what it",
-        "  leads to. Deleted rows stay with `deleted_at`, so most ids still find theirs; join with `left join`.",
-        "* Some rows name their workspace only in `command_center_id`: take",
+        "* No database constraints enforce these relations: OrgX leaves columns empty, and a row may still exist after",
+        "  the row it refers to was deleted. Deleted rows are kept with `deleted_at`, so most ids still have a row;",
+        "  use `left join`.",
+        "* Some rows name their workspace only in `command_center_id`: use",
         "  `coalesce(workspace_id, command_center_id)`.",
-        "* `artifacts.entity_id` leads to the table that `artifacts.entity_type` names, an initiative, workstream,",
-        "  milestone or task among them; `artifacts.created_by_id` to an agent where `created_by_type` is `agent`.",
+        "* `artifacts.entity_id` refers to the table named by `artifacts.entity_type`, such as initiative, workstream,",
+        "  milestone or task. `artifacts.created_by_id` refers to an agent if `created_by_type` is `agent`.",
         "* `depends_on`, `assigned_agent_ids` and `blockers` are JSON lists of ids.",
-        "* `<table>_history` holds the versions of a row, many per id: join it by the key of its table and pick a",
-        "  version by `valid_from`. Its other columns lead where those of its table do. The view `<table>_versions`",
-        "  says until when each version held, and has the current one with `is_current`.",
-        "* `sync_log` stands alone: one row per run and table, `table_name` naming the table.",
+        "* `<table>_history` has one row per version of a row: join it by the key of its table and select a version by",
+        "  `valid_from`. Its other columns refer to the same tables. The view `<table>_versions` adds the end of each",
+        "  version, `valid_to`, and `is_current`.",
+        "* `sync_log` refers to no other table: it has one row per run and table, named in `table_name`.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -106,7 +107,7 @@ def marts_page() -> str:
     written, mark, _ = (DOCS / "marts.md").read_text().partition(GENERATED)
     marts = [mart for mart in marts_in_order() if not mart.is_staging]
     lines = ["", "", "## Views", "", "| view | one row per | description |", "| --- | --- | --- |"]
-    lines += [f"| [`{m.name}`](#{m.name}) | {m.grain} | {m.description.partition('. ')[0]} |" for m in marts]
+    lines += [f"| [`{m.name}`](#{m.name}) | {m.grain} | {m.summary} |" for m in marts]
     for mart in marts:
         lines += ["", f"## {mart.name}", "", mart.description, "", f"* Grain: {mart.grain}."]
         lines.append(f"* Key: {', '.join(f'`{name}`' for name in mart.key)}.")

@@ -489,7 +489,7 @@ def print_marts(marts: Sequence[Mart], dataset: str, *, written: bool) -> None:
     """Print the views, and whether they were recreated."""
     grid = _grid(("view", "left"), ("one row per", "left"), ("description", "left"))
     for mart in marts:
-        grid.add_row(f"{dataset}.{mart.name}", mart.grain, mart.description.partition(". ")[0])
+        grid.add_row(f"{dataset}.{mart.name}", mart.grain, mart.summary)
     out.print(grid)
     out.print("Created." if written else "All views are current; nothing was written.")
 

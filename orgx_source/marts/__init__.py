@@ -43,6 +43,11 @@ class Mart:
         """The description in its header, on one line."""
         return " ".join(self.header.partition("\ngrain:")[0].split())
 
+    @property
+    def summary(self) -> str:
+        """The first sentence of the description, without its full stop."""
+        return self.description.partition(". ")[0].removesuffix(".")
+
     @cached_property
     def grain(self) -> str:
         """What one row represents."""
