@@ -175,6 +175,7 @@ class Listing:
     _total_doubtful = False
     _torn = False
     _outrun = False
+    _is_uneven = False
 
     def __init__(
         self,
@@ -425,7 +426,8 @@ class Listing:
         start = ahead[-1].offset + step if ahead else max(last.end - self._overlap, last.offset + 1)
         total = last.page.total if not self._total_doubtful else None
         wanted = 1
-        if self._executor is not None and stop_at is None:
+        # If pages differ in length, where the next ones begin is unknown.
+        if self._executor is not None and stop_at is None and not self._is_uneven:
             if total is not None:
                 wanted = self._ahead
             elif last.page.has_more:
@@ -750,11 +752,22 @@ class Listing:
     def _ends(self, piece: _Slice, state: _Pass, unseen: int) -> bool:
         if not piece.ids:
             return True
-        if state.empty_at is not None and piece.end <= state.empty_at and len(piece.ids) < self._size:
-            return True
-        if unseen == 0 and piece.offset > 0 and len(piece.ids) < self._size:
+        promised = self._promises_more(piece)  # guard: short-page-that-promises-more
+        short = len(piece.ids) < self._size
+        if short and promised:
+            self._size, self._is_uneven = len(piece.ids), True
+        if short and state.empty_at is not None and piece.end <= state.empty_at:
+            return piece.end == state.empty_at or not promised
+        if short and unseen == 0 and piece.offset > 0 and not promised:
             return True
         return self._says_end(piece)
+
+    def _promises_more(self, piece: _Slice) -> bool:
+        """Whether the page says that rows follow: some servers limit a page by its bytes, so that it may be short."""
+        total = None if self._total_doubtful else piece.page.total
+        if total is not None and piece.end >= total:
+            return False
+        return piece.page.has_more is True or (piece.page.has_more is None and total is not None)
 
     def _says_end(self, piece: _Slice) -> bool:
         """Whether the page says that nothing follows, and is not full.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -75,6 +76,38 @@ def test_a_total_from_a_cache_that_counts_too_few_hides_no_row(
     assert listing.report.verdict == "uncertified"
     assert listing.report.total_doubtful
     assert not listing.report.gap
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("with_total", "with_has_more"), [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("look_ahead", [False, True])
+@pytest.mark.parametrize("order", Order)
+def test_a_page_shorter_than_the_overlap_is_not_the_end_if_it_says_that_rows_follow(
+    order: Order, look_ahead: bool, with_has_more: bool, with_total: bool, seed: int
+) -> None:
+    source = MovingList(size=520, order=REAL_ORDERS[order], with_total=with_total)
+    rng = random.Random(seed)
+
+    def fetch(offset: int, limit: int) -> Page:
+        # Some servers limit a response by its bytes.
+        page = source.fetch(offset, limit)
+        rows = page.rows[: 100 if offset == 0 else rng.choice([4, 7, 40, 100])]
+        return replace(page, rows=rows, has_more=offset + len(rows) < len(source.rows) if with_has_more else None)
+
+    options: dict[str, Any] = {"executor": LazyExecutor()} if look_ahead else {}
+    listing = Listing(fetch, KEYS, order=order, **options)
+    assert check_promise(listing, source).keys() == source.throughout
+    assert not listing.report.short_by
+    assert source.reads < 200
+
+
+@pytest.mark.parametrize("with_total", [True, False])
+@pytest.mark.parametrize("order", Order)
+def test_a_list_that_always_promises_more_ends_nevertheless(order: Order, with_total: bool) -> None:
+    source = MovingList(size=150, order=REAL_ORDERS[order], with_total=with_total)
+    listing = Listing(lambda *page: replace(source.fetch(*page), has_more=True), KEYS, order=order)
+    assert check_promise(listing, source).keys() == source.throughout
+    assert source.reads <= (6 if with_total else 30)
 
 
 def test_a_full_last_page_costs_one_more_request() -> None:
