@@ -153,8 +153,7 @@ class TableReader:
         self._prepare()
         self._intake.begin(self._load_id)
         self._report.cursor_before = _iso(self._state.cursor)
-        for table in self._changes.missing_history():  # guard: history-of-a-lost-load
-            yield self._intake.piece([table], history=True)
+        yield from self._missing_versions()
         yield from self._single_copies()
         name, routes, closed = self._table.name, self._config.routes, self._report.closed_routes
         try:
@@ -185,6 +184,15 @@ class TableReader:
         refused = statuses(self._report.closed_routes).items()
         closed = {name: status for name, status in refused if name not in self._answered}  # guard: open-in-part
         self._state.note_doors(closed, self._session.key, self._started)
+
+    def _missing_versions(self) -> Iterator[Piece]:
+        """Yield the version of each stored row that the history lacks."""
+        lacking = 0
+        for table in self._changes.missing_history():  # guard: history-of-a-lost-load
+            lacking += table.num_rows
+            yield self._intake.piece([table], history=True)
+        if lacking:
+            self._report.mended(f"{lacking} versions were missing from the history and were written again")
 
     def _single_copies(self) -> Iterator[Piece]:
         """Yield one copy of each duplicate row, to replace all its copies."""

@@ -211,23 +211,24 @@ class Warehouse:
     def versions_in_doubt(self, table: Table) -> dict[str, KnownRow] | None:
         """Return the latest version of each row in history if the history may differ from the table; else None.
 
-        They may differ after an incomplete load that was lost with its machine, and if table and history are of
-        different age.
+        They may differ after an incomplete load that was lost with its machine, if table and history are of different
+        age, and if someone deleted versions: the stored version of each row must be one of its versions in history.
         """
         if not table.keeps_history or self.columns(table.name) is None:
             return None
         if self.columns(table.history) is None:
             return {}
         key = f"{{{table.key}}}"
+        version = f"{key}, {{_row_hash}}"  # guard: versions-that-someone-deleted
         unfinished = (
             "select count(*) from {one} where {_dlt_load_id} not in (select {load_id} from {loads} where {status} = 0)"
         )
         # No table aliases: a column from OrgX with the same name would be confused with it.
-        unmatched = f"select count(*) from (select {key} from {{one}} except select {key} from {{other}}) unmatched"
+        unmatched = "select count(*) from (select {0} from {{one}} except select {0} from {{other}}) unmatched"
         doubts = sum(
             int(self._select(sql, one=one, other=other, loads="_dlt_loads")[0][0])
-            for one, other in ((table.name, table.history), (table.history, table.name))
-            for sql in (unfinished, unmatched)
+            for one, other, what in ((table.name, table.history, version), (table.history, table.name, key))
+            for sql in (unfinished, unmatched.format(what))
         )
         return self.latest_versions(table) if doubts else None
 

@@ -106,6 +106,23 @@ def test_days_that_pass_leave_a_history_that_agrees() -> None:
         assert_history_agrees()
 
 
+def test_the_version_of_a_row_that_someone_deleted_from_the_history_is_written_again() -> None:
+    with Sandbox(World("small")) as box:
+        sync(box, ["tasks"])
+        box.world.advance(hours=0.1)
+        edited = [row["id"] for row in box.world.rows("task")[:3]]
+        for row_id in edited:
+            box.world.edit("task", row_id, title="second")
+        sync(box, ["tasks"])
+        execute("delete from orgx.tasks_history where title = 'second'")
+        report = sync(box, ["tasks"]).tables["tasks"]
+        assert report.reasons == ["3 versions were missing from the history and were written again"]
+        assert (report.verdict, report.exit_code) == ("repaired", 0)
+        assert_history_agrees(["tasks"])
+        assert [len(versions(row_id)) for row_id in edited] == [2, 2, 2]
+        assert sync(box, ["tasks"]).tables["tasks"].verdict == "certified"
+
+
 def test_a_load_that_was_lost_half_way_is_mended_on_both_sides() -> None:
     with Sandbox(World("small")) as box:
         titles = {row["id"]: row["title"] for row in box.world.rows("task")[:2]}
