@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from orgx_source.api.envelope import Row
 from orgx_source.rows.column_types import ColumnTypes
-from orgx_source.rows.known_rows import KnownRow
+from orgx_source.rows.known_rows import KnownRow, is_row_hash
 from orgx_source.rows.shape import ARROW_TYPES, Shaper, row_hashes, same_json
 from orgx_source.tables import TRACKING_COLUMNS, ColumnType, Table
 from orgx_source.times import never_before
@@ -307,7 +307,7 @@ class Changes:
 
     def delete(self, ids: Iterable[str], deleted_at: datetime, last_seen_at: datetime | None) -> Iterator[Batch]:
         """Yield the stored rows with these ids, marked as deleted."""
-        for table in self._warehouse.fetch_rows(self._table, ids, self.types):
+        for table in self._stored(ids):
             kept = table.drop_columns([c.name for c in TRACKING_COLUMNS[:3] if c.name in table.column_names])
             marked = _with_times(
                 kept, last_changed_at=self._next_stamp(), deleted_at=deleted_at, last_seen_at=last_seen_at
@@ -328,7 +328,7 @@ class Changes:
 
     def single_copies(self) -> Iterator[pa.Table]:
         """Yield the newest copy of each row that the warehouse has more than once."""
-        for table in self._warehouse.fetch_rows(self._table, self.known.doubled, self.types):
+        for table in self._stored(self.known.doubled):
             newest: dict[str, tuple[datetime, int]] = {}
             ids, stamps = (table.column(name).to_pylist() for name in (self._table.key, "last_changed_at"))
             for place, (row_id, stamp) in enumerate(zip(ids, stamps, strict=True)):
@@ -359,7 +359,7 @@ class Changes:
             if (version := latest.get(row_id)) is None
             or (version.row_hash, version.deleted) != (known.row_hash, known.deleted)
         ]
-        for table in self._warehouse.fetch_rows(self._table, lacking, self.types):
+        for table in self._stored(lacking):
             ids, stamps = (table.column(name).to_pylist() for name in (self._table.key, "last_changed_at"))
             # If the history is ahead of the table, OrgX will send the row again.
             behind = [
@@ -371,6 +371,17 @@ class Changes:
             )
             if any(behind):
                 yield as_history(table.filter(pa.array(behind)))
+
+    def _stored(self, ids: Iterable[str]) -> Iterator[pa.Table]:
+        """Yield stored rows to write again; a row that someone else inserted gets a hash."""
+        for table in self._warehouse.fetch_rows(self._table, ids, self.types):
+            place = table.column_names.index("_row_hash") if "_row_hash" in table.column_names else None
+            stored = [] if place is None else table.column(place).to_pylist()
+            if place is not None and not all(map(is_row_hash, stored)):  # guard: rows-of-someone-else
+                pairs = zip(stored, row_hashes(table, self._volatile), strict=True)
+                hashes = [text if is_row_hash(text) else computed for text, computed in pairs]
+                table = table.set_column(place, "_row_hash", pa.array(hashes, pa.string()))
+            yield table
 
     def undeclared(self, names: Iterable[str]) -> dict[str, ColumnType]:
         """Return the types of the undeclared columns."""

@@ -20,6 +20,11 @@ _DELETED, _HASHED, _SEEN, _GIVEN = 1, 2, 4, 8
 _NOT_SEEN, _NOT_GIVEN = (bytes(flags & ~bit for flags in range(256)) for bit in (_SEEN, _GIVEN))
 
 
+def is_row_hash(text: str | None) -> bool:
+    """Return whether a stored text is one of our hashes."""
+    return text is not None and _HASH.fullmatch(text) is not None
+
+
 class KnownRow(NamedTuple):
     """The data that change detection needs about a row in the warehouse, or its latest version in history.
 

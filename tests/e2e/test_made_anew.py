@@ -40,6 +40,24 @@ def test_what_was_dropped_is_there_again_and_no_version_stands_twice(statements:
         assert (quiet.messages, quiet.tables["tasks"].rows_changed) == ([], 0)
 
 
+@pytest.mark.parametrize("row_hash", ["null", "'made up'"])
+def test_a_row_that_someone_inserted_or_changed_without_its_hash_stops_no_run(row_hash: str) -> None:
+    with Sandbox(World("small")) as box:
+        sync(box, ["tasks"])
+        gone = next(iter(box.world.find("task")))
+        execute(
+            "insert into orgx.tasks (id, title, _dlt_load_id, last_changed_at, _row_hash) "
+            f"select 'by hand', 'by hand', _dlt_load_id, last_changed_at, {row_hash} from orgx.tasks limit 1",
+            f"update orgx.tasks set _row_hash = {row_hash} where id = '{gone}'",
+        )
+        box.world.delete("task", gone)
+        report = sync(box, ["tasks"])
+        assert report.exit_code == 0, report.to_json()
+        assert differences(box.world, tables=["tasks"]) == []
+        assert report.tables["tasks"].rows_deleted == 2
+        assert sync(box, ["tasks"]).tables["tasks"].verdict == "certified"
+
+
 def test_a_load_of_the_future_does_not_hold_up_new_machines() -> None:
     with Sandbox(World("small")) as box:
         sync(box, ["tasks"])
