@@ -490,13 +490,18 @@ class WorkspacesReader(OffsetReader):
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
         own, listed = self._access.workspace, False
         for rows in super()._read(None, None):
-            listed = listed or any(self._keys.id(row) == own.get("id") for row in rows)
-            yield [{**row, **own} if self._keys.id(row) == own.get("id") else row for row in rows]
+            listed = listed or any(map(self._is_own, rows))
+            yield [{**row, **own, "id": self._keys.id(row)} if self._is_own(row) else row for row in rows]
         if own and not listed:
             yield [dict(own)]
             if self.report.totals is not None:
                 low, high, last = self.report.totals
                 self.report.totals = (low + 1, high + 1, last + 1)
+
+    def _is_own(self, row: Row) -> bool:
+        """Return whether a row is the key's own workspace: both routes may spell its id in their own way."""
+        ids = self._keys.id(row), self._keys.id(self._access.workspace)
+        return None not in ids and len({str(row_id).casefold() for row_id in ids}) == 1  # guard: own-workspace
 
 
 class BootstrapReader(RouteReader):

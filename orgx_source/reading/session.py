@@ -268,7 +268,11 @@ class ReadSession:
 
         keys = row_keys(table)
         for rows in read_first_open(table.name, self.config.routes, read, [], self.config.doors):
-            names.update({row_id: row.get("name") for row in rows if (row_id := keys.id(row)) is not None})
+            listed = {row_id: row.get("name") for row in rows if (row_id := keys.id(row)) is not None}
+            # The list's spelling of an id replaces that of bootstrap.
+            for other in [name for name in names if any(is_same_workspace(name, row_id) for row_id in listed)]:
+                del names[other]
+            names.update(listed)
         report = readers[-1].report
         # The reader adds the key's own workspace if OrgX does not list it; the list is then incomplete.
         lists_own = report.received >= len(names)

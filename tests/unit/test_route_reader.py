@@ -138,6 +138,19 @@ def test_bootstraps_workspace_joins_the_list_of_workspaces(executor: Any) -> Non
     assert again.report.totals == (2, 2, 2)
 
 
+@pytest.mark.parametrize(("in_bootstrap", "in_list"), [("ABC-7", "abc-7"), (7, "7"), (7, 7)])
+def test_an_id_that_bootstrap_spells_in_its_own_way_is_one_workspace(
+    in_bootstrap: Any, in_list: Any, executor: Any
+) -> None:
+    listed = {"id": in_list, "slug": "north", "created_at": _at(0), "updated_at": _at(0)}
+    transport = ListTransport(**{WORKSPACES: [listed]})
+    reader = open_reader(transport, WORKSPACES, executor)
+    reader._access = replace(reader._access, workspace={**HOME, "id": in_bootstrap})
+    found = [row for batch in reader.rows() for row in batch]
+    assert [(row["id"], row["name"], row["slug"]) for row in found] == [(str(in_list), "Northwind", "north")]
+    assert (reader.report.totals, reader.report.verdict) == ((1, 1, 1), "certified")
+
+
 def test_bootstrap_alone_tells_one_workspace_and_says_that_it_does(executor: Any) -> None:
     reader = open_reader(ListTransport(), BOOTSTRAP, executor)
     assert read(reader) == [HOME["id"]]

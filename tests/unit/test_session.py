@@ -53,6 +53,16 @@ def test_a_stretch_ends_with_its_pages_its_bytes_or_its_time(
     assert Stretch(pages=10, size=100, seconds=5.0).is_over(pages, size, seconds) is expected
 
 
+def test_a_workspace_that_bootstrap_spells_in_its_own_way_is_listed_once(transport: ListTransport) -> None:
+    transport.rows[LIST] = [row("home-a"), row("other")]
+    transport.bootstrap = lambda: {"id": "HOME-A", "name": "Northwind"}  # type: ignore[method-assign]
+    session = open_session(transport, workspace_id="unknown")
+    with pytest.raises(ConfigError, match="is not one of them"):
+        session.check_workspace()
+    assert session.listed_workspaces() == {"home-a", "other"}
+    session.close()
+
+
 def test_without_a_stretch_all_is_read_at_once(session: ReadSession) -> None:
     assert not session.stretch_is_over(10**9, 10**12)
     session.stretch = Stretch(seconds=3600)
