@@ -523,6 +523,7 @@ class _PlainReader(RouteReader):
     def __init__(self, access: Access, table: Table, route: Route, spending: Spending | None = None) -> None:
         super().__init__(access, table, route, spending)
         self._seen: set[str] = set()
+        self._shared: set[str] = set()
         self._last = Page([])
 
     def _unseen(self, page: Page) -> list[Row]:
@@ -536,6 +537,8 @@ class _PlainReader(RouteReader):
             if row_id is None:
                 report.rows_without_id += 1
             elif row_id not in self._seen:
+                if fresh.get(row_id, row) != row:  # guard: ids-of-two-rows
+                    self._shared.add(row_id)
                 fresh[row_id] = row
         self._seen.update(fresh)
         return list(fresh.values())
@@ -604,6 +607,9 @@ class _PlainReader(RouteReader):
         report = self.report
         if report.rows_without_id:
             report.miss(f"rows without an id: {report.rows_without_id}; they were skipped")
+        if self._shared:
+            ids, first = len(self._shared), min(self._shared)
+            report.miss(f"{ids} ids name more than one row of a response ({first}); of each, only the last is kept")
 
 
 class CursorReader(_PlainReader):

@@ -477,6 +477,17 @@ def test_a_feed_or_snapshot_without_a_total_says_so(executor: Any) -> None:
         assert reader.report.verdict == "uncertified"
 
 
+@pytest.mark.parametrize("name", [AGENTS, FEED, WORK])
+def test_an_id_that_names_two_rows_of_a_response_is_reported(name: str, executor: Any) -> None:
+    twin = {**rows(1)[0], "title": "another"}
+    reader = open_reader(ListTransport(**{name: [*rows(3), twin]}), name, executor)
+    assert sorted(read(reader)) == ["0000", "0001", "0002"]
+    assert "1 ids name more than one row of a response (0000); of each, only the last is kept" in reader.report.reasons
+    copied = open_reader(ListTransport(**{name: [*rows(3), *rows(1)]}), name, executor)
+    assert sorted(read(copied)) == ["0000", "0001", "0002"]
+    assert "more than one row" not in " ".join(copied.report.reasons)
+
+
 def test_a_snapshot_is_held_against_its_total(executor: Any) -> None:
     transport = ListTransport(**{AGENTS: [*rows(3), {"name": "no id"}]})
     reader = open_reader(transport, AGENTS, executor)
