@@ -730,6 +730,8 @@ class FeedReader(_PlainReader):
         query = self._accepted(self.first(watermark))
         self.report.stopped_early = query.since is not None
         page = self._fetch(query)
+        if query.since is None:
+            page = self._without_hollow_total(query, page)
         yield from self._follow(query, page)
         if page.next_cursor is not None and len(self._seen) > len(page.rows) and self._last.has_more is not True:
             # Cursors have led to the oldest event.
@@ -743,6 +745,18 @@ class FeedReader(_PlainReader):
         self.reached = None if complete else self._oldest(page)
         self._judge_feed(page, complete=complete)
         self._judge()
+
+    def _without_hollow_total(self, query: PageQuery, page: Page) -> Page:
+        """Return a response without its total if that counts only the events of the response.
+
+        The total of a shorter response shows it: it is smaller then, too.
+        """
+        came = len(page.rows)
+        if came < SMALLEST_PAGE or page.total != came or page.has_more is False:
+            return page
+        shorter = self._fetch_if_granted(replace(query, limit=came // 2))
+        counts_answer = shorter is not None and shorter.total == len(shorter.rows) < came
+        return replace(page, total=None) if counts_answer else page  # guard: total-of-the-answer
 
     def _widen(self, query: PageQuery, page: Page) -> Generator[list[Row], None, tuple[PageQuery, Page, bool]]:
         """Request larger responses until one is complete or the server returns no larger one."""

@@ -170,8 +170,8 @@ def test_values_changed_by_hand_are_found_and_mended_by_a_full_run() -> None:
         report = sync(box, ["tasks"], full=True)
         assert (report.status, report.tables["tasks"].rows_changed) == ("ok", 5)
         assert verify(box, ["tasks"]).exit_code == 0
-        # Where only the hash was changed, that made it another version.
-        assert query("select count(*) from orgx.tasks_history") == [(versions + 1,)]
+        # Where only the hash was changed, the history has this version.
+        assert query("select count(*) from orgx.tasks_history") == [(versions,)]
         assert sync(box, ["tasks"], full=True).tables["tasks"].rows_changed == 0
 
 

@@ -378,11 +378,13 @@ class Feed(ListTransport):
 
     Attributes:
         counts_all: Whether the total counts all events, whatever is asked for.
+        counts_answer: Whether the total counts the events of the answer.
         says: Whether an answer says how long it may be and whether more follows.
         oldest_first: Whether it gives those instead.
     """
 
     counts_all = False
+    counts_answer = False
     says = False
     oldest_first = False
 
@@ -390,6 +392,7 @@ class Feed(ListTransport):
         self.rows[route.name].sort(key=lambda row: row["timestamp"], reverse=not self.oldest_first)
         page = super().fetch_page(route, query)
         total = len(self.rows[route.name]) if self.counts_all and self.totals else page.total
+        total = len(page.rows) if self.counts_answer else total
         return (
             Page(page.rows, total=total) if not self.says else Page(page.rows, total, None, page.limit, page.has_more)
         )
@@ -418,6 +421,9 @@ def feed(count: int, most: int = 5000, **traits: Any) -> Feed:
         (feed(500, counts_all=True), 400, 101, None, [1000, 101], ""),
         (feed(500, counts_all=True), 600, 1, None, [1000, 1], ""),
         (feed(500, 100, counts_all=True), 250, 100, 400, [1000, 101], "newest 100 of 500 events"),
+        # The total of the whole feed may count only the answer, which a shorter one shows.
+        (feed(500), None, 500, None, [1000, 250], ""),
+        (feed(1200, 500, counts_answer=True), None, 500, 700, [1000, 250], "500 events may not be all"),
         # No total.
         (feed(500, totals=False), 400, 101, None, [1000, 101], "no total"),
         (feed(500, totals=False), 600, 0, None, [1000], "no total"),
