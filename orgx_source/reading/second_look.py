@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from orgx_source.api.route_reader import RouteReader, row_keys
 from orgx_source.reading.changes import SAME_TIME, Changes
 from orgx_source.reading.deletions import Deletions
+from orgx_source.reading.doubts import TOLERANCE
 from orgx_source.reading.intake import Intake, Piece
 from orgx_source.reading.report import TableReport
 from orgx_source.reading.session import ReadSession
@@ -114,6 +115,8 @@ class SecondLook:
         """
         older, self._changes.older = self._changes.older, {}
         if older:
+            if self._are_seen_again(older, state):  # guard: many-older-rows
+                self._changes.believed |= older
             yield from self._confirm(older, reader)
         state.older = still = self._changes.older
         if went_back := self._changes.went_back:
@@ -126,6 +129,11 @@ class SecondLook:
                 "If the next run receives the older version again, it accepts it",
                 gap=True,
             )
+
+    def _are_seen_again(self, older: dict[str, str], state: TableState) -> bool:
+        """Return whether an earlier run saw these rows too: all of the sample that it kept came again."""
+        sample, unlisted = state.older, state.older_unlisted
+        return self._changes.went_back >= len(sample) and 0 < len(older) <= unlisted * (1 + TOLERANCE)
 
     def _confirm(self, older: dict[str, str], reader: RouteReader) -> Iterator[Piece]:
         rows = reader.find_rows(list(older))

@@ -316,12 +316,22 @@ class TableState:
 
     @property
     def older(self) -> dict[str, str]:
-        """Return the rows received in a version older than the stored one and not accepted, id to hash."""
+        """Return the rows received in a version older than the stored one and not accepted, id to hash.
+
+        If there are many, it is a sample of them.
+        """
         return dict(self._stored.get("older") or {})
 
     @older.setter
     def older(self, rows: Mapping[str, str]) -> None:
-        self._keep("older", dict(sorted(rows.items())[:MAX_OLDER]))
+        kept = dict(sorted(rows.items())[:: len(rows) // MAX_OLDER + 1])
+        self._keep("older", kept)
+        self._keep("older_unlisted", len(rows) - len(kept))
+
+    @property
+    def older_unlisted(self) -> int:
+        """Return how many such rows are not in the sample."""
+        return int(self._stored.get("older_unlisted") or 0)
 
     @property
     def looks(self) -> Looks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -60,6 +61,9 @@ class Organisation:
 
     def living(self) -> set[str]:
         return {row_id for row_id, row in self.warehouse.rows.items() if row.get("deleted_at") is None}
+
+    def living_titles(self) -> dict[str, int]:
+        return dict(Counter(self.warehouse.rows[row_id]["title"] for row_id in self.living()))
 
     @contextmanager
     def session(self, stretch: Stretch | None = None, **settings: Any) -> Iterator[ReadSession]:
@@ -397,6 +401,26 @@ def test_an_older_copy_is_believed_when_a_later_run_sees_it_still() -> None:
     report = there.run(full=True)
     assert (report.verdict, report.rows_changed) == ("repaired", 1)
     assert there.warehouse.rows["00003"]["title"] == "a task"
+    assert there.run(full=True).verdict == "certified"
+
+
+def test_many_older_copies_are_believed_together_when_a_later_run_sees_them_still() -> None:
+    there = Organisation(30)
+    there.run()
+    for number in range(20):
+        there.edit(number, title="new")
+    there.run()
+    with mock.patch("orgx_source.reading.table_state.MAX_OLDER", 5):
+        for number in range(10):
+            there.rows[number] = there.row(number)
+        assert there.run(full=True).exit_code == 4
+        assert there.living_titles() == {"new": 20, "a task": 10}
+        # Now more than twice as many: those that no earlier run saw wait for the next one.
+        for number in range(10, 20):
+            there.rows[number] = there.row(number)
+        assert there.run(full=True).exit_code == 4
+        assert there.run(full=True).verdict == "repaired"
+    assert there.living_titles() == {"a task": 30}
     assert there.run(full=True).verdict == "certified"
 
 
