@@ -267,7 +267,7 @@ def print_check(report: CheckReport) -> None:
         out.print(Text(f"key: accepted, workspace {report.workspace}"))
     grid = _grid(("table", "left"), ("rows", "right"), ("total", "left"), ("order", "left"), ("route", "left"))
     for name, table in report.tables.items():
-        styles = {"proven": "green", "reported": "green", "ignored": "yellow", "doubtful": "yellow"}
+        styles = {"proven": "green", "given": "green", "ignored": "yellow", "doubtful": "yellow"}
         order, total = (
             Text(table.order, styles.get(table.order, "dim")),
             Text(table.total, styles.get(table.total, "dim")),

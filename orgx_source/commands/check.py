@@ -179,7 +179,7 @@ def _judge_total(page: Page) -> str:
     if page.total is None:
         return "missing"
     too_small = page.total < len(page.rows) or (page.has_more is True and page.total <= len(page.rows))
-    return "doubtful" if too_small else "reported"
+    return "doubtful" if too_small else "given"
 
 
 def _judge_order(name: str, route: Route, page: Page) -> str:

@@ -23,7 +23,7 @@ from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.tables import TABLES
 from orgx_source.warehouse.dataset import Warehouse
 
-Mode = Literal["full", "changes", "resume"]
+Mode = Literal["whole", "changes", "resume"]
 
 
 @dataclass
@@ -32,7 +32,7 @@ class TablePlan:
 
     Attributes:
         route: The route it would be read from; None if none is open.
-        mode: ``full``, ``changes`` (since the cursor) or ``resume`` (an interrupted full read).
+        mode: ``whole``, ``changes`` (since the cursor) or ``resume`` (an interrupted full read).
         because: The reason.
         rows: Rows to read; None if unknown before the read.
         requests: Approximate number of requests; None if unknown. Rows with the same creation time at a page boundary
@@ -150,7 +150,7 @@ def _plan_route(
     watermark = beginning.watermark
     page = reader.first_page(watermark)
     plan.because = beginning.because
-    plan.mode = "resume" if beginning.offset else "full" if watermark is None else "changes"
+    plan.mode = "resume" if beginning.offset else "whole" if watermark is None else "changes"
     if page is None:
         plan.rows, plan.requests = 1, 0
         return

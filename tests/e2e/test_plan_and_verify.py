@@ -48,7 +48,7 @@ def test_a_plan_tells_what_the_run_then_does() -> None:
     with Sandbox(World("medium")) as box:
         first = plan(box)
         assert first.asked <= len(KINDS) + 1
-        assert {table.mode for table in first.tables.values()} == {"full"}
+        assert {table.mode for table in first.tables.values()} == {"whole"}
         assert_kept(first, box)
         quiet = plan(box, sample=0)
         assert quiet.tables["tasks"].mode == "changes"
