@@ -423,7 +423,7 @@ def feed(count: int, most: int = 5000, **traits: Any) -> Feed:
         (feed(500, 100, counts_all=True), 250, 100, 400, [1000, 101], "newest 100 of 500 events"),
         # The total of the whole feed may count only the answer, which a shorter one shows.
         (feed(500), None, 500, None, [1000, 250], ""),
-        (feed(1200, 500, counts_answer=True), None, 500, 700, [1000, 250], "500 events may not be all"),
+        (feed(1200, 500, counts_answer=True), None, 500, 700, [1000, 250], "500 events received may not be all"),
         # No total.
         (feed(500, totals=False), 400, 101, None, [1000, 101], "no total"),
         (feed(500, totals=False), 600, 0, None, [1000], "no total"),

@@ -57,7 +57,7 @@ def test_a_workspace_that_bootstrap_spells_in_its_own_way_is_listed_once(transpo
     transport.rows[LIST] = [row("home-a"), row("other")]
     transport.bootstrap = lambda: {"id": "HOME-A", "name": "Northwind"}  # type: ignore[method-assign]
     session = open_session(transport, workspace_id="unknown")
-    with pytest.raises(ConfigError, match="is not one of them"):
+    with pytest.raises(ConfigError, match="It sees Northwind"):
         session.check_workspace()
     assert session.listed_workspaces() == {"home-a", "other"}
     session.close()
