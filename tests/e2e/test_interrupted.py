@@ -65,8 +65,8 @@ def test_kill_9_some_time_after_the_last_request_and_run_again(milliseconds: int
         command = [sys.executable, "-m", "orgx_source.cli", "run", "--database", "x.duckdb", "--quiet"]
         process = subprocess.Popen(command, env=environment)
         try:
-            # Seventy requests are the full read: from here on the rows are normalized and loaded.
-            while len(box.requests) < 70 and process.poll() is None:
+            # The full read takes a hundred requests: from here on the rows are normalized and loaded.
+            while len(box.requests) < 95 and process.poll() is None:
                 try:
                     process.wait(0.01)
                 except subprocess.TimeoutExpired:
@@ -77,7 +77,8 @@ def test_kill_9_some_time_after_the_last_request_and_run_again(milliseconds: int
         finally:
             process.kill()
             process.wait()
-        assert sync(box).status == "ok"
+        report = sync(box)
+        assert report.status == "ok", report.to_json()
         assert differences(box.world) == []
 
 
