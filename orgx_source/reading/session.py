@@ -222,7 +222,7 @@ class ReadSession:
         if wanted is None or self._lists(wanted) or not self._list_workspaces().all:
             return own
         raise ConfigError(
-            f"This key does not see workspace {wanted} (--workspace, or SOURCES__ORGX__WORKSPACE_ID). It sees "
+            f"Workspace {wanted} (--workspace, or SOURCES__ORGX__WORKSPACE_ID) is not visible: this key sees "
             f"{self._list_workspaces().describe()}"
         )
 

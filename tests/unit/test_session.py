@@ -57,7 +57,7 @@ def test_a_workspace_that_bootstrap_spells_in_its_own_way_is_listed_once(transpo
     transport.rows[LIST] = [row("home-a"), row("other")]
     transport.bootstrap = lambda: {"id": "HOME-A", "name": "Northwind"}  # type: ignore[method-assign]
     session = open_session(transport, workspace_id="unknown")
-    with pytest.raises(ConfigError, match="It sees Northwind"):
+    with pytest.raises(ConfigError, match="this key sees Northwind"):
         session.check_workspace()
     assert session.listed_workspaces() == {"home-a", "other"}
     session.close()
@@ -163,7 +163,7 @@ def test_a_workspace_that_the_key_does_not_see_is_refused_with_those_that_it_see
         with pytest.raises(ConfigError) as refused:
             session.check_workspace()
     assert f"{FOREIGN} (--workspace" in str(refused.value)
-    assert f"It sees Northwind ({HOME['id']}), Field (other)" in str(refused.value)
+    assert f"this key sees Northwind ({HOME['id']}), Field (other)" in str(refused.value)
     # The list would be that of the workspace otherwise.
     assert [query.workspace_id for _, query in transport.asked] == [None]
     session.close()
