@@ -103,17 +103,18 @@ class Deletions:
         place = position or (before and replace(before, covered_to=inf))
         assert place is not None
         earlier = resumed.candidates if resumed else frozenset()  # guard: deletions-before-the-place
-        due = earlier.union(self._made_between(*place.made_between(before)))
+        due = earlier.union(self.made_between(*place.made_between(before)))
         if position is None and place.head is not None:
             # The head is read again at the end.
-            due |= self._made_between(-place.head, inf)  # guard: deletions-before-the-head
+            due |= self.made_between(-place.head, inf)  # guard: deletions-before-the-head
         if place.workspace is not None:
             # Times give the position in one list only; the lists before it have been read in full.
             due |= {row_id for row_id in known.unseen() if self._is_before(row_id, place)}
         unseen = (row_id for row_id in sorted(due) if known.is_unseen(row_id))
         return [row_id for row_id in unseen if row_id in earlier or not self._is_before(row_id, before)]
 
-    def _made_between(self, begin: float, end: float) -> set[str]:
+    def made_between(self, begin: float, end: float) -> set[str]:
+        """Return the ids of stored living rows created between two times, in Unix seconds."""
         bounds = _moment(begin), _moment(end)
         return set(self._warehouse.ids_made_after(self._table, self._changes.types, *bounds))
 

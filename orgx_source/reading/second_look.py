@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator, Iterator
+from math import inf
 
 from orgx_source.api.route_reader import RouteReader, row_keys
 from orgx_source.reading.changes import SAME_TIME, Changes
@@ -70,7 +71,8 @@ class SecondLook:
             # A row was deleted, or is hidden before the cursor.
             return "OrgX and the warehouse have different counts"
         if self._table.append_only:
-            return None
+            reaches_back = bool(reader.report.reasons) or self._reaches_back()  # guard: events-that-reach-back
+            return None if reaches_back else "the events do not reach back to those of the last run"
         if reader.report.totals is None:
             reader.report.miss("OrgX reports no total: deletions are found by the next full read")
         if absent := self._absent(reader):  # guard: rows-that-should-have-come
@@ -81,6 +83,16 @@ class SecondLook:
             self._report.mended(f"{untraced} old rows changed without a new timestamp; the table was read in full")
             return "old rows changed without a new timestamp"
         return None
+
+    def _reaches_back(self) -> bool:
+        """Return whether the events since the last run include one that was known before, if any are new.
+
+        They overlap by a day. If a response has only new ones, it may have been truncated, whatever its total says.
+        """
+        known, changes = self._changes.known, self._changes
+        if changes.since is None or not changes.new or known.seen != changes.new:
+            return True
+        return not self._deletions.made_between(changes.since, inf)
 
     def _absent(self, reader: RouteReader) -> int:
         """Return how many living rows a read of changes should have met by their time but did not.

@@ -262,10 +262,8 @@ class Warehouse:
         made = table.created
         if types.get(made) != "timestamp" or made not in (self.columns(table.name) or ()):
             return []
-        sql = (
-            f"select {{{table.key}}} from {{table}} where {{deleted_at}} is null "
-            f"and {{{made}}} > %s and {{{made}}} < %s"
-        )
+        living = "" if table.append_only else "{deleted_at} is null and "
+        sql = f"select {{{table.key}}} from {{table}} where {living}{{{made}}} > %s and {{{made}}} < %s"
         return [row[0] for row in self._select(sql, moment, until, table=table.name)]
 
     def has_loads(self, load_ids: Sequence[str]) -> bool:

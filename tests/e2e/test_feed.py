@@ -48,6 +48,21 @@ def test_events_that_the_first_read_did_not_reach_are_read_within_a_week_once_th
         assert (last.whole, last.verdict, "not available" in last.proof) == (False, "certified", False)
 
 
+def test_new_events_that_do_not_reach_back_to_the_known_ones_are_no_proof() -> None:
+    feed = "/api/client/live/activity"
+    with Sandbox(World("small")) as box:
+        assert night(box).verdict == "certified"
+        # From now on, a response has at most 30 events, and its total counts only these.
+        box.inject(Fault("clamp", 30, path=feed), Fault("page_total", path=feed))
+        box.world.advance(hours=24 * 30)
+        cut = night(box)
+        assert (cut.whole, cut.verdict) == (True, "uncertified")
+        box.heal()
+        box.world.now += timedelta(days=7)
+        assert night(box).verdict == "certified"
+        assert differences(box.world, tables=["activity"]) == []
+
+
 def test_an_event_of_some_hours_ago_comes_with_the_next_night_and_an_older_one_within_a_week() -> None:
     with Sandbox(World("small")) as box:
         night(box)
