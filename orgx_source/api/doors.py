@@ -7,7 +7,7 @@ from typing import Any
 
 from orgx_source.api.envelope import Page, Row
 from orgx_source.api.http import HttpTransport
-from orgx_source.api.mcp import McpTransport
+from orgx_source.api.mcp import McpTransport, connect_with
 from orgx_source.api.query import PageQuery
 from orgx_source.api.routes import Route
 from orgx_source.api.transport import Transport
@@ -19,7 +19,7 @@ def open_doors(config: OrgxConfig) -> Transport:
     """Return the transport for all interfaces that the settings allow; sends nothing."""
     if "mcp" not in config.doors:
         return HttpTransport(config)
-    mcp = McpTransport(config.mcp_url, open_tokens(config))
+    mcp = McpTransport(config.mcp_url, open_tokens(config), connect_with(config.max_answer_bytes))
     return Doors(HttpTransport(config), mcp) if config.api_key else mcp
 
 

@@ -22,6 +22,7 @@ from orgx_source.api.query import PageQuery
 from orgx_source.api.routes import Route
 from orgx_source.api.transport import Transport
 from orgx_source.errors import (
+    AnswerTooLargeError,
     ApiError,
     ConfigError,
     ConnectionFailedError,
@@ -67,6 +68,7 @@ class Outcome:
         headers: Response headers, in lower case.
         body: Response body.
         trouble: Why there was no usable response.
+        is_too_large: Whether the response exceeded the size limit.
         rpc_error: JSON-RPC error: code, message, data.
         is_error: Whether the tool reported an error.
         structured: Structured result of the tool.
@@ -78,6 +80,7 @@ class Outcome:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     trouble: str | None = None
+    is_too_large: bool = False
     rpc_error: tuple[int, str, Any] | None = None
     is_error: bool = False
     structured: Mapping[str, Any] | None = None
@@ -98,18 +101,27 @@ class Session(Protocol):
         """End the session: one request, or none without a token."""
 
 
-def _connect(url: str) -> Session:
-    from orgx_source.api.mcp_session import SdkSession
+def connect_with(max_bytes: int) -> Callable[[str], Session]:
+    """Return what creates sessions with the official SDK, imported only then.
 
-    # The session's thread would only end.
-    check_network(url)
-    return SdkSession(url)
+    Args:
+        max_bytes: Maximum size of one decompressed response.
+    """
+
+    def connect(url: str) -> Session:
+        from orgx_source.api.mcp_session import SdkSession
+
+        # The session's thread would only end.
+        check_network(url)
+        return SdkSession(url, max_bytes)
+
+    return connect
 
 
 class McpTransport(Transport):
     """OrgX's MCP endpoint; one thread-safe instance serves a whole run."""
 
-    def __init__(self, url: str, tokens: Tokens, connect: Callable[[str], Session] = _connect) -> None:
+    def __init__(self, url: str, tokens: Tokens, connect: Callable[[str], Session]) -> None:
         """Prepare; nothing is sent.
 
         Args:
@@ -285,6 +297,13 @@ def failure_of(outcome: Outcome, tool: str, *, path: str, host: str) -> OrgxErro
         host: Its host, for the error.
     """
     status = outcome.status
+    if outcome.is_too_large:
+        return AnswerTooLargeError(
+            f"{path} {outcome.trouble}; the response was rejected. If OrgX sends such responses, raise "
+            "ORGX_MAX_ANSWER_BYTES",
+            status=status,
+            path=path,
+        )
     if outcome.trouble is not None and status == 0:
         return ConnectionFailedError(f"{host} {outcome.trouble} on {path}; check ORGX_MCP_URL and the network")
     if 300 <= status < 400:

@@ -10,11 +10,12 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import httpx2
@@ -25,7 +26,9 @@ from pydantic import ValidationError
 
 from orgx_source.api.envelope import parse_json
 from orgx_source.api.mcp import Outcome, Tool
+from orgx_source.config import is_loopback
 from orgx_source.version import __version__
+from orgx_source.web.body import CODINGS, BodyTooLargeError, unpack
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +57,14 @@ _current: ContextVar[_Exchange] = ContextVar("exchange")
 
 
 class _Wire(httpx2.AsyncClient):
-    """Sends the SDK's requests with the caller's token, and keeps the responses."""
+    """Sends the SDK's requests with the caller's token, and keeps the responses.
 
+    Attributes:
+        max_bytes: Maximum size of one decompressed response.
+        session_id: The session that the server has named.
+    """
+
+    max_bytes = 0
     session_id: str | None = None
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -64,11 +73,17 @@ class _Wire(httpx2.AsyncClient):
         exchange = _current.get()
         request.headers["authorization"] = f"Bearer {exchange.token}"
         try:
-            response = await super().send(request, **{**options, "stream": False})
-        except httpx2.HTTPError as error:
-            exchange.outcome = Outcome(trouble=_what_happened(error))
+            async with self._stream(request, options) as response:
+                body = unpack(
+                    await _collect(response, self.max_bytes),
+                    response.headers.get("content-encoding", ""),
+                    self.max_bytes,
+                )
+        except (httpx2.HTTPError, BodyTooLargeError, ValueError) as error:
+            too_large = isinstance(error, BodyTooLargeError)
+            exchange.outcome = Outcome(trouble=_what_happened(error), is_too_large=too_large)
             return httpx2.Response(503, request=request)
-        body = response.content.replace(exchange.token.encode(), b"***")
+        body = body.replace(exchange.token.encode(), b"***")
         headers = {name: value for name, value in response.headers.items() if name not in _OF_THE_WIRE}
         self.session_id = headers.get(SESSION_HEADER, self.session_id)
         if not (exchange.outcome.status >= 400 or exchange.outcome.trouble):
@@ -79,10 +94,31 @@ class _Wire(httpx2.AsyncClient):
                 headers["content-type"] = "application/json"
         return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
 
+    @asynccontextmanager
+    async def _stream(self, request: httpx2.Request, options: Mapping[str, Any]) -> AsyncIterator[httpx2.Response]:
+        response = await super().send(request, **{**options, "stream": True})
+        try:
+            yield response
+        finally:
+            await response.aclose()
 
-def _what_happened(error: httpx2.HTTPError) -> str:
+
+async def _collect(response: httpx2.Response, most: int) -> bytes:
+    body = bytearray()
+    async for part in response.aiter_raw():
+        body += part
+        if len(body) > most:  # guard: size-of-an-mcp-response
+            raise BodyTooLargeError
+    return bytes(body)
+
+
+def _what_happened(error: Exception) -> str:
     if isinstance(error, httpx2.TimeoutException):
         return "did not answer in time"
+    if isinstance(error, BodyTooLargeError):
+        return "returned more than the size limit"
+    if isinstance(error, ValueError):
+        return f"returned a body that {error}"
     if isinstance(error, httpx2.ConnectError):
         return f"could not be reached ({error})"
     return f"closed the connection ({type(error).__name__})"
@@ -113,9 +149,15 @@ def _safe_json(text: bytes, exchange: _Exchange) -> bytes:
 class SdkSession:
     """One session; see `orgx_source.api.mcp.Session`."""
 
-    def __init__(self, url: str) -> None:
-        """Start the thread; sends nothing."""
+    def __init__(self, url: str, max_bytes: int) -> None:
+        """Start the thread; sends nothing.
+
+        Args:
+            url: URL of the endpoint.
+            max_bytes: Maximum size of one decompressed response.
+        """
         self._url = url
+        self._max_bytes = max_bytes
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._leave = asyncio.Event()
@@ -164,13 +206,18 @@ class SdkSession:
 
     async def _live(self) -> None:
         client = types.Implementation(name="orgx-source", version=__version__)
+        headers = {"user-agent": f"orgx-source/{__version__}", "accept-encoding": CODINGS}
+        # A proxy of the environment must not see a token for this machine.
+        is_local = is_loopback(urlsplit(self._url).hostname or "")
+        mounts = dict.fromkeys(("http://", "https://", "all://")) if is_local else None
         async with (
-            _Wire(timeout=TIMEOUT, headers={"user-agent": f"orgx-source/{__version__}"}) as self._wire,
+            _Wire(timeout=TIMEOUT, headers=headers, mounts=mounts) as self._wire,
             streamable_http_client(
                 self._url, http_client=self._wire, terminate_on_close=False, max_sse_event_size=None
             ) as (incoming, outgoing),
             ClientSession(incoming, outgoing, read_timeout_seconds=CALL_SECONDS, client_info=client) as self._session,
         ):
+            self._wire.max_bytes = self._max_bytes
             self._ready.set()
             await self._leave.wait()
 
