@@ -324,7 +324,7 @@ class TableState:
 
     @older.setter
     def older(self, rows: Mapping[str, str]) -> None:
-        kept = dict(sorted(rows.items())[:: len(rows) // MAX_OLDER + 1])
+        kept = dict(sorted(rows.items())[:: max(1, -(-len(rows) // MAX_OLDER))])
         self._keep("older", kept)
         self._keep("older_unlisted", len(rows) - len(kept))
 
