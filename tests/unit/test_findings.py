@@ -136,6 +136,7 @@ def test_burn_up_adds_the_initiatives_that_are_not_closed_on_the_last_day() -> N
     ]
     assert found.finding == "10 of 14 tasks are done; in 30 days 8 were finished, 2 added and 3 dropped"
     assert found.how.startswith("2 initiatives.")
+    assert shown(describe_burn_up(rows[:3])).finding == "11 of 24 tasks are done"
 
 
 def test_progress_lines_hold_each_day_that_has_tasks_and_the_last_one_to_its_end() -> None:

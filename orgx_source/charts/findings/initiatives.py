@@ -119,9 +119,10 @@ def describe_burn_up(rows: Rows) -> BurnUp | Nothing:
     finished = done[last] - done[before]
     added = count_added([row for row in rows if row["initiative_id"] in kept], before, done_too=True)
     dropped = added - (total[last] - total[before])
+    days = (last - before).days
+    since = f"; in {plural(days, 'day')} {finished:,} were finished, {added:,} added and {dropped:,} dropped"
     return BurnUp(
-        finding=f"{done[last]:,} of {plural(total[last], 'task')} are done; in {plural((last - before).days, 'day')} "
-        f"{finished:,} were finished, {added:,} added and {dropped:,} dropped",
+        finding=f"{done[last]:,} of {plural(total[last], 'task')} are done{since if days else ''}",
         how=f"{plural(len(kept), 'initiative')}. Excludes dropped tasks, and initiatives that are now archived or "
         "cancelled. Changes appear when a read detects them.",
         days=[
