@@ -124,6 +124,7 @@ def _open_reader(session: ReadSession, table: Table, warehouse: Warehouse) -> Pi
     types = ColumnTypes(table, known)
     own = {*known, *tables.get(table.history, {}).get("columns", {}), *types}
     types.respect(warehouse.foreign_columns(table, own))
+    warehouse.check_types(table, types)
     return TableReader(session, table, warehouse, types)
 
 

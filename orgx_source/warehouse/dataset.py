@@ -18,14 +18,14 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity, SqlCli
 from dlt.destinations.exceptions import DatabaseTerminalException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from orgx_source.errors import ConfigError, DestinationError, OrgxError
+from orgx_source.errors import ConfigError, DestinationError, OrgxError, TableRefusedError
 from orgx_source.explain import describe_trouble, explain, first_words, foreseen, root_cause
 from orgx_source.rows.column_types import ColumnTypes
 from orgx_source.rows.handed import HEX_DIGITS
 from orgx_source.rows.known_rows import KnownRow, KnownRows
 from orgx_source.rows.shape import ARROW_TYPES, canonical_json, recanonical
 from orgx_source.tables import SYNC_LOG, ColumnType, Table, table_of
-from orgx_source.warehouse.dialect import LOADED_TYPES, dialect_of
+from orgx_source.warehouse.dialect import LOADED_TYPES, TEXT_KINDS, TIME_KINDS, dialect_of
 from orgx_source.warehouse.duckdb_file import FileClient, LockPatience
 from orgx_source.warehouse.postgres import postgres_exact
 
@@ -434,13 +434,37 @@ class Warehouse:
         found: dict[str, ColumnType | None] = {}
         if not self.can_be_asked:
             return found
-        layout = self._layout if self._layout is not None else self._ask(self._read_layout)
         for name in (table.name, table.history):
-            for column, (kind, generated) in (layout or {}).get(name, {}).items():
+            for column, (kind, generated) in self._layout_of(name).items():
                 if column not in own:
                     loaded = None if generated else LOADED_TYPES.get(kind)
                     found[column] = loaded if found.get(column, loaded) == loaded else None
         return found
+
+    def _layout_of(self, name: str) -> dict[str, tuple[str, bool]]:
+        layout = self._layout if self._layout is not None else self._ask(self._read_layout)
+        return (layout or {}).get(name, {})
+
+    def check_types(self, table: Table, types: ColumnTypes) -> None:
+        """Refuse a table if someone changed the type of a column that every read needs.
+
+        Raises:
+            TableRefusedError: A key or hash is no longer text, or a time is not one.
+        """
+        if not self.can_be_asked:
+            return
+        wanted = dict.fromkeys((table.key, "_row_hash"), TEXT_KINDS)
+        wanted |= dict.fromkeys(("last_changed_at", "valid_from"), TIME_KINDS)
+        if types.get(table.updated) == "timestamp":
+            wanted[table.updated] = TIME_KINDS
+        for name in (table.name, table.history):
+            for column, (kind, _) in self._layout_of(name).items():
+                if not kind.startswith(wanted.get(column, ("",))):  # guard: types-that-a-read-needs
+                    raise TableRefusedError(
+                        name,
+                        f"The column {column} of {name} has the type {kind}. Restore the type that it was loaded with "
+                        f"({wanted[column][0]}), or drop {name}: the next run then recreates it.",
+                    )
 
     def missing(self, wanted: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
         """Return what was dropped from the dataset: table to its missing columns, or to none if the table is missing.
@@ -722,8 +746,8 @@ class RefreshedWarehouse(Warehouse):
             client.make_qualified_table_name = path_of_what_stays
             yield client
 
-    def foreign_columns(self, table: Table, own: Collection[str]) -> dict[str, ColumnType | None]:
-        """Return none: the table will be recreated."""
+    def _layout_of(self, name: str) -> dict[str, tuple[str, bool]]:
+        # The tables will be recreated.
         return {}
 
 

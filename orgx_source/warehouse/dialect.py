@@ -64,6 +64,9 @@ LOADED_TYPES: dict[str, ColumnType] = {
     "json": "json",
     "jsonb": "json",
 }
+# Beginnings of the types that can hold a key or a hash, and a time; the first one is that of a load.
+TEXT_KINDS: tuple[str, ...] = ("varchar", "character", "text", "uuid", "enum", "bpchar", "name")
+TIME_KINDS: tuple[str, ...] = ("timestamp with time zone", "timestamp", "date")
 _POSTGRES_LAYOUT = """
 select relname, attname, format_type(atttypid, atttypmod), attgenerated <> '' or attidentity = 'a'
 from pg_attribute join pg_class on pg_class.oid = attrelid join pg_namespace on pg_namespace.oid = relnamespace

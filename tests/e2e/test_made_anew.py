@@ -40,6 +40,33 @@ def test_what_was_dropped_is_there_again_and_no_version_stands_twice(statements:
         assert (quiet.messages, quiet.tables["tasks"].rows_changed) == ([], 0)
 
 
+@pytest.mark.parametrize(
+    ("column", "kind", "as_loaded"),
+    [
+        ("updated_at", "varchar", "timestamp with time zone"),
+        ("last_changed_at", "varchar", "timestamp with time zone"),
+        ("_row_hash", "integer", "varchar"),
+        ("id", "integer", "varchar"),
+    ],
+)
+def test_a_column_that_someone_gave_another_type_is_named_with_its_cure(
+    column: str, kind: str, as_loaded: str, each_warehouse: str
+) -> None:
+    using = {"varchar": f"{column}::varchar", "integer": "7"}[kind]
+    with Sandbox(World("small")) as box:
+        sync(box, ["tasks", "decisions"])
+        execute(f"alter table orgx.tasks alter column {column} type {kind} using {using}")
+        report = sync(box, ["tasks", "decisions"])
+        assert (report.exit_code, report.tables["decisions"].verdict) == (1, "certified")
+        error = report.tables["tasks"].error or ""
+        assert error.startswith(f"The column {column} of tasks has the type ")
+        assert f"Restore the type that it was loaded with ({as_loaded})" in error
+        # The cure that it names.
+        execute("drop table orgx.tasks cascade")
+        assert sync(box, ["tasks", "decisions"]).exit_code == 0
+        assert differences(box.world, tables=["tasks", "decisions"]) == []
+
+
 @pytest.mark.parametrize("row_hash", ["null", "'made up'"])
 def test_a_row_that_someone_inserted_or_changed_without_its_hash_stops_no_run(row_hash: str) -> None:
     with Sandbox(World("small")) as box:
