@@ -63,11 +63,13 @@ def main() -> None:
     measured_on: dict[str, str] = results.setdefault("measured", {})
     rows: dict[str, str] = results.setdefault("rows", {})
     commits: dict[str, str] = results.setdefault("commits", {})
+    # Before the first case writes its results: the checkout is changed from then on.
+    commit = _commit()
 
     def keep(case: str, figures: dict[str, Figures]) -> None:
         cases[case] = {name: asdict(measured) for name, measured in figures.items()}
         measured_on[case] = f"{datetime.now(UTC):%Y-%m-%d}"
-        commits[case] = _commit()
+        commits[case] = commit
         if case in "ABC":
             rows[case] = ABOUT
         options.results.write_text(json.dumps(results, indent=1) + "\n")

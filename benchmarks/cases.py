@@ -39,7 +39,7 @@ class Sizes:
         rounds_slow: Runs of each peer on the longest list, which take minutes each.
         events: Events sent to the listener.
         nights: Nights in one process.
-        nights_as_commands: Nights as commands, which take longer because each starts a process.
+        nights_as_commands: Nights as commands; each starts a process.
     """
 
     a: int = 100_000
@@ -51,7 +51,7 @@ class Sizes:
     rounds_slow: int = 1
     events: int = 200
     nights: int = 200
-    nights_as_commands: int = 60
+    nights_as_commands: int = 200
 
 
 TINY = Sizes(a=300, b=200, c=400, organisation="small", rounds=1, events=4, nights=3, nights_as_commands=2)
