@@ -28,7 +28,7 @@ def test_artifacts_fall_back_to_v1_and_then_to_each_entity() -> None:
         box.inject(closed("/api/v1/artifacts", 404))
         table = sync(box, tables=["artifacts"], full=True).tables["artifacts"]
         assert table.route == "/api/client/artifacts/by-entity"
-        assert "only artifacts of initiatives" in " ".join(table.reasons)
+        assert "only artifacts of listed initiatives" in " ".join(table.reasons)
         assert differences(box.world, tables=["artifacts"]) == []
 
 
