@@ -220,17 +220,21 @@ class Warehouse:
             return {}
         key = f"{{{table.key}}}"
         version = f"{key}, {{_row_hash}}"  # guard: versions-that-someone-deleted
-        unfinished = (
-            "select count(*) from {one} where {_dlt_load_id} not in (select {load_id} from {loads} where {status} = 0)"
-        )
         # No table aliases: a column from OrgX with the same name would be confused with it.
         unmatched = "select count(*) from (select {0} from {{one}} except select {0} from {{other}}) unmatched"
-        doubts = sum(
-            int(self._select(sql, one=one, other=other, loads="_dlt_loads")[0][0])
+        differ = any(
+            int(self._select(unmatched.format(what), one=one, other=other)[0][0])
             for one, other, what in ((table.name, table.history, version), (table.history, table.name, key))
-            for sql in (unfinished, unmatched.format(what))
         )
+        doubts = differ or self.has_unfinished_rows(table)
         return self.latest_versions(table) if doubts else None
+
+    def has_unfinished_rows(self, table: Table) -> bool:
+        """Return whether a table or its history has rows of a load that was not completed."""
+        sql = (
+            "select count(*) from {one} where {_dlt_load_id} not in (select {load_id} from {loads} where {status} = 0)"
+        )
+        return any(int(self._select(sql, one=name, loads="_dlt_loads")[0][0]) for name in (table.name, table.history))
 
     def latest_versions(self, table: Table, only: Sequence[str] | None = None) -> dict[str, KnownRow]:
         """Return the latest version of each row in history.

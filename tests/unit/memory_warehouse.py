@@ -24,6 +24,7 @@ class MemoryWarehouse:
         history: Every version that was written.
         loads: Loads that were completed.
         in_doubt: What `versions_in_doubt` says.
+        unfinished: Whether rows are of a load that was not completed.
     """
 
     can_be_asked = True
@@ -34,6 +35,7 @@ class MemoryWarehouse:
         self.history: list[dict[str, Any]] = []
         self.loads: set[str] = set()
         self.in_doubt: dict[str, KnownRow] | None = None
+        self.unfinished = False
 
     def write(self, pieces: Iterable[Piece], load_id: str) -> int:
         """Write pieces as a load would, and return how many rows they hold."""
@@ -63,6 +65,9 @@ class MemoryWarehouse:
 
     def doubled_versions(self, table: Table, types: ColumnTypes) -> Iterator[pa.Table]:
         return iter(())
+
+    def has_unfinished_rows(self, table: Table) -> bool:
+        return self.unfinished
 
     def versions_in_doubt(self, table: Table) -> dict[str, KnownRow] | None:
         return self.in_doubt

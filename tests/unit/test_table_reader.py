@@ -237,17 +237,19 @@ def test_rows_that_a_read_missed_before_it_was_cut_short_are_marked_when_it_goes
     assert gone["id"] not in there.living()
 
 
-def test_history_gets_what_a_lost_load_left_out_without_a_full_read() -> None:
+@pytest.mark.parametrize(
+    ("unfinished", "reasons"),
+    [(True, []), (False, ["250 versions were missing from the history and were written again"])],
+)
+def test_history_gets_what_a_lost_load_left_out_without_a_full_read(reasons: list[str], *, unfinished: bool) -> None:
     # More than a page of changes brings: those come again anyway.
     there = Organisation(250)
     there.run()
     there.warehouse.history.clear()
-    there.warehouse.in_doubt = {}
+    there.warehouse.in_doubt, there.warehouse.unfinished = {}, unfinished
     report = there.run()
     assert sorted(version["id"] for version in there.warehouse.history) == [row["id"] for row in there.rows]
-    assert (report.whole, report.reasons) == (
-        False, ["250 versions were missing from the history and were written again"],
-    )  # fmt: skip
+    assert (report.whole, report.reasons) == (False, reasons)
 
 
 def test_rows_that_went_on_either_side_of_the_place_are_found_when_a_read_goes_on() -> None:
