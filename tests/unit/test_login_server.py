@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from orgx_source.api.mcp import _connect
+from orgx_source.api.mcp import connect_with
 from orgx_source.errors import ConfigError, ConnectionFailedError
 from orgx_source.login import server
 from orgx_source.login.server import discover
@@ -77,4 +77,4 @@ def test_a_document_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_session_names_the_environment_too(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "socks://127.0.0.1:7890/")
     with pytest.raises(ConfigError, match=variable):
-        _connect(MCP)
+        connect_with(1_000)(MCP)
