@@ -72,6 +72,12 @@ class RawServer:
             connection.sendall(piece)
 
 
+def endless(connection: socket.socket) -> None:
+    """Answer with a body that does not end."""
+    connection.sendall(head())
+    flood(connection, b" " * 65_536)
+
+
 def flood(connection: socket.socket, piece: bytes) -> None:
     """Send something again and again, fast, as long as somebody listens."""
     while True:

@@ -117,7 +117,7 @@ def test_windows_line_ends_are_fine_and_what_is_no_file_is_named() -> None:
         check_settings_files()
 
 
-@pytest.mark.parametrize("home", [RuntimeError("no home directory"), PermissionError("/root/.config")])
+@pytest.mark.parametrize("home", [RuntimeError("no home directory"), PermissionError("the home directory is closed")])
 def test_a_key_needs_no_home_directory_and_a_login_says_that_there_is_none(
     home: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from orgx_source.api import mcp_session
 from orgx_source.api.mcp import Outcome, failure_of
 from orgx_source.api.mcp_session import SdkSession
 from orgx_source.errors import AnswerTooLargeError
-from tests.unit.raw_server import RawServer, answer, flood, head
+from tests.unit.raw_server import Behave, RawServer, answer, endless, head
 
 MAX_BYTES = 200_000
 
@@ -27,18 +27,13 @@ def opened(raw: RawServer) -> Iterator[Outcome]:
         session.close(None)
 
 
-def endless(connection: socket.socket) -> None:
-    connection.sendall(head())
-    flood(connection, b" " * 65_536)
-
-
 def swollen(connection: socket.socket) -> None:
     connection.sendall(answer(gzip.compress(b" " * 50_000_000), "content-encoding: gzip"))
 
 
 @pytest.mark.parametrize("behave", [endless, swollen])
-def test_a_response_beyond_the_limit_is_rejected_and_not_requested_again(behave: object) -> None:
-    with RawServer(behave) as raw, opened(raw) as outcome:  # type: ignore[arg-type]
+def test_a_response_beyond_the_limit_is_rejected_and_not_requested_again(behave: Behave) -> None:
+    with RawServer(behave) as raw, opened(raw) as outcome:
         failure = failure_of(outcome, "orgx_search", path="/mcp", host="h")
         assert isinstance(failure, AnswerTooLargeError)
         assert "ORGX_MAX_ANSWER_BYTES" in str(failure)
@@ -49,8 +44,7 @@ def test_a_response_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 
     def drip(connection: socket.socket) -> None:
         connection.sendall(head())
-        while not raw.ended.wait(0.05):
-            connection.sendall(b" ")
+        raw.drip(connection, b" ")
 
     with RawServer(drip) as raw, opened(raw) as outcome:
         assert outcome.status == 0

@@ -53,9 +53,11 @@ def test_a_stretch_ends_with_its_pages_its_bytes_or_its_time(
     assert Stretch(pages=10, size=100, seconds=5.0).is_over(pages, size, seconds) is expected
 
 
-def test_a_workspace_that_bootstrap_spells_in_its_own_way_is_listed_once(transport: ListTransport) -> None:
+def test_a_workspace_that_bootstrap_spells_in_its_own_way_is_listed_once(
+    transport: ListTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
     transport.rows[LIST] = [row("home-a"), row("other")]
-    transport.bootstrap = lambda: {"id": "HOME-A", "name": "Northwind"}  # type: ignore[method-assign]
+    monkeypatch.setattr(transport, "bootstrap", lambda: {"id": "HOME-A", "name": "Northwind"})
     session = open_session(transport, workspace_id="unknown")
     with pytest.raises(ConfigError, match="this key sees Northwind"):
         session.check_workspace()
