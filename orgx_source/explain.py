@@ -54,6 +54,7 @@ _SQLSTATES: dict[str, Lasting] = {
     "25006": "settings",  # read only
     "57P04": "settings",  # the database was dropped
 }
+_CANCELLED = "57014"
 # Messages of drivers that set neither a code nor a specific class. PostgreSQL's driver has no code when no
 # connection was made and puts the address first; DuckDB uses IOException for most errors and names the file.
 _SETTLED = re.compile(
@@ -212,7 +213,10 @@ def missing_right(error: BaseException, role: str = "ROLE", database: str = "DAT
 
 
 def _of_destination(error: BaseException) -> DestinationError | None:
-    return DestinationError(describe_trouble(error)) if is_connection_trouble(error) else None
+    if not is_connection_trouble(error):
+        return None
+    cure = ". If nobody cancelled it, raise statement_timeout for the role" if sqlstate(error) == _CANCELLED else ""
+    return DestinationError(f"{describe_trouble(error)}{cure}")
 
 
 def sqlstate(error: BaseException) -> str | None:

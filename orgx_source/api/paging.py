@@ -161,6 +161,16 @@ def _is_sorted(keys: Sequence[float | None]) -> bool:
     return all(a <= b for a, b in pairwise(key for key in keys if key is not None))
 
 
+def needs_confirmation(received: int, stored: int) -> bool:
+    """Whether a first page that claims to be the full list may be cut: total and has_more may cover only this page.
+
+    Args:
+        received: Rows of the page. No server limits a page to one row.
+        stored: Rows of the list in the warehouse; a page with as many is believed.
+    """
+    return received > 1 and not 0 < stored <= received
+
+
 class Listing:
     """Iterate to receive the rows; ``report`` is complete after the iteration.
 
@@ -176,6 +186,7 @@ class Listing:
     _torn = False
     _outrun = False
     _is_uneven = False
+    _is_contradicted = False
 
     def __init__(
         self,
@@ -185,6 +196,7 @@ class Listing:
         order: Order = Order.UNKNOWN,
         watermark: datetime | None = None,
         resume: Position | None = None,
+        stored: int | None = None,
         page_size: int = PAGE_SIZE,
         executor: Executor | None = None,
         ahead: int = AHEAD,
@@ -198,6 +210,8 @@ class Listing:
             order: The order requested.
             watermark: With ``Order.UPDATED``: everything older is known; stop there if the order is obeyed.
             resume: Position of an earlier listing in this order; of its rows, only a head with new rows is read again.
+            stored: Rows of this list in the warehouse. A first page that claims to be the full list is followed by one
+                more request if it has fewer rows, or none are stored; None believes every first page.
             page_size: Rows to request; the server may return fewer.
             executor: Fetches pages ahead; None fetches them one after another.
             ahead: Maximum number of pages to fetch ahead.
@@ -210,6 +224,7 @@ class Listing:
         self._order = order
         self._watermark = None if watermark is None or order is not Order.UPDATED else -watermark.timestamp()
         self._resume = resume if order is not Order.UNKNOWN else None
+        self._stored = stored if self._resume is None else None
         self._page_size = page_size
         self._executor = executor
         self._ahead = ahead
@@ -684,6 +699,9 @@ class Listing:
             self.report.repeats += repeats - overlap
             state.moved = True
         state.add(copies)
+        if unseen and piece.offset > 0 and self._first_is_all and not state.is_head:
+            # The server limits its pages and counts only the rows of one.
+            self._is_contradicted, self._size = True, min(self._size, len(self._first_ids))
         self._held = {} if late else held
         if piece.last_key is not None:
             state.covered_to = max(state.covered_to, piece.last_key)
@@ -760,6 +778,8 @@ class Listing:
             return piece.end == state.empty_at or not promised
         if short and unseen == 0 and piece.offset > 0 and not promised:
             return True
+        if self._must_be_confirmed(piece):  # guard: one-page-that-claims-to-be-all
+            return False
         return self._says_end(piece)
 
     def _promises_more(self, piece: _Slice) -> bool:
@@ -778,11 +798,17 @@ class Listing:
         full = min(self._size, piece.page.limit or self._size)
         return len(piece.ids) < full and self._claims_end(piece)  # guard: full-page
 
+    def _must_be_confirmed(self, piece: _Slice) -> bool:
+        """Whether only one more request can tell that the first page is the full list, as it claims."""
+        if self._stored is None or piece.offset > 0 or self.report.pages > 1:
+            return False
+        return needs_confirmation(len(piece.ids), self._stored)
+
     def _claims_end(self, piece: _Slice) -> bool:
         """Whether the page consistently says that nothing follows."""
         received, total, has_more = len(piece.ids), piece.page.total, piece.page.has_more
-        if received == 0:
-            return True
+        if received == 0 or self._is_contradicted:
+            return received == 0
         if total is None or self._total_doubtful:
             return has_more is False
         if piece.end < total or has_more:

@@ -19,7 +19,7 @@ from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Page, Row
 from orgx_source.api.limits import Spending
 from orgx_source.api.listing import ListingReport, Order, Position, RowKeys
-from orgx_source.api.paging import Listing
+from orgx_source.api.paging import Listing, needs_confirmation
 from orgx_source.api.query import PageQuery, Parent
 from orgx_source.api.route_choice import CLOSED_STATUSES
 from orgx_source.api.routes import Paging, Route
@@ -121,9 +121,11 @@ class RouteReader(ABC):
         refused: Query parts that OrgX refused on this route, although the list itself is open.
         last_refusal: The last of these errors.
         has_places: Whether the list can be read from any position.
+        stored: Rows of the table in the warehouse that are not deleted; None if they are not to be compared.
     """
 
     has_places = False
+    stored: int | None = None
 
     def __init__(self, access: Access, table: Table, route: Route, spending: Spending | None = None) -> None:
         """Prepare to read, without requests.
@@ -421,6 +423,7 @@ class OffsetReader(RouteReader):
             order=first.order,
             watermark=watermark,
             resume=resume,
+            stored=self.stored,
             page_size=self._page_size,
             executor=self._access.executor,
             # Twice: no worker should be idle while received pages wait (5 % of a first sync at 50 ms). If the list
@@ -459,7 +462,10 @@ class OffsetReader(RouteReader):
         size = page.limit or len(page.rows) or self._page_size
         if watermark is None:
             remaining = len(page.rows) if page.total is None else max(0, page.total - offset)
-            return Estimate(remaining, _count_pages(remaining, size), at_least=page.total is None)
+            requests = _count_pages(remaining, size)
+            if requests == 1 and not offset and needs_confirmation(len(page.rows), known):
+                requests += 1
+            return Estimate(remaining, requests, at_least=page.total is None)
         stamps = [self._keys.updated(row) or self._keys.created(row) for row in page.rows]
         changed = sum(stamp is None or stamp >= watermark for stamp in stamps)
         if changed == len(page.rows) and (page.has_more or (page.total or 0) > changed):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,7 @@ def _show(sandbox: Any, target: Target, page: Path, size: str, days: int, start:
         console.out.print(f"A sample organisation runs at {box.url}. First sync into {database}:\n")
         if code := _live(world, load_config(api_key=box.api_key, base_url=box.url), target, days):
             return code
-    _answer(database)
+    _answer(target)
     _invite(database, "select * from org_daily limit 5")
     _write_report(target.pipeline(read_only=True), page)
     return 0
@@ -243,16 +244,13 @@ def _sync(world: Any, config: OrgxConfig, target: Target) -> RunReport:
         )
 
 
-def _answer(database: Path) -> None:
+def _answer(target: Target) -> None:
     """Run the queries and print their results."""
-    import duckdb
-
     from orgx_source.cli import console
+    from orgx_source.commands.query import run_query
 
-    with duckdb.connect(str(database), read_only=True) as connection:
-        for title, sql in QUESTIONS:
-            result = connection.execute(sql)
-            console.print_result(title, sql, [column[0] for column in result.description or ()], result.fetchall())
+    for title, sql in QUESTIONS:
+        run_query(target, sql, partial(console.print_result, title, sql))
 
 
 def _invite(database: Path, sql: str) -> None:

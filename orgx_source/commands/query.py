@@ -81,7 +81,7 @@ def _ask_file(target: Target, sql: str, use: Use[T]) -> T:
             connection.execute(f"set {setting}")
         connection.execute("set lock_configuration = true")
         try:
-            statements = connection.extract_statements(_with_database(sql, catalog, target.dataset))
+            statements = connection.extract_statements(_with_database(sql, catalog, snake_case(target.dataset)))
             _refuse_several(len(statements))
             answer = connection.execute(statements[0])
             columns = answer.description or ()
@@ -111,10 +111,13 @@ def _existing(connection: duckdb.DuckDBPyConnection, target: Target) -> list[str
 
 def _with_database(sql: str, catalog: str, dataset: str) -> str:
     """Qualify names such as ``orgx.tasks`` with the database name if the database is also called ``orgx``."""
-    if catalog.lower() != dataset.lower():
+    if catalog.lower() not in (dataset.lower(), f"{dataset}_marts".lower()):
         return sql
+    # DuckDB ignores case, also in quotes.
     clashing = [
-        name.parts[0].start for name in names_in(sql, "duckdb") if len(name.parts) == 2 and name.begins_with(dataset)
+        name.parts[0].start
+        for name in names_in(sql, "duckdb")
+        if len(name.parts) == 2 and name.parts[0].name.lower() == catalog.lower()
     ]
     return replace(sql, [(start, start, f"{catalog}.") for start in clashing])
 

@@ -184,6 +184,7 @@ class _Comparison:
         partial = not tells_all(self._table.name, route)
         spending = Spending()
         reader = self._session.open_route(self._table, route, spending)
+        reader.stored = self._changes.known.count_living()
         self._found.route = route.name
         # Rows that have left the window are kept.
         self._is_window = route.paging == "window"

@@ -192,12 +192,14 @@ def serve(app: InboxApp, host: str, port: int, on_ready: Callable[[str, Callable
         on_ready: Called once the socket is bound, with the URL and a thread-safe function that stops the server.
 
     Raises:
-        ConfigError: The port cannot be used.
+        ConfigError: The host is empty, or the port cannot be used.
     """
     import socket
 
     import uvicorn
 
+    if not host.strip():  # guard: listen-everywhere-only-if-asked
+        raise ConfigError("--host is empty, which would listen on every network; use 0.0.0.0 if that is intended.")
     try:
         bound = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:

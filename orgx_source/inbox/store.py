@@ -27,6 +27,8 @@ from orgx_source.times import utc_now
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 1_000
+# Bodies returned at once: parsed, they take ten times as much memory.
+BYTES_AT_ONCE = 16 * 2**20
 BUSY_SECONDS = 10.0
 # How long ids of loaded events are kept, to detect repeats; a later repeat is merged on its id.
 REMEMBERED = timedelta(days=30)
@@ -120,20 +122,26 @@ class Inbox:
         with self._open() as connection:
             sql = "select count(*), min(received_at) from events where arrived_at is null"
             count, oldest = connection.execute(sql).fetchone()
-        return Waiting(count, datetime.fromisoformat(oldest) if oldest else None)
+        return Waiting(count, _moment(oldest) if count else None)
 
     def oldest(self, most: int) -> list[Event]:
-        """Return waiting events, the oldest first; a damaged one without its content."""
+        """Return waiting events, the oldest first; a damaged one without its content.
+
+        Args:
+            most: Maximum number of events; large bodies make it less.
+        """
         sql = (
             "select number, id, body, digest, received_at, signature_key from events where arrived_at is null "
             "order by number limit ?"
         )
+        events, size = list[Event](), 0
         with self._open() as connection:
-            found = connection.execute(sql, (most,)).fetchall()
-        return [
-            Event(number, event_id, _content(body, digest), datetime.fromisoformat(received), key)
-            for number, event_id, body, digest, received, key in found
-        ]
+            for number, event_id, body, digest, received, key in connection.execute(sql, (most,)):
+                size += len(body) if isinstance(body, bytes) else 0
+                if events and size > BYTES_AT_ONCE:  # guard: bytes-of-a-batch
+                    break
+                events.append(Event(number, event_id, _content(body, digest), _moment(received), key))
+        return events
 
     def settle(self, events: Sequence[Event]) -> None:
         """Mark events as loaded, and delete their bodies here."""
@@ -228,6 +236,15 @@ def _insert(connection: sqlite3.Connection, batch: Sequence[_Arrival]) -> list[b
             connection.rollback()
         raise
     return new
+
+
+def _moment(received_at: Any) -> datetime:
+    """Return when an event was received; now, if the file was damaged since."""
+    try:
+        moment = datetime.fromisoformat(received_at)
+        return moment if moment.tzinfo else utc_now()
+    except (TypeError, ValueError):
+        return utc_now()
 
 
 def _content(body: bytes | None, digest: bytes | None) -> dict[str, Any] | None:

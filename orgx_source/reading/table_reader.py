@@ -286,7 +286,9 @@ class TableReader:
         self._finish(reader, whole_at=whole_at if whole else None)
 
     def _open(self, route: Route) -> RouteReader:
-        return self._session.open_route(self._table, route, self._spending)
+        reader = self._session.open_route(self._table, route, self._spending)
+        reader.stored = self._changes.known.count_living()
+        return reader
 
     def _go_on(self, reader: RouteReader, resumed: Resume) -> Iterator[Step]:
         """Finish an interrupted full read."""

@@ -44,6 +44,7 @@ FAULT_KINDS: dict[str, str] = {
     "redirect": "a redirect to another origin (redirect=http://127.0.0.1:9)",
     "has_more_forever": "has_more is always true",
     "page_total": "total counts the rows of the page only",
+    "last_page": "each page claims to be the last, in total and has_more",
     "empty": "the page has no rows, whatever total says",
     "hidden": "a third is missing from pages and total; ids return them",
     "oversize": "limit is ignored: everything is on one page",

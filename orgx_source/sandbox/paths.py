@@ -419,8 +419,11 @@ class Paths:
         asked = read_cursor(query["cursor"]) if "cursor" in query else _number(query, "offset", 0)
         offset = 0 if "ignore_offset" in hits else asked
         chosen = rows[offset : offset + limit]
-        more = offset + limit < len(rows) or "has_more_forever" in hits
-        pagination: Row = {"total": len(chosen) if "page_total" in hits else self._count(rows, kind, hits)}
+        more = "last_page" not in hits and (offset + limit < len(rows) or "has_more_forever" in hits)
+        counts_page = "page_total" in hits or "last_page" in hits
+        pagination: Row = {"total": len(chosen) if counts_page else self._count(rows, kind, hits)}
+        if "last_page" in hits:
+            limit = _number(query, "limit", PAGE_DEFAULT)
         if "no_echo" not in hits:
             pagination |= {"limit": limit, "offset": asked if "ignore_offset" in hits else offset}
         pagination |= {"has_more": more, "next_cursor": make_cursor(offset + limit) if more else None}

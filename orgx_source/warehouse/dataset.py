@@ -135,10 +135,10 @@ class Warehouse:
                     "(ALTER ROLE ... BYPASSRLS), or give it a policy FOR ALL USING (true)"
                 )
             if file := dialect.clashing_file(client):
+                name = file.partition(".")[0]
                 raise ConfigError(
-                    f"The DuckDB file {file} has the same name as the dataset {client.dataset_name}, so DuckDB cannot "
-                    "read its tables. Rename one of them, for example "
-                    f'destination=dlt.destinations.duckdb("{client.dataset_name}_warehouse.duckdb")'
+                    f"The DuckDB file {file} has the same name as the schema {name} in it, so DuckDB cannot read its "
+                    f'tables. Rename the file, for example to "{name}_warehouse.duckdb"'
                 )
 
     def describe_triggers(self, tables: Collection[str]) -> list[str]:
@@ -450,7 +450,7 @@ class Warehouse:
         return (layout or {}).get(name, {})
 
     def check_types(self, table: Table, types: ColumnTypes) -> None:
-        """Refuse a table if someone changed the type of a column that every read needs.
+        """Refuse a table if someone changed the type of a column that reads of it need.
 
         Raises:
             TableRefusedError: A key or hash is no longer text, or a time is not one.
@@ -458,9 +458,8 @@ class Warehouse:
         if not self.can_be_asked:
             return
         wanted = dict.fromkeys((table.key, "_row_hash"), TEXT_KINDS)
-        wanted |= dict.fromkeys(("last_changed_at", "valid_from"), TIME_KINDS)
-        if types.get(table.updated) == "timestamp":
-            wanted[table.updated] = TIME_KINDS
+        times = (name for name, kind in types.items() if kind == "timestamp")
+        wanted |= dict.fromkeys(("last_changed_at", "valid_from", *times), TIME_KINDS)
         for name in (table.name, table.history):
             for column, (kind, _) in self._layout_of(name).items():
                 if not kind.startswith(wanted.get(column, ("",))):  # guard: types-that-a-read-needs

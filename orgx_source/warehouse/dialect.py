@@ -260,7 +260,7 @@ class Dialect:
         return column
 
     def clashing_file(self, client: Any) -> str | None:
-        """Return the name of a file whose tables cannot be named because its dataset has the same name."""
+        """Return the name of a file whose tables cannot be named because a schema has the same name."""
         return None
 
     @contextmanager
@@ -422,10 +422,12 @@ class DuckDBFile(DuckDB):
         return client.execute_sql(_DUCKDB_LAYOUT, dataset) or []
 
     def clashing_file(self, client: Any) -> str | None:
-        """Return the name of a file named like its dataset, if the client writes two-part names."""
+        """Return the name of a file named like a schema that the client does not qualify: its dataset, or DuckDB's."""
         file = Path(str(getattr(client.credentials, "database", "")))
-        clashes = file.name.partition(".")[0].lower() == client.dataset_name.lower()
-        return file.name if clashes and client.catalog_name() is None else None
+        stem = file.name.partition(".")[0].lower()
+        clashes = stem == client.dataset_name.lower() and client.catalog_name() is None
+        # dlt and others query this schema without naming the database.
+        return file.name if clashes or stem == "information_schema" else None  # guard: file-named-like-a-schema
 
     def read_batches(self, client: Any, sql: str, schema: pa.Schema, rows_at_once: int) -> Iterator[pa.Table]:
         """Yield the result of a query, as Arrow from the start."""

@@ -141,7 +141,10 @@ def _file_lock(path: Path, dataset: str, claim: _Claim) -> Iterator[None]:
         held.callback(lock.release)
         # For the message only: a full disk must not stop the run here.
         with suppress(OSError):
-            holder.write_text(f"{claim.who}, since {utc_now():%Y-%m-%d %H:%M:%S} UTC")
+            holder.unlink(missing_ok=True)
+            # Never through a link, which could name any file of the user.
+            with holder.open("x") as file:
+                file.write(f"{claim.who}, since {utc_now():%Y-%m-%d %H:%M:%S} UTC")
         try:
             yield
         finally:

@@ -66,6 +66,7 @@ LASTING = {
     "redirect": Outcome(3, complete=False, said="another origin", status="failed"),
     "has_more_forever": FINE,
     "page_total": Outcome(said="its total is unreliable"),
+    "last_page": Outcome(said="its total is unreliable"),
     "oversize": FINE,
     "empty": Outcome(4, complete=False, said="0 were received", status="incomplete"),
     "no_date": FINE,
@@ -157,7 +158,9 @@ def test_rows_that_move_appear_and_vanish_between_pages_are_not_lost(seed: int) 
 @pytest.mark.parametrize("seed", range(MIXTURES))
 def test_mixtures_of_faults_cost_no_row_or_say_so(seed: int) -> None:
     rng = random.Random(seed)
-    lasting = rng.sample(["no_total", "no_has_more", "no_echo", "ignore_order", "duplicate_row", "page_total"], 2)
+    lasting = rng.sample(
+        ["no_total", "no_has_more", "no_echo", "ignore_order", "duplicate_row", "page_total", "last_page"], 2
+    )
     passing = rng.sample(["rate_limited", "status", "html", "truncated", "reset", "cut_body", "not_ok"], 3)
     faults = [Fault(kind, VALUES.get(kind)) for kind in lasting]
     faults += [Fault(kind, VALUES.get(kind), times=1, after=rng.randrange(1, 14)) for kind in passing]

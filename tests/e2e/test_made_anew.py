@@ -45,6 +45,7 @@ def test_what_was_dropped_is_there_again_and_no_version_stands_twice(statements:
     [
         ("updated_at", "varchar", "timestamp with time zone"),
         ("last_changed_at", "varchar", "timestamp with time zone"),
+        ("created_at", "integer", "timestamp with time zone"),
         ("_row_hash", "integer", "varchar"),
         ("id", "integer", "varchar"),
     ],

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
-from orgx_source.errors import MachineError
+from orgx_source.errors import DatasetTakenError, MachineError
 from orgx_source.sandbox import Fault, Sandbox, World
 from orgx_source.sync import one_run_at_a_time
 from orgx_source.warehouse.run_lock import lock_file
@@ -81,6 +81,15 @@ def test_analysts_read_and_write_under_the_lock_and_other_datasets_are_filled(ea
         other = ["--dataset", "other", "--table", "agents"]
         assert orgx_sync("run", *place(each_warehouse), *other, box=box).returncode == 0
         assert query("select count(*) from other.agents") == [(9,)]
+
+
+def test_the_name_of_the_holder_is_not_written_through_a_link() -> None:
+    Path("diary").write_text("dear diary")
+    Path(f"{DATABASE}.orgx.holder").symlink_to("diary")
+    first, second = one_run_at_a_time(pipeline()), one_run_at_a_time(pipeline())
+    with first, pytest.raises(DatasetTakenError, match=f"process {os.getpid()} on "), second:
+        pass
+    assert Path("diary").read_text() == "dear diary"
 
 
 def client(database: str, dataset: str = "orgx", kind: type = DuckDbCredentials) -> SimpleNamespace:

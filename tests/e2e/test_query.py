@@ -161,6 +161,18 @@ def test_a_file_may_have_any_name(name: str, file: Target) -> None:
     StoredFile(target.database, "orgx").close()
 
 
+@pytest.mark.parametrize("name", ["orgx_marts", "ORGX_MARTS", "orgx", "pg_catalog", "main"])
+def test_a_file_may_be_called_like_a_schema_in_it(name: str, file: Target) -> None:
+    FILE.rename(f"{name}.duckdb")
+    target = Target(database=Path(f"{name}.duckdb"))
+    with duckdb.connect(str(target.database)) as connection:
+        (catalog,) = connection.execute("select current_database()").fetchall()[0]
+        connection.execute(f'create view "{catalog}".orgx_marts.one as select 1')
+    for table in ("one", "orgx_marts.one", "Orgx_Marts.one", '"orgx_marts"."one"', f"{catalog}.orgx_marts.one"):
+        assert rows(f"select * from {table}", target) == [(1,)]
+    assert rows("select count(*) from orgx.tasks", target) == [(250,)]
+
+
 def test_sql_in_another_encoding_or_from_a_closed_stdin_is_a_usage_error(file: Target) -> None:
     command = [sys.executable, "-m", "orgx_source.cli", "query", "--database", str(FILE)]
     latin = "select 'é' as x".encode("latin-1")

@@ -116,6 +116,7 @@ def test_the_file_that_is_called_like_its_dataset_is_told_from_others() -> None:
     assert clash("/data/ORGX.duckdb", None) == "ORGX.duckdb"
     assert clash("/data/orgx.duckdb", '"orgx"') is None
     assert clash("/data/x.duckdb", None) is None
+    assert clash("/data/Information_Schema.duckdb", '"information_schema"') == "Information_Schema.duckdb"
     assert Postgres().clashing_file(SimpleNamespace()) is None
 
 

@@ -38,6 +38,12 @@ def test_the_code_decides_what_a_run_leaves_with(expected: int, code: str) -> No
         assert refused_table(wrapped) == "tasks"
 
 
+def test_a_statement_that_takes_longer_than_the_role_may_says_which_setting_to_raise() -> None:
+    for code, is_told in (("57014", True), ("57P01", False)):
+        said = str(explain(DatabaseTransientException(coded(code))))
+        assert ("raise statement_timeout for the role" in said) is is_told
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [

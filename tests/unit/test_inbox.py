@@ -22,9 +22,10 @@ from orgx_source.inbox import app as app_module
 from orgx_source.inbox import signature, store
 from orgx_source.inbox.app import MAX_BODY, InboxApp
 from orgx_source.inbox.events import parse_event
-from orgx_source.inbox.service import create_app
+from orgx_source.inbox.service import create_app, serve
 from orgx_source.inbox.signature import Signatures, load_secrets, sign
 from orgx_source.inbox.store import Inbox
+from orgx_source.times import utc_now
 from tests.listening import SECRET, body_of, call, door, event, post
 
 EXAMPLES = int(os.environ.get("ORGX_EXAMPLES", "15"))
@@ -271,6 +272,32 @@ def test_a_damaged_file_is_named_and_a_damaged_event_keeps_no_other_waiting() ->
         inbox.close()
 
 
+def test_a_damaged_time_is_now() -> None:
+    with door() as app:
+        assert post(app, event("e0")) == 200
+        for damaged in ("", "yesterday", "2026-11-26T10:00:00", 7):
+            with sqlite3.connect("x.inbox") as connection:
+                connection.execute("update events set received_at = ?", (damaged,))
+            connection.close()
+            health = json.loads(app._health().body)
+            assert (health["status"], health["waiting"]) == ("ok", 1)
+            assert health["oldest_waiting_seconds"] < 60
+            (found,) = app._inbox.oldest(10)
+            assert (utc_now() - found.received_at).total_seconds() < 60
+
+
+def test_a_batch_of_large_events_is_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "BYTES_AT_ONCE", 10_000)
+    with door() as app:
+        for number in range(6):
+            assert post(app, event(f"e{number}", note="x" * (20_000 if number == 2 else 4_000))) == 200
+        batches = []
+        while events := app._inbox.oldest(100):
+            batches.append([found.id for found in events])
+            app._inbox.settle(events)
+    assert batches == [["e0", "e1"], ["e2"], ["e3", "e4"], ["e5"]]
+
+
 def test_commits_wait_for_the_disk() -> None:
     with door():
         connection = store._connect(Path("x.inbox"))
@@ -295,6 +322,12 @@ def test_a_secret_may_be_a_number_or_bytes_of_any_encoding(monkeypatch: pytest.M
     monkeypatch.setenv("ORGX_WEBHOOK_SECRET", "se\udce9cret")
     digest = hmac.new(b"se\xe9cret", b"{}", hashlib.sha256).hexdigest()
     assert Signatures(load_secrets()).key_of(b"{}", [f"sha256={digest}"]) == 1
+
+
+@pytest.mark.parametrize("host", ["", " "])
+def test_an_empty_host_is_refused_because_it_would_listen_everywhere(host: str) -> None:
+    with door() as app, pytest.raises(ConfigError, match="--host is empty"):
+        serve(app, host, 0, lambda url, stop: stop())
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), -1, 1e9])

@@ -122,3 +122,46 @@ def test_a_list_that_moves_while_its_only_page_is_looked_at_again_is_not_certifi
     listing = Listing(source.fetch, KEYS)
     check_promise(listing, source)
     assert listing.report.verdict == "uncertified"
+
+
+@pytest.mark.parametrize("look_ahead", [False, True])
+@pytest.mark.parametrize("stored", [0, 60])
+@pytest.mark.parametrize(("with_total", "with_has_more"), [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("size", [21, 39, 60, 230])
+@pytest.mark.parametrize("order", Order)
+def test_a_server_that_counts_what_it_gives_hides_no_row(
+    order: Order, size: int, with_total: bool, with_has_more: bool, stored: int, look_ahead: bool
+) -> None:
+    source = MovingList(size=size, order=REAL_ORDERS[order], clamp=20)
+
+    def fetch(offset: int, limit: int) -> Page:
+        page = source.fetch(offset, limit)
+        total = len(page.rows) if with_total else None
+        return replace(page, limit=limit, total=total, has_more=False if with_has_more else None)
+
+    options: dict[str, Any] = {"executor": LazyExecutor()} if look_ahead else {}
+    listing = Listing(fetch, KEYS, order=order, stored=stored, **options)
+    assert {row["id"] for rows in listing for row in rows} == source.throughout
+    assert listing.report.verdict == "uncertified"
+    assert source.reads < 2 * size
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize(("stored", "more"), [(0, 1), (59, 0), (60, 0), (61, 1)])
+def test_only_a_first_page_with_fewer_rows_than_are_stored_is_confirmed(order: Order, stored: int, more: int) -> None:
+    for ties in (1, 7, 60):
+        source = MovingList(size=60, order=REAL_ORDERS[order], ties=ties)
+        listing = Listing(source.fetch, KEYS, order=order, stored=stored)
+        assert len(check_promise(listing, source)) == 60
+        assert listing.report.verdict == "certified"
+        assert source.reads <= 1 + more * (2 if ties == 7 else 1)
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize("step", [("insert", 0.5), ("delete", 0.5, 3), ("edit", 0.2, 0.9), ("delete", 0.0, 60)])
+def test_a_list_that_moves_while_its_only_page_is_confirmed_is_read_whole(order: Order, step: tuple[Any, ...]) -> None:
+    source = MovingList(size=60, order=REAL_ORDERS[order], script={1: [step]})
+    listing = Listing(source.fetch, KEYS, order=order, stored=0)
+    check_promise(listing, source)
+    assert listing.report.verdict != "uncertified" or order is Order.UNKNOWN
+    assert source.reads < 12

@@ -262,6 +262,15 @@ def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
     warehouse.close()
 
 
+def test_a_file_named_like_a_schema_that_every_file_has_is_refused(
+    tmp_path: Path,
+) -> None:
+    warehouse = Warehouse(make_pipeline(database=tmp_path / "information_schema.duckdb"))
+    with pytest.raises(ConfigError, match="Rename the file"):
+        warehouse.check_names()
+    warehouse.close()
+
+
 @pytest.mark.parametrize("dataset", ["temp", "system", "information_schema", "pg_catalog", "Temp"])
 def test_a_dataset_that_duckdb_keeps_for_itself_is_refused_before_anything_is_read(file: Path, dataset: str) -> None:
     warehouse = Warehouse(make_pipeline(dataset=dataset, database=file))
