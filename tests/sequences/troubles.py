@@ -343,7 +343,7 @@ ERRORS = (
     Fault("truncated", times=1), Fault("rate_limited", 2, after=2, times=2), Fault("closed", 403, entity="task"),
 )  # fmt: skip
 MANNERS = (
-    Fault("duplicate_row"), Fault("page_total"), Fault("clamp", 3), Fault("ignore_fields"),
+    Fault("duplicate_row"), Fault("page_total"), Fault("last_page"), Fault("clamp", 3), Fault("ignore_fields"),
     Fault("ignore_offset", entity="task"), Fault("no_has_more"), Fault("no_echo"),
 )  # fmt: skip
 OMISSIONS = (
