@@ -680,7 +680,11 @@ def test_a_bound_says_its_prospect_once() -> None:
     [
         (TASKS, Page(rows(100), total=1000, limit=100), None, 0, 0, Estimate(1000, 11)),
         (TASKS, Page(rows(100), total=1000, limit=100), None, 900, 0, Estimate(100, 1)),
-        (TASKS, Page(rows(100), limit=100), None, 0, 0, Estimate(100, 1, at_least=True)),
+        (TASKS, Page(rows(100), limit=100), None, 0, 0, Estimate(100, 2, at_least=True)),
+        (TASKS, Page(rows(60), total=60, limit=100), None, 0, 0, Estimate(60, 2)),
+        (TASKS, Page(rows(60), total=60, limit=100), None, 0, 60, Estimate(60, 1)),
+        (TASKS, Page(rows(60), total=60, limit=100), None, 0, 61, Estimate(60, 2)),
+        (TASKS, Page(rows(1), total=1, limit=100), None, 0, 0, Estimate(1, 1)),
         (TASKS, Page(rows(100), total=1000, limit=100), START, 0, 1000, Estimate(100, 2, at_least=True)),
         (TASKS, Page(rows(100), total=1000), START + timedelta(minutes=50), 0, 1000, Estimate(100, 1)),
         (TASKS, Page(rows(100), total=1000), START + timedelta(1), 0, 1001, Estimate(1000, 12, then_whole=True)),
