@@ -531,6 +531,7 @@ class _PlainReader(RouteReader):
         self._seen: set[str] = set()
         self._shared: set[str] = set()
         self._last = Page([])
+        self._is_hollow = False
 
     def _unseen(self, page: Page) -> list[Row]:
         """Count a page and return its new rows; of two copies, the last."""
@@ -579,6 +580,34 @@ class _PlainReader(RouteReader):
             asked.add(cursor)
             query = replace(query, cursor=cursor)
             page = self._fetch(query)
+
+    def _without_hollow_claims(self, query: PageQuery, page: Page) -> Page:
+        """Return a response without its total and end if they describe only the response, not the list.
+
+        A shorter response shows it: it claims the same about fewer rows.
+        """
+        came = len(page.rows)
+        if came < 2 or not page.is_all(query.limit):
+            return page
+        shorter = self._fetch_if_granted(replace(query, limit=came // 2))
+        if shorter is None or len(shorter.rows) >= came:
+            return page
+        counts_itself = shorter.total == len(shorter.rows)
+        self._is_hollow = counts_itself or (shorter.total is None and shorter.has_more is False)
+        return self._without_hollow(page)
+
+    def _without_hollow(self, page: Page) -> Page:
+        return replace(page, total=None, has_more=None, limit=None) if self._is_hollow else page
+
+    def _fetch_if_granted(self, query: PageQuery) -> Page | None:
+        """Fetch a response that the server may refuse or fail to return."""
+        try:
+            return self._fetch(query)
+        except ApiError as failure:
+            if isinstance(failure, AuthError | RateLimitError):
+                raise
+            self._note_refusal(f"limit={query.limit}", failure)
+            return None
 
     @staticmethod
     def _is_at_rest(page: Page, query: PageQuery) -> bool:
@@ -662,12 +691,14 @@ class LimitReader(_PlainReader):
     def estimate(self, page: Page, watermark: datetime | None, offset: int, known: int) -> Estimate:
         """Return the expected size and cost of a read: one response, and those for the values of a filter."""
         if not page.rows or page.is_all(ROWS_ASKED):
-            return Estimate(len(page.rows), 1)
+            return Estimate(len(page.rows), 2 if needs_confirmation(len(page.rows), known) else 1)
         return Estimate(len(page.rows), 1 + len(self.route.slices[1] if self.route.slices else ()), at_least=True)
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
         query = self._accepted(self.first(watermark))
         page = self._fetch(query)
+        if self.stored is not None and needs_confirmation(len(page.rows), self.stored):
+            page = self._without_hollow_claims(query, page)  # guard: claims-of-a-short-list
         yield from self._follow(query, page)
         followed = page.next_cursor is not None and self._last.has_more is not True
         # A response without rows cannot have been truncated.
@@ -690,6 +721,7 @@ class LimitReader(_PlainReader):
                 slices.refused.append(value)
                 self._note_refusal(f"{slices.name}={value}", refusal)
                 continue
+            page = self._without_hollow(page)
             slices.add(value, page)
             yield self._unseen(page)
 
@@ -737,7 +769,7 @@ class FeedReader(_PlainReader):
         self.report.stopped_early = query.since is not None
         page = self._fetch(query)
         if query.since is None:
-            page = self._without_hollow_total(query, page)
+            page = self._without_hollow_claims(query, page)  # guard: total-of-the-answer
         yield from self._follow(query, page)
         if page.next_cursor is not None and len(self._seen) > len(page.rows) and self._last.has_more is not True:
             # Cursors have led to the oldest event.
@@ -751,18 +783,6 @@ class FeedReader(_PlainReader):
         self.reached = None if complete else self._oldest(page)
         self._judge_feed(page, complete=complete)
         self._judge()
-
-    def _without_hollow_total(self, query: PageQuery, page: Page) -> Page:
-        """Return a response without its total if that counts only the events of the response.
-
-        The total of a shorter response shows it: it is smaller then, too.
-        """
-        came = len(page.rows)
-        if came < SMALLEST_PAGE or page.total != came or page.has_more is False:
-            return page
-        shorter = self._fetch_if_granted(replace(query, limit=came // 2))
-        counts_answer = shorter is not None and shorter.total == len(shorter.rows) < came
-        return replace(page, total=None) if counts_answer else page  # guard: total-of-the-answer
 
     def _widen(self, query: PageQuery, page: Page) -> Generator[list[Row], None, tuple[PageQuery, Page, bool]]:
         """Request larger responses until one is complete or the server returns no larger one."""
@@ -812,16 +832,6 @@ class FeedReader(_PlainReader):
             return None
         wanted = min(wanted, MAX_EVENTS)
         return wanted if wanted > query.limit else None
-
-    def _fetch_if_granted(self, query: PageQuery) -> Page | None:
-        """Fetch a response that the server may refuse or fail to return."""
-        try:
-            return self._fetch(query)
-        except ApiError as failure:
-            if isinstance(failure, AuthError | RateLimitError):
-                raise
-            self._note_refusal(f"limit={query.limit}", failure)
-            return None
 
     def _step_forward(self, query: PageQuery, page: Page) -> Generator[list[Row], None, bool]:
         """Continue from the newest event if a server returns the oldest first; return whether all were received."""
@@ -970,6 +980,8 @@ class SearchReader(_PlainReader):
             remaining = max(0, sum(self._sizes) - offset)
             return Estimate(remaining, 1 + _count_pages(remaining, size), at_least=page.total is None)
         pages = sum(max(1, math.ceil(rows / size)) for rows in self._sizes)
+        if not known:
+            pages += sum(1 < rows <= size for rows in self._sizes)
         return Estimate(sum(self._sizes), pages, at_least=page.total is None)
 
     def _read(self, watermark: datetime | None, resume: Position | None) -> Iterator[list[Row]]:
@@ -1030,6 +1042,8 @@ class SearchReader(_PlainReader):
             yield from self._read_by_offsets(query, ordered=True, resume=resume)
             return
         before, page = self._came, self._fetch(query)
+        if self.stored == 0:
+            page = self._without_hollow_claims(query, page)  # guard: claims-of-a-searched-list
         watch = self._watch = _Watch(self._keys)
         if page.total is not None:
             yield from self._follow(query, page, watch)
@@ -1049,6 +1063,7 @@ class SearchReader(_PlainReader):
             replace(self._keys, updated=self._keys.created),
             order=Order.UPDATED if ordered else Order.UNKNOWN,
             resume=resume,
+            stored=0 if self.stored == 0 else None,
             page_size=ROWS_ASKED,
             now=lambda: self._access.client.server_time,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -247,10 +247,12 @@ class Sliced(ListTransport):
     Attributes:
         told: What each answer says besides.
         obeys: Whether the filter is.
+        claims: What each answer says of itself as if it were the list: its total, its end.
     """
 
     told: Mapping[str, Any] = MappingProxyType({})
     obeys = True
+    claims: Sequence[str] = ()
 
     def fetch_page(self, route: Route, query: PageQuery) -> Page:
         self.asked.append((route.name, query))
@@ -259,7 +261,9 @@ class Sliced(ListTransport):
         found = self.rows[route.name]
         if query.equals and self.obeys:
             found = [row for row in found if row.get(query.equals[0]) == query.equals[1]]
-        return Page(found[: min(query.limit or 20, self.limit_most)], **self.told)
+        found = found[: min(query.limit or 20, self.limit_most)]
+        claims = {"total": len(found), "has_more": False}
+        return Page(found, **self.told, **{name: claims[name] for name in self.claims})
 
 
 def decisions(**counts: int) -> list[dict[str, Any]]:
@@ -326,6 +330,44 @@ def test_where_the_end_is_proven_one_request_is_all(told: dict[str, Any], verdic
     assert len(empty.asked) == 1
 
 
+@pytest.mark.parametrize("told", [{}, {"limit": 100}])
+@pytest.mark.parametrize("claims", [["total"], ["has_more"], ["total", "has_more"]])
+@pytest.mark.parametrize(
+    ("counts", "most", "came", "says"),
+    [
+        ({"pending": 15, "approved": 15, "declined": 15, "cancelled": 15}, 20, 60, "other values of status"),
+        ({"pending": 40, "approved": 15}, 20, 35, FULL),
+        ({"pending": 6, "approved": 4}, 7, 10, "other values of status"),
+    ],
+)
+def test_an_answer_that_counts_itself_is_no_list(
+    counts: dict[str, int], most: int, came: int, says: str, claims: list[str], told: Any, executor: Any
+) -> None:
+    transport = Sliced(**{DECISIONS: decisions(**counts)})
+    transport.told, transport.limit_most, transport.claims = told, most, claims
+    for stored in (0, most + 1):
+        reader = open_reader(transport, DECISIONS, executor)
+        reader.stored = stored
+        assert len(read(reader)) == came
+        assert says in " ".join(reader.report.reasons)
+        assert reader.report.verdict == "uncertified"
+    transport.asked.clear()
+    reader = open_reader(transport, DECISIONS, executor)
+    reader.stored = most
+    assert (len(read(reader)), len(transport.asked)) == (most, 1)
+
+
+@pytest.mark.parametrize("stored", [0, 8])
+@pytest.mark.parametrize("told", [{"total": 7}, {"total": 7, "has_more": False}])
+def test_an_honest_short_list_costs_one_more_request_to_prove(stored: int, told: Any, executor: Any) -> None:
+    transport = Sliced(**{DECISIONS: decisions(pending=7)})
+    transport.told = told
+    reader = open_reader(transport, DECISIONS, executor)
+    reader.stored = stored
+    assert (len(read(reader)), reader.report.verdict) == (7, "certified")
+    assert [query.limit for _, query in transport.asked] == [100, 3]
+
+
 @pytest.mark.parametrize(
     ("told", "came", "short_by", "says"),
     [
@@ -379,12 +421,14 @@ class Feed(ListTransport):
     Attributes:
         counts_all: Whether the total counts all events, whatever is asked for.
         counts_answer: Whether the total counts the events of the answer.
+        ends_always: Whether each answer says that nothing follows.
         says: Whether an answer says how long it may be and whether more follows.
         oldest_first: Whether it gives those instead.
     """
 
     counts_all = False
     counts_answer = False
+    ends_always = False
     says = False
     oldest_first = False
 
@@ -393,6 +437,8 @@ class Feed(ListTransport):
         page = super().fetch_page(route, query)
         total = len(self.rows[route.name]) if self.counts_all and self.totals else page.total
         total = len(page.rows) if self.counts_answer else total
+        if self.ends_always:
+            return Page(page.rows, total=total, has_more=False)
         return (
             Page(page.rows, total=total) if not self.says else Page(page.rows, total, None, page.limit, page.has_more)
         )
@@ -424,6 +470,9 @@ def feed(count: int, most: int = 5000, **traits: Any) -> Feed:
         # The total of the whole feed may count only the answer, which a shorter one shows.
         (feed(500), None, 500, None, [1000, 250], ""),
         (feed(1200, 500, counts_answer=True), None, 500, 700, [1000, 250], "500 events received may not be all"),
+        (feed(9, 7, counts_answer=True, ends_always=True), None, 7, 2, [1000, 3], "7 events received may not be all"),
+        (feed(900, 500, totals=False, ends_always=True), None, 500, 400, [1000, 250], "may not be all"),
+        (feed(500, ends_always=True), None, 500, None, [1000, 250], ""),
         # No total.
         (feed(500, totals=False), 400, 101, None, [1000, 101], "no total"),
         (feed(500, totals=False), 600, 0, None, [1000], "no total"),
@@ -695,7 +744,8 @@ def test_a_bound_says_its_prospect_once() -> None:
         (WORK, Page(rows(5), has_more=True), None, 0, 0, Estimate(5, 1, at_least=True)),
         (AGENTS, Page(rows(5)), None, 0, 0, Estimate(5, 1)),
         (DECISIONS, Page(rows(5)), None, 0, 0, Estimate(5, 6, at_least=True)),
-        (DECISIONS, Page(rows(5), has_more=False), None, 0, 0, Estimate(5, 1)),
+        (DECISIONS, Page(rows(5), has_more=False), None, 0, 0, Estimate(5, 2)),
+        (DECISIONS, Page(rows(5), has_more=False), None, 0, 5, Estimate(5, 1)),
     ],
 )
 def test_what_a_read_will_cost_is_told_by_its_first_page(

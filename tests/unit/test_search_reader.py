@@ -88,6 +88,36 @@ def test_no_row_is_lost_while_a_list_moves_behind_cursors(source: MovingList) ->
     event(f"{source.order} {reader.report.verdict}")
 
 
+class HollowDoor(MovingDoor):
+    """Pages of twenty, each of which claims to be the list."""
+
+    def fetch_page(self, route: Route, query: PageQuery) -> Page:
+        page = self.source.fetch(query.offset or 0, min(query.limit or 20, 20))
+        return replace(page, total=len(page.rows), limit=query.limit, has_more=False)
+
+
+@pytest.mark.parametrize("order", ["created_desc", "anywhere"])
+def test_a_page_that_claims_to_be_the_list_hides_no_row_from_a_first_read(order: str) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        for size in (21, 60, 250):
+            source = MovingList(size=size, order=order)
+            reader = reader_of(source, executor, HollowDoor(source))
+            reader.stored = 0
+            assert {row["id"] for batch in reader.rows() for row in batch} == source.throughout
+            assert reader.report.verdict == "uncertified"
+            assert source.reads < 50
+
+
+@pytest.mark.parametrize(("stored", "requests"), [(0, 2), (None, 1), (15, 1), (40, 1)])
+def test_an_honest_page_costs_a_first_read_one_more_request(stored: int | None, requests: int) -> None:
+    source = MovingList(size=15, order="created_desc")
+    with ThreadPoolExecutor(1) as executor:
+        reader = reader_of(source, executor)
+        reader.stored = stored
+        assert len([row for batch in reader.rows() for row in batch]) == 15
+    assert (reader.report.verdict, source.reads) == ("certified", requests)
+
+
 class BoundedDoor(MovingDoor):
     """The same, for a run that may send so many requests."""
 
