@@ -551,10 +551,12 @@ def report(output: Path, open_page: bool, target: Target, quiet: bool, verbose: 
 
 
 @app.command("tables")
-@click.argument("name", metavar="[TABLE]", required=False, type=options.TableName(*OTHER_TABLES, *options.HISTORIES))
+@click.argument(
+    "name", metavar="[TABLE]", required=False, type=options.DescribedName(*OTHER_TABLES, *options.HISTORIES)
+)
 @options.as_json
 def list_tables(name: str | None, as_json: bool) -> None:
-    """List the tables, or the columns of one."""
+    """List the tables and marts, or the columns of one."""
     from orgx_source.cli import console
 
     if as_json:

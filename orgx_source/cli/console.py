@@ -508,27 +508,41 @@ def print_written(page: Path) -> None:
 
 
 def print_tables() -> None:
-    """Print the tables, one line each."""
+    """Print the tables and the marts, one line each."""
+    from orgx_source.marts import load_marts
+
     grid = _grid(("table", "left"), ("key", "left"), ("columns", "right"), ("description", "left"))
     for table in TABLES.values():
         grid.add_row(table.name, table.key, str(len(table.columns)), table.description)
     for name, (description, columns) in OTHER_TABLES.items():
         grid.add_row(name, "", str(len(columns)), description)
     out.print(grid)
+    out.print("\nMarts, which are views of these tables, in a dataset of their own (orgx_marts):\n")
+    grid = _grid(("mart", "left"), ("description", "left"))
+    for mart in load_marts().values():
+        if not mart.is_staging:
+            grid.add_row(mart.name, f"{mart.summary}.")
+    out.print(grid)
 
 
 def print_table_columns(name: str) -> None:
-    """Print the columns of a table."""
+    """Print the columns of a table or a mart."""
     found = describe_table(name)
     out.print(f"[bold]{name}[/]: {found['description']}")
-    grid = _grid(("column", "left"), ("type", "left"), ("description", "left"))
+    shown = [title for title in ("name", "type", "description") if any(title in each for each in found["columns"])]
+    grid = _grid(*(("column" if title == "name" else title, "left") for title in shown))
     for column in found["columns"]:
-        grid.add_row(column["name"], column["type"], column["description"])
+        grid.add_row(*(column[title] for title in shown))
     out.print(grid)
 
 
 def describe_table(name: str) -> dict[str, Any]:
-    """Return what ``tables --json`` prints about a table, a history or another table of the dataset."""
+    """Return what ``tables --json`` prints about a table, a history, another table of the dataset or a mart."""
+    from orgx_source.marts import load_marts
+
+    if mart := load_marts().get(name):
+        listed = [{"name": column, "description": text} for column, text in mart.columns.items()]
+        return {"description": mart.description, "grain": mart.grain, "key": list(mart.key), "columns": listed}
     key = None
     if name in OTHER_TABLES:
         description, columns = OTHER_TABLES[name]

@@ -36,6 +36,20 @@ class TableName(click.ParamType[str]):
         return value
 
 
+class DescribedName(TableName):
+    """The name of a table or a mart."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name; fail with the known names of tables."""
+        if value not in self._names:
+            # Imported only if needed: the marts are files, and slow down --help.
+            from orgx_source.marts import load_marts
+
+            if value in load_marts():
+                return value
+        return super().convert(value, param, ctx)
+
+
 class RouteOfTable(click.ParamType[tuple[str, str]]):
     """A table and the route to read it from, as ``TABLE=NAME``."""
 

@@ -171,11 +171,15 @@ def create_app(
     """
     if not 0 <= batch_seconds <= MAX_BATCH_SECONDS:
         raise ConfigError(f"batch_seconds must be from 0 to {MAX_BATCH_SECONDS:g}, not {batch_seconds:g}")
-    signatures = Signatures(load_secrets() if secrets is None else secrets, encoding)
     target = target or Target()
-    config = config or load_config(**settings)
-    # Refuses a destination that does not exist or is untested before any event is acknowledged.
-    target.pipeline()
+    try:
+        signatures = Signatures(load_secrets() if secrets is None else secrets, encoding)
+        config = config or load_config(**settings)
+        # Refuses a destination that does not exist or is untested before any event is acknowledged.
+        target.pipeline()
+    except Exception as error:
+        # dlt has its own errors for files that it cannot read.
+        raise explain(error) from None
     put = None if publish is None else publisher(target, publish, config.lock_timeout)
     loader = make_loader(config, target) if make_loader else BatchLoader(config, target, publish=put)
     kept = Inbox(inbox or inbox_file(target))

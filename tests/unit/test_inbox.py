@@ -7,6 +7,8 @@ import hmac
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -322,6 +324,14 @@ def test_a_secret_may_be_a_number_or_bytes_of_any_encoding(monkeypatch: pytest.M
     monkeypatch.setenv("ORGX_WEBHOOK_SECRET", "se\udce9cret")
     digest = hmac.new(b"se\xe9cret", b"{}", hashlib.sha256).hexdigest()
     assert Signatures(load_secrets()).key_of(b"{}", [f"sha256={digest}"]) == 1
+
+
+def test_settings_that_cannot_be_read_are_named_by_the_application_too() -> None:
+    Path(".dlt").mkdir()
+    Path(".dlt/secrets.toml").write_text("[sources.orgx\n")
+    code = "from orgx_source.inbox import create_app; create_app()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "ConfigError: dlt's settings cannot be read." in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("host", ["", " "])

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from orgx_source.cli import app
+from orgx_source.marts import load_marts
 from orgx_source.sandbox import Sandbox, World
 
 OPTIONS = [
@@ -129,6 +130,17 @@ def test_every_table_of_a_dataset_is_described(name: str) -> None:
     shown = CliRunner().invoke(app, ["tables", name], env={"COLUMNS": "200"}).output
     assert all(column in shown for column in columns)
     assert ("valid_from" in columns, "last_changed_at" in columns) == (name == "tasks_history", name == "tasks")
+
+
+def test_every_mart_is_listed_and_described() -> None:
+    listed = CliRunner().invoke(app, ["tables"], env={"COLUMNS": "80"}).output
+    for name, mart in load_marts().items():
+        assert (name in listed) is not mart.is_staging
+        document = json.loads(CliRunner().invoke(app, ["tables", name, "--json"]).output)[name]
+        assert (document["grain"], document["key"]) == (mart.grain, list(mart.key))
+        shown = CliRunner().invoke(app, ["tables", name], env={"COLUMNS": "200"}).output
+        assert all(column["name"] in shown for column in document["columns"])
+        assert shown.startswith(f"{name}: ")
 
 
 def test_what_points_a_run_to_its_warehouse_does_not_point_the_demonstration_there() -> None:
