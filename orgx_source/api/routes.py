@@ -32,7 +32,7 @@ class Route:
             next cursor), ``limit`` (one response of at most ``limit`` rows), ``snapshot`` (everything at once),
             ``feed`` (newest rows), ``by_entity`` (one request per parent), ``bootstrap``, ``search`` (the newest first,
             by cursor), ``told`` (by the transport, without a request), ``window`` (one response with live or recent
-            rows). `route_reader` has a class for each.
+            rows). `readers` has a class for each.
         sorts: Whether ``order_by`` and ``order_direction`` are supported.
         since: Name of the parameter for changes since a time; None if there is none.
         takes_ids: Whether ``ids`` selects single rows.

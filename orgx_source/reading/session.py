@@ -16,8 +16,9 @@ from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Row
 from orgx_source.api.limits import Spending
 from orgx_source.api.query import Parent
+from orgx_source.api.readers import open_route
 from orgx_source.api.route_choice import read_first_open
-from orgx_source.api.route_reader import Access, RouteReader, open_route, row_keys
+from orgx_source.api.route_reader import Access, RouteReader, row_keys
 from orgx_source.api.routes import Route
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import ConfigError, OrgxError, RouteClosedError

@@ -13,11 +13,13 @@ import pytest
 
 from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Page
+from orgx_source.api.feed_reader import FeedReader
 from orgx_source.api.limits import RetryPolicy
 from orgx_source.api.listing import Order
 from orgx_source.api.query import PageQuery
+from orgx_source.api.readers import READERS, open_route
 from orgx_source.api.route_choice import ask_first_open, read_first_open, tells_all
-from orgx_source.api.route_reader import READERS, Access, Estimate, FeedReader, RouteReader, open_route
+from orgx_source.api.route_reader import Access, Estimate, RouteReader
 from orgx_source.api.routes import ROUTES, Route
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import (

@@ -16,8 +16,9 @@ from orgx_source.api.client import OrgxClient
 from orgx_source.api.envelope import Page
 from orgx_source.api.mcp import McpTransport, Outcome, Tool, failure_of, page_of
 from orgx_source.api.query import PageQuery
-from orgx_source.api.route_reader import Access, SearchReader
+from orgx_source.api.route_reader import Access
 from orgx_source.api.routes import ROUTES, Route
+from orgx_source.api.search_reader import SearchReader
 from orgx_source.api.transport import Transport
 from orgx_source.config import OrgxConfig
 from orgx_source.errors import BudgetError, ConfigError, DriftError, EnvelopeError, OrgxError, ScopeError, ServerError
