@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from orgx_source.sandbox.accounting import end_run, note_run, pass_hour_of_runs
@@ -30,8 +31,12 @@ UNDER_WAY = frozenset({"active", "paused", "at_risk", "blocked", "planned"})
 TASKS_WORKED = 0.0015
 INITIATIVES_MOVED = 0.004
 RUNS_ENDED = 0.1
-# An initiative may be completed with this share of its tasks open; they are cancelled.
+RUNS_BEGUN = 0.008
+# How often an agent with an open run waits for its next step.
+IDLE_BETWEEN_STEPS = 0.3
+# An initiative is completed when at most this share of its tasks is open (they are cancelled), within some days.
 LEFT_UNDONE = 0.15
+INITIATIVES_COMPLETED = 0.015
 ARTIFACTS_REVIEWED = 0.05
 # By urgency: the share of questions answered within the first hour, and in each hour after it.
 ANSWERED = {"critical": (0.75, 0.08), "high": (0.6, 0.03), "medium": (0.45, 0.012), "low": (0.2, 0.006)}
@@ -65,8 +70,12 @@ def _some(world: World, entity_type: str, statuses: tuple[str, ...], count: int)
     """Draw ids of rows with one of these statuses, at most ``count``."""
     if not count:
         return []
-    ids = world.listing(entity_type, ("in", statuses), lambda rows: [r for r in rows if r["status"] in statuses])
-    return [row["id"] for row in world.rng.sample(ids, min(count, len(ids)))]
+    rows = world.listing(entity_type, ("in", statuses), partial(_of_status, statuses))
+    return [row["id"] for row in world.rng.sample(rows, min(count, len(rows)))]
+
+
+def _of_status(statuses: tuple[str, ...], rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["status"] in statuses]
 
 
 def _work(world: World, share: float) -> None:
@@ -85,6 +94,7 @@ def _work(world: World, share: float) -> None:
         world.edit("task", task_id, status="in_progress")
     for task_id in _some(world, "task", ("todo",), _times(world, expected * 0.6)):
         _start(world, tasks[task_id])
+    _begin_runs(world, share)
     for task_id in _some(world, "task", ("done",), _times(world, expected / 30)):
         if _is_under_way(world, tasks[task_id]):
             world.edit("task", task_id, status="todo")
@@ -116,6 +126,15 @@ def _finish(world: World, task: Row) -> None:
             _start(world, other)
             break
     _roll_up(world, task)
+
+
+def _begin_runs(world: World, share: float) -> None:
+    """Begin another run of tasks in progress whose last run has ended."""
+    tasks, busy = world.find("task"), {run["task_id"] for run in world.listing("run", ("running",), _running)}
+    started = world.listing("task", ("in", ("in_progress",)), partial(_of_status, ("in_progress",)))
+    for task_id in _some(world, "task", ("in_progress",), _times(world, len(started) * RUNS_BEGUN * share)):
+        if task_id not in busy:
+            note_run(world, make_run(world, tasks[task_id], world.now, "running"))
 
 
 def _end_runs(world: World, share: float) -> None:
@@ -216,14 +235,19 @@ def _move_initiatives(world: World, share: float) -> None:
     for before, after, weight in moves:
         for initiative_id in _some(world, "initiative", (before,), _times(world, expected * weight)):
             world.edit("initiative", initiative_id, status=after)
-    near = [row["id"] for row in under_way if row["status"] == "active" and int(row["progress_pct"] or 0) > 80]
-    for initiative_id in world.rng.sample(near, min(len(near), _times(world, expected * 0.3))):
+    _complete_initiatives(world, len(under_way) * INITIATIVES_COMPLETED * share)
+    if world.chance(min(1.0, expected * 0.02)):
+        _begin(world)
+
+
+def _complete_initiatives(world: World, expected: float) -> None:
+    """Complete some initiatives whose tasks are done. Another one begins for each, so that the agents have work."""
+    for initiative_id in _some(world, "initiative", ("active", "at_risk"), _times(world, expected)):
         states = [row["status"] for row in world.find("task").values() if row["initiative_id"] == initiative_id]
         if sum(status not in DONE for status in states) > LEFT_UNDONE * len(states):
             continue
         world.edit("initiative", initiative_id, status="completed", progress_pct=100)
         close_below(world, initiative_id, updated_at=iso(world.now))
-    if world.chance(min(1.0, expected * 0.1)):
         _begin(world)
 
 
@@ -250,7 +274,7 @@ def _begin(world: World) -> None:
     )
     previous: str | None = None
     for sequence in range(world.rng.randint(3, 5)):
-        previous = make_workstream(world, initiative, sequence, previous, made)
+        previous = make_workstream(world, initiative, sequence, previous, made, settle="planned")
 
 
 def _lose(world: World, share: float) -> None:
@@ -273,7 +297,7 @@ def _refresh_agents(world: World) -> None:
     for agent_id, name, domain in AGENTS:
         run = runs.get(agent_id)
         before = world.find("agent")[agent_id]
-        if run is None or world.rng.random() < 0.55:
+        if run is None or world.rng.random() < IDLE_BETWEEN_STEPS:
             after = idle_agent(agent_id, name, domain)
         else:
             state = world.rng.choices(("running", "queued", "blocked"), (25, 8, 7))[0]
