@@ -22,7 +22,7 @@ class Past:
         cursor: Time up to which changes are known.
         whole_read_at: When the last full read began.
         was_cut_short: Whether a long read of changes was interrupted.
-        is_of_origin: Whether all this is about the current route and workspace, and its rows were stored.
+        is_of_origin: Whether all this is about the current route, workspace and key, and its rows were stored.
         has_rows: Whether the warehouse has any row.
         is_doubted: Whether rows missing from the last full read were not accepted as deleted.
         looked_back_at: When a feed was last read one month back.
@@ -114,7 +114,7 @@ def _why_whole(past: Past, wishes: Wishes, now: datetime) -> str | None:
     if past.was_cut_short:
         return "a long read of changes was interrupted"
     if not past.is_of_origin:
-        return "the last read used another route or workspace, or its rows are not in the warehouse"
+        return "the last read used another route, workspace or key, or its rows are not in the warehouse"
     if past.is_doubted:
         return "rows were missing from the last full read; another full read must confirm this"
     age = now - past.whole_read_at

@@ -30,7 +30,7 @@ class Origin:
         route: Name of the route.
         workspace_id: The requested workspace, else the one that the key resolves to.
         filtered: Whether it was requested.
-        key: Digest of the key; only an interrupted read needs the same one to continue.
+        key: Digest of the key: another one may see other rows.
     """
 
     route: str
@@ -152,8 +152,6 @@ class TableState:
         started, began_at = parse_timestamp(saved.get("started")), parse_timestamp(saved.get("began_at"))
         if started is None or began_at is None or not self._is_of(saved, origin) or (full and not saved.get("full")):
             return None
-        if saved.get("key", origin.key) != origin.key:
-            return None
         return Resume(_position(saved), started, began_at, frozenset(saved.get("candidates") or ()))
 
     def keep_place(self, place: Resume, origin: Origin, *, full: bool) -> None:
@@ -169,7 +167,6 @@ class TableState:
             "started": place.started.isoformat(),
             "began_at": place.began_at.isoformat(),
             "full": full,
-            "key": origin.key,
             **self._provenance(origin, whole=True),
         }
 
@@ -379,6 +376,7 @@ class TableState:
             "route": origin.route,
             "workspace_id": origin.workspace_id,
             "filtered": origin.filtered,
+            "key": origin.key,
             "load_id": self._load_id,
             "builds_on": self._ancestry(whole=whole),
         }
@@ -400,5 +398,6 @@ class TableState:
             and saved.get("workspace_id") == origin.workspace_id
             # Not stored by earlier versions.
             and saved.get("filtered", origin.filtered) == origin.filtered
+            and saved.get("key", origin.key) == origin.key  # guard: changes-under-another-key
             and self._has_loads(loads)
         )

@@ -43,7 +43,7 @@ def test_what_changed_since_the_cursor_is_read_and_ten_minutes_more() -> None:
         (
             {"is_of_origin": False},
             {},
-            "the last read used another route or workspace, or its rows are not in the warehouse",
+            "the last read used another route, workspace or key, or its rows are not in the warehouse",
         ),
         ({"whole_read_at": NOW - timedelta(days=7)}, {}, "the last full read is 7.0 days old"),
         ({"whole_read_at": NOW - timedelta(days=9, hours=12)}, {}, "the last full read is 9.5 days old"),

@@ -155,6 +155,23 @@ def test_two_keys_in_turn_each_find_what_went() -> None:
     assert [there.run(key).rows_deleted for key in (WIDE, NARROW, WIDE)] == [0, 1, 0]
 
 
+def test_a_change_that_only_one_of_two_keys_sees_arrives_with_that_key() -> None:
+    there = Nights(250)
+    there.run(WIDE)
+    there.transport.hidden = ids(3)
+    assert there.run(NARROW).whole
+    # More changes than a page holds follow the hidden one.
+    for place, number in enumerate((3, *range(100, 240))):
+        changed_at = there.now - timedelta(hours=1) + timedelta(minutes=place / 3)
+        there.rows[number] |= {"title": "changed", "updated_at": changed_at.isoformat()}
+    report = there.run(NARROW, sample=0)
+    assert (report.whole, report.rows_changed) == (False, 140)
+    there.transport.hidden = set()
+    report = there.run(WIDE, sample=0)
+    assert (report.verdict, there.warehouse.rows["003"]["title"]) == ("certified", "changed")
+    assert not there.run(WIDE).whole
+
+
 def test_no_key_is_remembered_but_by_its_digest() -> None:
     there = Nights(3)
     there.run(WIDE)

@@ -73,6 +73,7 @@ def test_what_was_settled_is_known() -> None:
         ({"version": 1}, HERE, True),
         ({}, Origin("/another", "workspace"), True),
         ({}, Origin(HERE.route, "another"), True),
+        ({}, Origin(HERE.route, HERE.workspace_id, key="another"), True),
         ({}, HERE, False),
         ({"load_id": "another"}, HERE, True),
         ({"builds_on": ["lost", "load"]}, HERE, True),
