@@ -490,7 +490,8 @@ class Warehouse:
         """Create or replace the view of versions of each table whose history has new columns.
 
         Raises:
-            OrgxError: The destination refuses.
+            ConfigError: The destination denies permission.
+            OrgxError: It refuses for another reason.
         """
         with self.kept_open():
             self._renew_views(tables)
@@ -523,7 +524,11 @@ class Warehouse:
                 for statement in dialect_of(client).replace_view(client, table.versions, listed, table.history):
                     client.execute_sql(statement)
             except DatabaseTerminalException as error:
-                raise OrgxError(f"the view {table.versions} could not be created: {first_words(error)}") from None
+                failure = foreseen(error)
+                cure = "" if failure else f". The owner of {table.versions} must drop it: the next run recreates it"
+                raise type(failure or OrgxError())(
+                    f"the view {table.versions} could not be created: {first_words(error)}{cure}"
+                ) from None
 
     def read_log(self, columns: Sequence[str]) -> list[dict[str, Any]]:
         """Return the rows of `sync_log`, oldest first, with its existing columns."""

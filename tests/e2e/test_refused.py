@@ -324,3 +324,28 @@ def test_a_role_without_a_right_is_told_what_to_grant(guest: str, monkeypatch: p
         assert report.exit_code == 3 and "does not see all rows of agents" in str(report.error), report.to_json()
         execute("drop policy few on orgx.agents", "create policy everything on orgx.agents using (true)")
         assert "does not see" not in str(sync(box, ["agents"]).error)
+
+
+@pytest.mark.usefixtures("postgres")
+def test_a_view_of_versions_that_cannot_be_replaced_is_named_with_its_cure(
+    guest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute(f"grant create on database {query('select current_database()')[0][0]} to {guest}")
+    monkeypatch.setenv(
+        "DESTINATION__POSTGRES__CREDENTIALS", str(running._postgres).replace("//postgres:", f"//{guest}:")
+    )
+    with Sandbox(World("small")) as box:
+        assert sync(box, ["agents"]).exit_code == 0
+        box.world.edit("agent", box.world.rows("agent")[0]["id"], new_field="x")
+        execute("alter view orgx.agents_versions owner to postgres")
+        report = sync(box, ["agents"])
+        assert report.exit_code == 3, report.to_json()
+        assert "must be owner of view agents_versions" in str(report.error) and "GRANT OWNER TO" in str(report.error)
+        execute(
+            "drop view orgx.agents_versions", f"set role {guest}; create view orgx.agents_versions as select 1 as one"
+        )
+        report = sync(box, ["agents"])
+        assert report.exit_code == 1 and "The owner of agents_versions must drop it" in str(report.error)
+        execute("drop view orgx.agents_versions")
+        assert sync(box, ["agents"]).exit_code == 0
+        assert query("select count(*) from orgx.agents_versions where new_field = 'x'") == [(1,)]
