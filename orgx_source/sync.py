@@ -26,6 +26,7 @@ from orgx_source.errors import (
     CheckpointError,
     CommitError,
     ConfigError,
+    DestinationError,
     OrgxError,
     TableRefusedError,
     worst_exit_code,
@@ -282,6 +283,7 @@ def take_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> tupl
         if ahead := warehouse.revoke_loads_after(time.time() + MAX_AHEAD_SECONDS):  # guard: loads-of-the-future
             messages.append(f"loads dated in the future by a wrong clock no longer count: {', '.join(ahead)}")
         _patiently(pipeline, patience, pipeline.sync_destination)
+        warehouse.note_newest(SCHEMA)
         return messages, _find_missing(pipeline, warehouse)
 
 
@@ -382,13 +384,21 @@ def _load(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> None:
 
     Raises:
         PipelineStepFailed: It could not be loaded.
+        DestinationError: The warehouse is not the one that the rows were compared with; they were discarded.
         CheckpointError: It was loaded, but does not count.
     """
     waiting = _pending(pipeline)
 
     def attempt() -> None:
         with warehouse.kept_open(saving_memory=True):
+            if warehouse.has_other_loads(SCHEMA):  # guard: loads-of-others
+                pipeline.abort_packages()
+                raise DestinationError(
+                    f"The newest load of dataset {warehouse.dataset} changed during this run: another run has filled "
+                    "it, or an older copy was restored. The rows read were discarded; run again."
+                )
             _patiently(pipeline, patience, partial(_load_pending, pipeline))
+            warehouse.note_newest(SCHEMA)
 
     try:
         try:

@@ -249,6 +249,13 @@ GUARDS: dict[str, Sequence[Removal]] = {
             "test_whoever_holds_it_for_too_long_is_named_and_what_was_read_is_loaded_next_time",
         ),
     ),
+    "loads-of-others": (
+        Removal(
+            "if False:",
+            "tests/e2e/test_interrupted.py::"
+            "test_rows_that_were_compared_with_another_state_of_the_warehouse_are_not_loaded",
+        ),
+    ),
     "older-leftovers": (
         Removal(
             "if False:",

@@ -80,6 +80,7 @@ class Warehouse:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="orgx-warehouse")
         self._layout: dict[str, dict[str, tuple[str, bool]]] | None = None
         self._complete: set[str] = set()
+        self._newest: str | None = None
         self._holders = 0
         self._succeeded = False
         self._held = ExitStack()
@@ -285,6 +286,23 @@ class Warehouse:
         rows = self._select("select max({load_id}) from {table} where {status} = 0", table="_dlt_loads")
         return str(rows[0][0] or "") if rows else ""
 
+    def note_newest(self, schema: str) -> None:
+        """Record the newest complete load of a dlt schema, for `has_other_loads`."""
+        self._newest = self._newest_of(schema)
+
+    def has_other_loads(self, schema: str) -> bool:
+        """Return whether the newest load is not the recorded one: rows read since then are not changes to these.
+
+        The record is valid once, because a load follows; without a record, the result is False.
+        """
+        expected, self._newest = self._newest, None
+        return expected is not None and self._newest_of(schema) != expected
+
+    def _newest_of(self, schema: str) -> str:
+        sql = "select max({load_id}) from {table} where {status} = 0 and {schema_name} = %s"
+        rows = self._select(sql, schema, table="_dlt_loads")
+        return str(rows[0][0] or "") if rows else ""
+
     def arrived(self, name: str, key: Sequence[str], load_id: str) -> tuple[int, int, int | None]:
         """Return the rows, distinct keys and checksum stored in a table under a load's id.
 
@@ -362,6 +380,7 @@ class Warehouse:
         Raises:
             DestinationError: The destination cannot be reached.
         """
+        self._newest = None
         marks = ", ".join(["%s"] * len(load_ids))
         sql = f"update {{table}} set {{status}} = 1 where {{load_id}} in ({marks})"
         self._complete -= set(load_ids)

@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +22,8 @@ from orgx_source.errors import BudgetError
 from orgx_source.reading.session import ReadSession
 from orgx_source.sandbox import Fault, RateLimit, Sandbox, World
 from orgx_source.source import orgx_source
-from tests.running import DATABASE, differences, fast_client, pipeline, sync
+from orgx_source.sync import run_sync
+from tests.running import DATABASE, differences, fast_client, pipeline, query, sync
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("ORGX_KILLS", "4"))))
@@ -96,6 +99,49 @@ def test_an_older_copy_of_the_warehouse_is_brought_up_to_date() -> None:
         shutil.copy("backup.duckdb", DATABASE)
         assert sync(box, page_size=10).status == "ok"
         assert differences(box.world) == []
+
+
+def restore_copy(box: Sandbox) -> None:
+    shutil.copy("backup.duckdb", "copy.duckdb")
+    Path("copy.duckdb").replace(DATABASE)
+
+
+def lose_lock(box: Sandbox) -> None:
+    for lock in Path().glob("*.lock"):
+        lock.unlink()
+    settings = {"ORGX_API_KEY": box.api_key, "ORGX_BASE_URL": box.url, "DLT_DATA_DIR": "other"}
+    command = [sys.executable, "-m", "orgx_source.cli", "run", "--table", "tasks", "--database", str(DATABASE)]
+    subprocess.run(command, env={**os.environ, **settings}, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("spoil", [restore_copy, lose_lock])
+def test_rows_that_were_compared_with_another_state_of_the_warehouse_are_not_loaded(
+    spoil: Callable[[Sandbox], None],
+) -> None:
+    with Sandbox(World("medium")) as box:
+        sync(box, ["tasks"])
+        shutil.copy(DATABASE, "backup.duckdb")
+        tasks = list(box.world.find("task"))
+        for task_id in tasks[:2]:
+            box.world.now += timedelta(hours=1)
+            box.world.edit("task", task_id, title="edited")
+            sync(box, ["tasks"])
+        box.world.edit("task", tasks[2], title="edited")
+        # The rows of the warehouse are known by then.
+        pages: list[int] = []
+
+        def on_progress(table: str, requests: int, rows: int) -> None:
+            pages.append(requests)
+            if len(pages) == 1:
+                spoil(box)
+
+        client = fast_client(box)
+        report = run_sync(client.config, pipeline(), tables=["tasks"], client=client, on_progress=on_progress)
+        assert (report.exit_code, "The rows read were discarded" in str(report.error)) == (4, True), report.to_json()
+        report = sync(box, ["tasks"])
+        assert report.status == "ok", report.to_json()
+        assert differences(box.world, tables=["tasks"]) == []
+        assert query("select count(*) from orgx.tasks_history where title = 'edited'") == [(3,)]
 
 
 def test_a_warehouse_that_is_gone_is_filled_again() -> None:
