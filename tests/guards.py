@@ -256,6 +256,7 @@ GUARDS: dict[str, Sequence[Removal]] = {
             "test_rows_that_were_compared_with_another_state_of_the_warehouse_are_not_loaded",
         ),
     ),
+    "answered-means-in-the-inbox": (Removal("if False:", INBOX),),
     "older-leftovers": (
         Removal(
             "if False:",

@@ -143,7 +143,7 @@ class InboxApp:
             raise _RefusedError(400, "The body is not a JSON object with an id.")
         try:
             is_new = await asyncio.wrap_future(self._inbox.put(parsed[0], body, key))
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, OrgxError) as error:
             if not self._failing:
                 logger.error("events are refused with 503 because %s cannot be written: %s", self._inbox.path, error)
             self._failing = True

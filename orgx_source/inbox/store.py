@@ -91,8 +91,8 @@ class Inbox:
         self.path = path
         self.arrived = threading.Event()
         self._arrivals: queue.SimpleQueue[_Arrival | None] = queue.SimpleQueue()
-        with self._open() as connection:
-            _upgrade(connection, path)
+        with self._open():
+            self._place = _place_of(path)
         self._writer = threading.Thread(target=self._write, name="orgx-inbox", daemon=True)
         self._writer.start()
 
@@ -110,8 +110,8 @@ class Inbox:
             signature_key: Number of the secret that signed them, from 1.
 
         Returns:
-            A future, done when the event is safely on disk: whether it is new. Fails with an `sqlite3.Error` or
-            OSError.
+            A future, done when the event is safely on disk: whether it is new. Fails with an `sqlite3.Error`, OSError
+            or `OrgxError`.
         """
         kept: Future[bool] = Future()
         self._arrivals.put(_Arrival(event_id, body, signature_key, utc_now(), kept))
@@ -160,6 +160,8 @@ class Inbox:
         except sqlite3.Error as error:
             raise _trouble(self.path, error) from None
         try:
+            # The file may be new: someone may have deleted the old one.
+            _upgrade(connection, self.path)
             yield connection
         except sqlite3.Error as error:
             raise _trouble(self.path, error) from None
@@ -175,8 +177,17 @@ class Inbox:
             # Skip cancelled futures; from here on, they cannot be cancelled.
             batch = [arrival for arrival in gathered if arrival.kept.set_running_or_notify_cancel()]
             try:
-                connection = connection or _connect(self.path)
+                connection = connection or self._reopen()
                 new = _insert(connection, batch)
+                if not self._is_in_place():  # guard: answered-means-in-the-inbox
+                    logger.error(
+                        "%s was deleted or replaced, and the events waiting in it are lost; orgx-sync run reads what "
+                        "they were about",
+                        self.path,
+                    )
+                    connection.close()
+                    connection = self._reopen()
+                    new = _insert(connection, batch)
             except BaseException as error:
                 # After a disk error, the connection is not reused for the next commit.
                 with suppress(sqlite3.Error):
@@ -194,6 +205,19 @@ class Inbox:
         if connection is not None:
             connection.close()
 
+    def _reopen(self) -> sqlite3.Connection:
+        connection = _connect(self.path)
+        _upgrade(connection, self.path)
+        self._place = _place_of(self.path)
+        return connection
+
+    def _is_in_place(self) -> bool:
+        """Return whether the open file is still the one at the path: SQLite writes to a deleted file without error."""
+        try:
+            return _place_of(self.path) == self._place
+        except FileNotFoundError:
+            return False
+
     def _gather(self, first: _Arrival) -> tuple[list[_Arrival], bool]:
         """Return the events to write, and whether they are the last."""
         batch = [first]
@@ -206,6 +230,12 @@ class Inbox:
                 return batch, True
             batch.append(arrival)
         return batch, False
+
+
+def _place_of(path: Path) -> tuple[int, int]:
+    """Return what identifies the file at a path."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -267,8 +297,15 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
         (version,) = connection.execute("pragma user_version").fetchone()
         if version > len(STEPS):
             raise ConfigError(f"{path} is from a newer version of orgx-source; update, or choose another --inbox.")
-        for number in range(version, len(STEPS)):
-            connection.executescript(f"begin immediate; {STEPS[number]} pragma user_version = {number + 1}; commit;")
+        if version == len(STEPS):
+            return
+        connection.execute("begin immediate")
+        # Another thread or process may have done it meanwhile.
+        (version,) = connection.execute("pragma user_version").fetchone()
+        for statement in "".join(STEPS[version:]).split(";"):
+            connection.execute(statement)
+        connection.execute(f"pragma user_version = {len(STEPS)}")
+        connection.commit()
     except sqlite3.Error as error:
         raise _trouble(path, error) from None
 

@@ -230,6 +230,20 @@ def test_a_disk_that_is_full_answers_503_and_loses_nothing(monkeypatch: pytest.M
     assert kept() == [*answered, "e59"]
 
 
+@pytest.mark.parametrize("files", [["x.inbox"], ["x.inbox", "x.inbox-wal", "x.inbox-shm"]])
+def test_an_event_answered_after_the_file_was_deleted_is_in_a_new_one(files: list[str]) -> None:
+    with door() as app:
+        assert post(app, event("e0")) == 200
+        for name in files:
+            Path(name).unlink()
+        assert app._inbox.waiting().count == 0
+        assert [post(app, event(f"e{number}")) for number in range(1, 4)] == [200] * 3
+        assert app._inbox.waiting().count == 3
+        Path("x.inbox").rename("moved")
+        assert (post(app, event("e4")), app._health().status_code) == (200, 200)
+    assert kept() == ["e4"]
+
+
 def test_an_inbox_in_a_folder_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ConfigError, match="the folder nowhere does not exist"):
         Inbox(Path("nowhere/inbox"))
