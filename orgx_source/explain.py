@@ -77,6 +77,8 @@ _NO_DATABASE = re.compile(
     r"|encrypted database|sqlite_scanner",
     re.IGNORECASE,
 )
+# A log that DuckDB truncates or ignores has no error.
+_BAD_LOG = re.compile(r"corrupt wal|wal of version|wal checkpoint iteration", re.IGNORECASE)
 # What the owner of a table can do about a rejected load, by prefix of the SQLSTATE; DuckDB's classes map to these.
 _MENDS = {
     "23": "drop the constraint or the unique index, or change it so that it accepts what OrgX sends",
@@ -187,6 +189,11 @@ def _of_settings(error: BaseException) -> ConfigError | None:
         return ConfigError(
             f"The DuckDB file cannot be read: {first_words(error).rstrip('.!')}. Restore it from a backup, or move it "
             "away: the next run loads everything again. A newer DuckDB may have written it, or it may be encrypted"
+        )
+    if "Error" in kinds and _BAD_LOG.search(str(error)):
+        return ConfigError(
+            f"The log of the DuckDB file cannot be read: {first_words(error)}. Move the file that ends with .wal away: "
+            "what only the log holds is lost, and the next run loads OrgX's rows again"
         )
     code = sqlstate(error)
     if code == "42501":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -240,6 +242,19 @@ def test_a_file_that_is_damaged_is_for_a_person_to_mend(file: Path, place: Path,
     with pytest.raises(ConfigError, match="Restore it from a backup, or move it away"):
         # A file may open whose rows are gone.
         Warehouse(make_pipeline(database=file)).with_client(lambda client: client.execute_sql("select max(h) from t"))
+
+
+def test_a_log_that_is_damaged_is_for_a_person_to_mend(file: Path) -> None:
+    log = file.with_name(f"{file.name}.wal")
+    fill = "c.execute('pragma disable_checkpoint_on_shutdown; create table t as select range r from range(9000)')"
+    code = f"import duckdb, os; c = duckdb.connect({str(file)!r}); {fill}; os._exit(0)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    sound = log.read_bytes()
+    log.write_bytes(sound[:60] + bytes(16) + sound[76:])
+    with pytest.raises(ConfigError, match=r"Move the file that ends with \.wal away"):
+        Warehouse(make_pipeline(database=file)).with_client(lambda client: client.execute_sql("select 1"))
+    log.unlink()
+    assert Warehouse(make_pipeline(database=file)).with_client(lambda client: client.execute_sql("select 1")) == [(1,)]
 
 
 NAMES = [
