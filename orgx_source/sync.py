@@ -27,6 +27,7 @@ from orgx_source.errors import (
     CommitError,
     ConfigError,
     DestinationError,
+    MachineError,
     OrgxError,
     TableRefusedError,
     worst_exit_code,
@@ -43,7 +44,7 @@ from orgx_source.times import utc_now
 from orgx_source.warehouse.arrival import Arrival, Shortfall
 from orgx_source.warehouse.dataset import Warehouse
 from orgx_source.warehouse.duckdb_file import LockPatience
-from orgx_source.warehouse.pipeline import check_tested, make_pipeline
+from orgx_source.warehouse.pipeline import check_tested, has_working_folder, make_pipeline
 from orgx_source.warehouse.run_lock import one_run_at_a_time
 
 __all__ = ["make_pipeline", "one_run_at_a_time", "renew_marts", "run_sync"]
@@ -99,7 +100,7 @@ def run_sync(
     client.budget.on_wait = session.patience.on_wait = on_wait
     with ExitStack() as scope:
         scope.enter_context(dlt_defaults())
-        with _ending(report, session, clock):
+        with _ending(pipeline, report, session, clock):
             report.messages += filter(None, [check_tested(pipeline, untested=untested)])  # guard: untested
             _bring_up_to_date(pipeline, session, names, report, scope)
             for name in closed:
@@ -110,16 +111,27 @@ def run_sync(
 
 
 @contextmanager
-def _ending(report: RunReport, session: ReadSession, clock: Callable[[], datetime]) -> Iterator[None]:
+def _ending(pipeline: Any, report: RunReport, session: ReadSession, clock: Callable[[], datetime]) -> Iterator[None]:
     """Record every failure in the report, and always complete the report."""
     try:
         yield
     except Exception as error:
-        failure = explain(error)
+        failure = _explain(pipeline, error)
         report.error, report.exit_code = str(failure), failure.exit_code
     finally:
         session.close()
         report.finish(session.client.budget, clock())
+
+
+def _explain(pipeline: Any, error: Exception) -> OrgxError:
+    """Return an error as an `OrgxError`; without dlt's working directory, any error is a consequence of that."""
+    if has_working_folder(pipeline):
+        return explain(error)
+    logger.info("the error behind the message:", exc_info=error)
+    return MachineError(
+        f"dlt's working directory {pipeline.working_dir} was deleted during the run. Run again, and keep the directory "
+        "(DLT_DATA_DIR) out of cleanup jobs until a run has ended"
+    )
 
 
 def _all_of(config: OrgxConfig, *, at_best: bool = False) -> list[str]:
@@ -481,7 +493,7 @@ def _write_log(
             report.messages.append(str(shortfall))
             report.exit_code = worst_exit_code(report.exit_code, 0 if shortfall.mended else 4)
     except Exception as error:
-        failure = explain(error)
+        failure = _explain(pipeline, error)
         report.messages.append(f"sync_log could not be written{promise}: {failure}")
         report.exit_code = worst_exit_code(report.exit_code, failure.exit_code)
     report.settle()

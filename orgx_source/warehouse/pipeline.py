@@ -121,6 +121,11 @@ def file_folder(database: Path, dataset: str) -> Path:
     return working_folder(FILE_DESTINATION, str(database.resolve()), dataset)
 
 
+def has_working_folder(pipeline: Any) -> bool:
+    """Return whether dlt's working directory of a pipeline still exists; without the schemas in it, dlt fails."""
+    return Path(pipeline.working_dir, "schemas").is_dir()
+
+
 def _no_working_folder(error: OSError) -> MachineError:
     return MachineError(f"dlt's working directory cannot be used: {first_words(error)}; see DLT_DATA_DIR")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -318,6 +319,27 @@ def test_a_job_that_failed_fails_the_run_whatever_dlts_settings_say(
             "alter table orgx.tasks alter column title type varchar",
             "update orgx.tasks set title = kept.title from orgx.kept as kept where kept.id = tasks.id",
         )
+        assert sync(box, ["tasks"]).exit_code == 0
+        assert differences(box.world, tables=["tasks"]) == []
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_working_directory_that_is_deleted_during_a_run_is_named(*, is_first: bool) -> None:
+    with Sandbox(World("small")) as box:
+        if not is_first:
+            sync(box, ["tasks"])
+        box.world.edit("task", box.world.rows("task")[0]["id"], title="edited")
+        client = fast_client(box)
+        report = orgx_source.sync.run_sync(
+            client.config,
+            pipeline(),
+            tables=["tasks"],
+            client=client,
+            on_progress=lambda *_: shutil.rmtree("dlt", True),
+        )
+        assert report.exit_code == 1, report.to_json()
+        assert "was deleted during the run" in str(report.error)
+        assert "bug" not in " ".join([str(report.error), *report.messages])
         assert sync(box, ["tasks"]).exit_code == 0
         assert differences(box.world, tables=["tasks"]) == []
 
