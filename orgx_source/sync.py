@@ -262,10 +262,8 @@ def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], wa
     remaining = list(names)
     while remaining:
         session.begin_stretch()
-        source = orgx_source(session=session).with_resources(*remaining)
-        _patiently(pipeline, session.patience, partial(pipeline.extract, source))
         try:
-            shortfalls = _load_or_give_up(pipeline, warehouse, session.patience)
+            shortfalls = _read_and_load_stretch(pipeline, session, remaining, warehouse)
         except TableRefusedError as refusal:
             if table_of(refusal.table) not in remaining:
                 raise
@@ -281,6 +279,20 @@ def _read_and_load(pipeline: Any, session: ReadSession, names: Sequence[str], wa
                 session.stop_reading(name)
                 report.verdict = report.best_verdict
         remaining = [name for name in remaining if name in session.open_tables]
+
+
+def _read_and_load_stretch(
+    pipeline: Any, session: ReadSession, names: Sequence[str], warehouse: Warehouse
+) -> list[Shortfall]:
+    """Read and load one stretch. If that fails, its tables have no verdict: their rows may not be in the warehouse."""
+    try:
+        source = orgx_source(session=session).with_resources(*names)
+        _patiently(pipeline, session.patience, partial(pipeline.extract, source))
+        return _load_or_give_up(pipeline, warehouse, session.patience)
+    except BaseException:
+        for name in session.reports.keys() & set(names):
+            session.reports[name].verdict = None  # guard: no-verdict-without-rows
+        raise
 
 
 def take_up(pipeline: Any, warehouse: Warehouse, patience: LockPatience) -> tuple[list[str], dict[str, list[str]]]:

@@ -35,7 +35,8 @@ class TableReport:
         total_reported: Last total reported by OrgX; None if it reported none.
         total_lowest, total_highest: Range of totals reported while the table was read.
         cursor_before, cursor_after: Time up to which changes are known, by OrgX's clock.
-        verdict: How reliable the read is; None if it failed. For memory hits always ``sample``.
+        verdict: How reliable the read is; None if it failed, or its rows were not loaded. For memory hits always
+            ``sample``.
         reasons: Why the table is not certified.
         error: Why the read failed; None if it did not.
         exit_code: Exit code of the run required by this table.

@@ -138,6 +138,10 @@ def test_rows_that_were_compared_with_another_state_of_the_warehouse_are_not_loa
         client = fast_client(box)
         report = run_sync(client.config, pipeline(), tables=["tasks"], client=client, on_progress=on_progress)
         assert (report.exit_code, "The rows read were discarded" in str(report.error)) == (4, True), report.to_json()
+        # A verdict is about rows that are in the warehouse.
+        assert report.tables["tasks"].verdict is None
+        logged = "select verdict from orgx.sync_log where error is not null"
+        assert query(logged) == [(None,)]
         report = sync(box, ["tasks"])
         assert report.status == "ok", report.to_json()
         assert differences(box.world, tables=["tasks"]) == []
