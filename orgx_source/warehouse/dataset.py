@@ -136,10 +136,14 @@ class Warehouse:
                     "(ALTER ROLE ... BYPASSRLS), or give it a policy FOR ALL USING (true)"
                 )
             if file := dialect.clashing_file(client):
-                name = file.partition(".")[0]
+                own = file.partition(".")[0].lower() == client.dataset_name.lower()
                 raise ConfigError(
-                    f"The DuckDB file {file} has the same name as the schema {name} in it, so DuckDB cannot read its "
-                    f'tables. Rename the file, for example to "{name}_warehouse.duckdb"'
+                    f"The DuckDB file {file} has the same name as the dataset {client.dataset_name}, so DuckDB cannot "
+                    "read its tables. Rename one of them, for example "
+                    f'destination=dlt.destinations.duckdb("{client.dataset_name}_warehouse.duckdb")'
+                    if own
+                    else f"The DuckDB file {file} has the same name as a schema that every file has, so DuckDB cannot "
+                    "read its tables. Rename the file"
                 )
 
     def describe_triggers(self, tables: Collection[str]) -> list[str]:
