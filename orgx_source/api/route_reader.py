@@ -112,10 +112,12 @@ class RouteReader(ABC):
         last_refusal: The last of these errors.
         has_places: Whether the list can be read from any position.
         stored: Rows of the table in the warehouse that are not deleted; None if they are not to be compared.
+        answers_ids: Whether OrgX answered the last request for single rows; if not, the list was read a second time.
     """
 
     has_places = False
     stored: int | None = None
+    answers_ids = False
 
     def __init__(self, access: Access, table: Table, route: Route, spending: Spending | None = None) -> None:
         """Prepare to read, without requests.
@@ -227,6 +229,7 @@ class RouteReader(ABC):
                     raise
                 self._note_refusal("ids", refusal)
                 found = None
+            self.answers_ids = found is not None
             if found is not None:
                 return found
         if self.route.caveat or self._is_resumed:

@@ -11,7 +11,7 @@ from orgx_source.api.listing import ListingReport, Position
 from orgx_source.api.route_reader import RouteReader
 from orgx_source.api.routes import Route
 from orgx_source.reading.changes import Changes
-from orgx_source.reading.doubts import Doubt, weigh
+from orgx_source.reading.doubts import Doubt, are_few, weigh
 from orgx_source.reading.report import TableReport
 from orgx_source.reading.scope import NOBODY, Looks, View, may_be_deleted, remembered
 from orgx_source.reading.table_state import Resume, TableState
@@ -178,11 +178,15 @@ class Deletions:
             reader.report.miss(_sentence(doubt, suspicion))
             return []
         still_there = self._view.find(gone, reader.find_ids) if gone else set()  # guard: vanished-rows-are-asked-for
-        if still_there is None and (before is None or not before.is_seen_again_in(seen)):
+        missing = [row_id for row_id in gone if row_id not in (still_there or ())]
+        # A server that leaves rows out of a list does so in a second read of it too.
+        seen_only_here = before is None or not before.is_seen_again_in(seen)
+        is_certain = still_there is not None and (reader.answers_ids or are_few(len(missing), living))
+        if missing and seen_only_here and not is_certain:  # guard: vanished-rows-without-ids
             state.doubt = seen
             reader.report.miss(_sentence(seen, "they cannot be requested by id"))
             return []
-        return [row_id for row_id in gone if row_id not in (still_there or ())]
+        return missing
 
     def _suspicion(self, gone: Sequence[str], reader: RouteReader, state: TableState) -> str | None:
         """Return why a read with missing rows is suspect, however few they are; None if it is not."""

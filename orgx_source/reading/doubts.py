@@ -14,6 +14,8 @@ IMPLAUSIBLE_SHARE = 0.3
 IMPLAUSIBLE_ROWS = 20
 # In a small table, half of the rows are few, but still more than an ordinary day deletes.
 SMALL_SHARE, SMALL_ROWS = 0.5, 5
+# So few may be deleted on the word of one run that could not ask for them by id.
+FEW_SHARE, FEW_ROWS = 0.1, 2
 # How far two reads may differ and still confirm each other: more rows may be deleted in between.
 TOLERANCE = 0.1
 SAMPLE = 100
@@ -67,6 +69,11 @@ def is_plausible(gone: int, living: int) -> bool:
     if gone <= IMPLAUSIBLE_SHARE * living:
         return True
     return gone < SMALL_ROWS or (gone < IMPLAUSIBLE_ROWS and gone <= SMALL_SHARE * living)
+
+
+def are_few(gone: int, living: int) -> bool:
+    """Return whether so few rows vanished that two reads of the list in one run are evidence enough."""
+    return gone <= max(FEW_ROWS, FEW_SHARE * living)
 
 
 def weigh(seen: Doubt, before: Doubt | None, gone: Sequence[str], *, suspect: bool) -> Doubt | None:

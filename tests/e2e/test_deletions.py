@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from orgx_source.sandbox import Fault, Sandbox, World
@@ -74,6 +76,23 @@ def test_where_a_server_ignores_ids_a_second_read_is_the_witness() -> None:
         once = sync(box, ["tasks"]).tables["tasks"]
         assert (once.rows_deleted, once.verdict, once.exit_code) == (1, "certified", 0)
         assert deleted("tasks") == 1
+
+
+@pytest.mark.parametrize("fault", [Fault("ignore_ids"), Fault("refuse", "ids")])
+def test_many_rows_that_two_reads_of_one_run_lack_are_not_gone_if_ids_are_not_answered(fault: Fault) -> None:
+    with Sandbox(World("small")) as box:
+        sync(box, ["decisions"])
+        # No replica lags by so much.
+        box.world.now += timedelta(days=1)
+        # 15 of 40 rows, which the list, its total and its second read all lack.
+        box.inject(fault, Fault("hidden"))
+        report = sync(box, ["decisions"], full=True)
+        assert report.exit_code == 4
+        assert "they cannot be requested by id" in " ".join(report.tables["decisions"].reasons)
+        assert deleted("decisions") == 0
+        box.heal()
+        assert sync(box, ["decisions"]).status == "ok"
+        assert differences(box.world, tables=["decisions"]) == []
 
 
 def test_a_run_over_one_workspace_leaves_the_others_alone_and_finds_its_own_deletions() -> None:

@@ -409,4 +409,22 @@ KNOWN = (
         ("wrong totals",),
         ('life.run(Served((Fault("wrong_total",-20),),Honesty.BLIND))',),
     ),
+    Known(
+        "a list lacks rows, and ids are ignored",
+        ("ignored ids", "omissions"),
+        (
+            "life.run()",
+            "life.wait(200)",
+            'life.run(Served((Fault("ignore_ids"),)),Served((Fault("hidden",entity="task"),),Honesty.LIES))',
+        ),
+    ),
+    Known(
+        "a list lacks rows, and ids are refused",
+        ("refused", "omissions"),
+        (
+            "life.run()",
+            "life.wait(200)",
+            'life.run(Served((Fault("refuse","ids"),)),Served((Fault("hidden"),),Honesty.LIES))',
+        ),
+    ),
 )

@@ -73,6 +73,12 @@ class Plan:
     skew_minutes: float = 0
     may_fail: bool = False
 
+    @property
+    def omits_without_ids(self) -> bool:
+        """Whether the server leaves rows out of its lists, and does not answer for single rows either."""
+        kinds = {fault.kind if fault.kind != "refuse" else f"refuse {fault.value}" for fault in self.faults}
+        return "hidden" in kinds and not kinds.isdisjoint({"ignore_ids", "refuse ids"})
+
 
 class Trouble(ABC):
     """One problem of a run; applied right before it.
